@@ -1,0 +1,1 @@
+"""Files of the embedded dataset; `disinhib.datasets.digits` reads them."""

@@ -1,0 +1,1 @@
+"""Training traces of the published implementation, shipped with the package."""
