@@ -1,1 +1,8 @@
-"""The model itself, in NumPy alone: read this folder from top to bottom to port it."""
+"""The model itself, in NumPy alone: read this folder from top to bottom to port it.
+
+Reading order: `configuration`, `activation`, `parameters`, `state`, `loss`,
+`controller`, `dynamics`; the two ways to an end state, by integration
+(`runge_kutta`, `euler`, `tsitouras`, `step_control`, `integration`) and by fixed
+point (`neuron_equilibrium`, `fixed_point`), joined in `end_state`; then learning:
+`feedback`, `plasticity`, `backprop`, `optimizer`, `learning_step`.
+"""

@@ -1,0 +1,285 @@
+"""Every number that defines a network, its learning and its solver (model page, sections 1-7).
+
+Settings are plain numbers. To run R replicas with settings of their own, give a setting
+as an array of shape (R, 1, 1); it then broadcasts against arrays (R, batch, units).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .activation import SoftReLU
+from .errors import ConfigurationError, Setting, require
+
+LOSSES = ("softmax-cross-entropy", "mse")
+RULES = ("exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop")
+OPTIMIZERS = ("adam", "sgd")
+METHODS = ("fixed-point", "tsit5", "euler")
+STEP_CONTROLS = ("adaptive", "constant")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Leaky proportional-integral controller (section 3).
+
+    Parameters
+    ----------
+    k_p, k_i : float
+        Proportional and integral gain.
+    leak : float
+        Leak of the integral. With leak 0 the integral has no resting value that the
+        error alone determines, so the fixed-point method refuses it.
+    tau : float
+        Time constant of the integral, seconds.
+    """
+
+    k_p: Setting = 0.2
+    k_i: Setting = 0.4
+    leak: Setting = 1.0
+    tau: Setting = 0.1
+
+    def __post_init__(self) -> None:
+        require(self, "k_p", minimum=0)
+        require(self, "k_i", minimum=0)
+        require(self, "leak", minimum=0)
+        require(self, "tau", above=0)
+
+    @property
+    def steady_gain(self) -> Setting:
+        """κ = k_p + k_i / leak, the gain from a constant error to c (section 6)."""
+        if np.any(np.asarray(self.leak) == 0):
+            raise ConfigurationError(
+                "controller.leak is 0: no fixed point c = κ error exists; "
+                "use method tsit5 or euler, or a leak above 0"
+            )
+        return self.k_p + self.k_i / self.leak
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How errors are fed back (sections 2-4).
+
+    Parameters
+    ----------
+    average : bool
+        Use the batch mean of the feedback weights for every sample.
+    clip : float or None
+        Limit each feedback weight to ±clip.
+    normalize : bool
+        Scale each sample's Q^l to the Frobenius norm `norm`.
+    norm : float
+        That norm.
+    strong : bool
+        Control towards the label; otherwise towards a small nudge from the open-loop output.
+    nudge : float
+        λ of weak feedback.
+    to_readout : bool
+        Whether c also drives the readout (the `+ c` of section 2).
+    """
+
+    average: bool = False
+    clip: Setting | None = None
+    normalize: bool = True
+    norm: Setting = 1.0
+    strong: bool = True
+    nudge: Setting = 0.015
+    to_readout: bool = True
+
+    def __post_init__(self) -> None:
+        require(self, "norm", above=0)
+        require(self, "nudge", above=0)
+        if self.clip is not None:
+            require(self, "clip", above=0)
+
+
+@dataclass(frozen=True)
+class MeanInhibition:
+    """Where the linear threshold is linearised (section 5).
+
+    Parameters
+    ----------
+    rate : float
+        ρ of the running mean; 1 takes the present batch alone.
+    init : float
+        r̄ before the first step.
+    fixed_point : float
+        r₀ of the rule `linear-threshold-fixed`.
+    """
+
+    rate: Setting = 1.0
+    init: Setting = 0.8
+    fixed_point: Setting = 1.0
+
+    def __post_init__(self) -> None:
+        require(self, "rate", minimum=0, maximum=1)
+        require(self, "init", above=0)
+        require(self, "fixed_point", above=0)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Gradient descent on g (section 7).
+
+    Parameters
+    ----------
+    name : {'adam', 'sgd'}
+        Method.
+    learning_rate : float
+        Step size η.
+    beta_1, beta_2, epsilon : float
+        Adam's decay rates and the term that keeps its quotient finite.
+    """
+
+    name: str = "adam"
+    learning_rate: Setting = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        require(self, "name", among=OPTIMIZERS)
+        require(self, "learning_rate", minimum=0)
+        require(self, "beta_1", minimum=0, below=1)
+        require(self, "beta_2", minimum=0, below=1)
+        require(self, "epsilon", above=0)
+
+
+@dataclass(frozen=True)
+class NetworkConfiguration:
+    """One network and how it learns.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units per layer: inputs, hidden layers 1..L, outputs.
+    activation_E, activation_I : SoftReLU
+        φ_E and φ_I.
+    tau_E, tau_I : float
+        Membrane time constants, seconds.
+    loss : {'softmax-cross-entropy', 'mse'}
+        Loss, and with it the controller's error.
+    controller, feedback, mean_inhibition, optimizer
+        See their classes.
+    rule : {'exact-inverse', 'linear-threshold', 'linear-threshold-fixed', 'backprop'}
+        Learning rule.
+
+    Raises
+    ------
+    ConfigurationError
+        A value is impossible; the message names it and what would be right.
+    """
+
+    sizes: tuple[int, ...] = (784, 256, 256, 256, 10)
+    activation_E: SoftReLU = field(default_factory=SoftReLU)
+    activation_I: SoftReLU = field(default_factory=SoftReLU)
+    tau_E: Setting = 0.02
+    tau_I: Setting = 0.005
+    loss: str = "softmax-cross-entropy"
+    controller: Controller = field(default_factory=Controller)
+    feedback: Feedback = field(default_factory=Feedback)
+    rule: str = "exact-inverse"
+    mean_inhibition: MeanInhibition = field(default_factory=MeanInhibition)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(int(n) for n in self.sizes))
+        if len(self.sizes) < 3 or min(self.sizes) < 1:
+            raise ConfigurationError(
+                f"sizes is {self.sizes}: inputs, at least one hidden layer and outputs "
+                "are needed, each of at least one unit"
+            )
+        require(self, "tau_E", above=0)
+        require(self, "tau_I", above=0)
+        require(self, "loss", among=LOSSES)
+        require(self, "rule", among=RULES)
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden layers, L."""
+        return len(self.sizes) - 2
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How an end state is found (sections 6 and 7).
+
+    Parameters
+    ----------
+    method : {'fixed-point', 'tsit5', 'euler'}
+        Algebraic fixed point, or integration by Tsitouras 5(4) or explicit Euler.
+    step_control : {'adaptive', 'constant'}
+        Of an integration.
+    rtol, atol : float
+        Error allowed per step, and the threshold of the steady state.
+    dt : float
+        First step, or the constant step, seconds.
+    dt_min, dt_max : float
+        Limits of an adaptive step, seconds.
+    horizon : float
+        Longest simulated time, seconds.
+    max_steps : int
+        Most steps, rejected ones counted.
+    p, i, d : float
+        Gains of the PID step control.
+    safety, factor_min, factor_max : float
+        Safety factor, and the limits of one change of the step.
+    """
+
+    method: str = "fixed-point"
+    step_control: str = "adaptive"
+    rtol: float = 1e-3
+    atol: float = 1e-6
+    dt: float = 1e-3
+    dt_min: float = 1e-4
+    dt_max: float = 1e-2
+    horizon: float = 2.0
+    max_steps: int = 100_000
+    p: float = 0.1
+    i: float = 0.3
+    d: float = 0.1
+    safety: float = 0.9
+    factor_min: float = 0.1
+    factor_max: float = 2.0
+
+    def __post_init__(self) -> None:
+        require(self, "method", among=METHODS)
+        require(self, "step_control", among=STEP_CONTROLS)
+        require(self, "rtol", minimum=0)
+        require(self, "atol", minimum=0)
+        for name in ("dt", "dt_min", "dt_max", "horizon", "safety", "factor_min"):
+            require(self, name, above=0)
+        require(self, "max_steps", minimum=1)
+        require(self, "factor_max", minimum=1)
+        if self.dt_min > self.dt_max:
+            raise ConfigurationError(
+                f"Solver.dt_min {self.dt_min} exceeds dt_max {self.dt_max}: the minimum must not"
+            )
+
+
+def settings_as(configuration: Any, dtype: np.dtype) -> Any:
+    """Cast per-replica settings to `dtype`, so that they do not promote float32 arrays.
+
+    Parameters
+    ----------
+    configuration : dataclass
+        A configuration, or a part of one.
+    dtype : numpy.dtype
+        Precision of the network.
+
+    Returns
+    -------
+    dataclass
+        The same configuration; plain numbers are untouched, as they never promote.
+    """
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(configuration):
+        value = getattr(configuration, item.name)
+        if isinstance(value, np.ndarray):
+            changes[item.name] = value.astype(dtype)
+        elif dataclasses.is_dataclass(value):
+            changes[item.name] = settings_as(value, dtype)
+    return dataclasses.replace(configuration, **changes) if changes else configuration
