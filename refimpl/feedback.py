@@ -1,0 +1,93 @@
+"""Feedback weights: how each output depends on each inhibitory unit (section 4)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .activation import slope
+from .configuration import Feedback, NetworkConfiguration
+from .dynamics import FeedbackWeights
+from .parameters import Parameters
+from .state import NetworkState
+
+
+def feedback_weights(
+    configuration: NetworkConfiguration, parameters: Parameters, open_loop: NetworkState
+) -> FeedbackWeights:
+    """Q^l = J^l ∘ φ_I'(u_I^l), averaged, clipped and normalised as configured.
+
+    J^L = W_outᵀ ∘ φ_E'(u_E^L) and J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'(u_E^l), all at the
+    open-loop end state.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Activations and feedback options.
+    parameters : Parameters
+        Weights.
+    open_loop : NetworkState
+        Open-loop end state.
+
+    Returns
+    -------
+    tuple of array, each (..., batch, n_out, n_l)
+        With averaging, the batch axis has length 1 and broadcasts.
+    """
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    slopes_E = [slope(phi_E, u)[..., None, :] for u in open_loop.u_E]
+    slopes_I = [slope(phi_I, u)[..., None, :] for u in open_loop.u_I]
+    J = np.swapaxes(parameters.readout, -1, -2)[..., None, :, :] * slopes_E[-1]
+    Q = [J * slopes_I[-1]]
+    for l in range(configuration.n_hidden - 2, -1, -1):
+        J = per_output_product(J, np.swapaxes(parameters.weights[l + 1], -1, -2)) * slopes_E[l]
+        Q.insert(0, J * slopes_I[l])
+    return tuple(conditioned(configuration.feedback, Q_l) for Q_l in Q)
+
+
+def conditioned(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
+    """Average, clip and normalise, in this order, as far as asked for.
+
+    Parameters
+    ----------
+    feedback : Feedback
+        Options.
+    Q : array, (..., batch, n_out, n_l)
+        Feedback weights of one layer.
+
+    Returns
+    -------
+    array, (..., batch or 1, n_out, n_l)
+    """
+    if feedback.average:
+        Q = np.mean(Q, axis=-3, keepdims=True)
+    if feedback.clip is not None:
+        limit = _per_matrix(feedback.clip)
+        Q = np.clip(Q, -limit, limit)
+    if feedback.normalize:
+        frobenius = np.sqrt(np.sum(Q**2, axis=(-2, -1), keepdims=True))
+        # A silent layer has no direction to feed back along: its weights stay 0.
+        Q = Q * np.where(frobenius > 0, _per_matrix(feedback.norm) / np.maximum(frobenius, np.finfo(Q.dtype).tiny), 0)
+    return Q
+
+
+def per_output_product(J: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Multiply the matrix of every sample by the same weights, as one matrix product.
+
+    Parameters
+    ----------
+    J : array, (..., batch, n_out, n)
+        One matrix a sample.
+    W : array, (..., n, m)
+        Weights.
+
+    Returns
+    -------
+    array, (..., batch, n_out, m)
+    """
+    *_, batch, n_out, n = J.shape
+    product = J.reshape(*J.shape[:-3], batch * n_out, n) @ W
+    return product.reshape(*product.shape[:-2], batch, n_out, W.shape[-1])
+
+
+def _per_matrix(setting: float | np.ndarray) -> float | np.ndarray:
+    return setting[..., None] if isinstance(setting, np.ndarray) else setting
