@@ -1,0 +1,168 @@
+"""One learning step, from a batch to new parameters: the whole model in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backprop import backprop_gradients, forward
+from .configuration import NetworkConfiguration, Solver
+from .end_state import EndStateCounts, closed_loop_end_state, open_loop_end_state
+from .feedback import feedback_weights
+from .loss import closed_loop_target, sample_loss
+from .optimizer import OptimizerState, initial_optimizer_state, optimizer_step
+from .parameters import Parameters
+from .plasticity import plasticity_gradients, updated_mean_inhibition
+
+
+@dataclass(frozen=True)
+class Learner:
+    """All that learning changes.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Weights and biases.
+    optimizer : OptimizerState
+        Moments and step count.
+    mean_inhibition : tuple of array, each (..., n_l)
+        Running mean r̄ of each hidden layer.
+    """
+
+    parameters: Parameters
+    optimizer: OptimizerState
+    mean_inhibition: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What one step saw, before its update.
+
+    Parameters
+    ----------
+    loss : array, (...)
+        Mean loss over the batch in open loop.
+    closed_loop_loss : array, (...)
+        Likewise under control, against the label; NaN for backprop, which has no control.
+    n_correct : array of int, (...)
+        Samples whose largest open-loop output is that of the label.
+    open_loop_counts, closed_loop_counts : EndStateCounts
+        How the end states were reached.
+    """
+
+    loss: np.ndarray
+    closed_loop_loss: np.ndarray
+    n_correct: np.ndarray
+    open_loop_counts: EndStateCounts
+    closed_loop_counts: EndStateCounts
+
+
+def new_learner(configuration: NetworkConfiguration, parameters: Parameters) -> Learner:
+    """Begin learning from these parameters: no steps taken, r̄ at its initial value.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Optimiser and initial r̄.
+    parameters : Parameters
+        Start.
+    """
+    init = configuration.mean_inhibition.init
+    init = init[..., 0] if isinstance(init, np.ndarray) else init
+    return Learner(
+        parameters,
+        initial_optimizer_state(configuration.optimizer, parameters),
+        tuple(np.ones_like(b) * init for b in parameters.biases),
+    )
+
+
+def learning_step(
+    configuration: NetworkConfiguration,
+    solver: Solver,
+    learner: Learner,
+    x: np.ndarray,
+    y: np.ndarray,
+) -> tuple[Learner, StepMetrics]:
+    """Open loop, feedback weights, closed loop, gradients, update.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule.
+    solver : Solver
+        How end states are found.
+    learner : Learner
+        Before the step.
+    x : array, (..., batch, n_in)
+        Input, of the parameters' dtype.
+    y : array, (..., batch, n_out)
+        Label, likewise.
+
+    Returns
+    -------
+    learner : Learner
+        After the step.
+    metrics : StepMetrics
+    """
+    if configuration.rule == "backprop":
+        return _backprop_step(configuration, learner, x, y)
+    parameters, loss = learner.parameters, configuration.loss
+    open_loop, open_counts = open_loop_end_state(configuration, solver, parameters, x)
+    r_bar = learner.mean_inhibition
+    if configuration.rule == "linear-threshold":
+        # r̄ takes in the present batch before it is used.
+        r_bar = updated_mean_inhibition(configuration, r_bar, open_loop)
+    Q = feedback_weights(configuration, parameters, open_loop)
+    target = closed_loop_target(loss, configuration.feedback, open_loop.u_out, y)
+    closed_loop, closed_counts = closed_loop_end_state(
+        configuration, solver, parameters, x, Q, target, open_loop
+    )
+    gradients = plasticity_gradients(
+        configuration, parameters, x, y, open_loop, closed_loop, r_bar
+    )
+    parameters, optimizer = optimizer_step(
+        configuration.optimizer, parameters, gradients, learner.optimizer
+    )
+    metrics = StepMetrics(
+        loss=np.mean(sample_loss(loss, open_loop.u_out, y), axis=-1),
+        closed_loop_loss=np.mean(sample_loss(loss, closed_loop.u_out, y), axis=-1),
+        n_correct=count_correct(open_loop.u_out, y),
+        open_loop_counts=open_counts,
+        closed_loop_counts=closed_counts,
+    )
+    return Learner(parameters, optimizer, r_bar), metrics
+
+
+def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Count the samples whose largest output is that of the label.
+
+    Parameters
+    ----------
+    u_out, y : array, (..., batch, n_out)
+        Readout potential and label.
+
+    Returns
+    -------
+    array of int, (...)
+    """
+    return np.sum(np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1), axis=-1)
+
+
+def _backprop_step(
+    configuration: NetworkConfiguration, learner: Learner, x: np.ndarray, y: np.ndarray
+) -> tuple[Learner, StepMetrics]:
+    a, u_out = forward(configuration, learner.parameters, x)
+    gradients = backprop_gradients(configuration, learner.parameters, x, y, a, u_out)
+    parameters, optimizer = optimizer_step(
+        configuration.optimizer, learner.parameters, gradients, learner.optimizer
+    )
+    loss = np.mean(sample_loss(configuration.loss, u_out, y), axis=-1)
+    metrics = StepMetrics(
+        loss=loss,
+        closed_loop_loss=np.full_like(loss, np.nan),
+        n_correct=count_correct(u_out, y),
+        open_loop_counts=EndStateCounts(),
+        closed_loop_counts=EndStateCounts(),
+    )
+    return Learner(parameters, optimizer, learner.mean_inhibition), metrics
