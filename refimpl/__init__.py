@@ -3,6 +3,7 @@
 Reading order: `configuration`, `activation`, `parameters`, `state`, `loss`,
 `controller`, `dynamics`; the two ways to an end state, by integration
 (`runge_kutta`, `euler`, `tsitouras`, `step_control`, `integration`) and by fixed
-point (`neuron_equilibrium`, `fixed_point`), joined in `end_state`; then learning:
-`feedback`, `plasticity`, `backprop`, `optimizer`, `learning_step`.
+point (`neuron_equilibrium`, `fixed_point`), joined in `end_state`; the way itself in
+`trajectory`; then learning: `feedback`, `plasticity`, `backprop`, `evaluation`,
+`optimizer`, `learning_step`.
 """

@@ -64,8 +64,7 @@ def backprop_gradients(
 
     Returns
     -------
-    Parameters
-        Gradients.
+    gradients : Parameters
     """
     phi = configuration.activation_E
     h = [x, *(rate(phi, a_l) for a_l in a)]

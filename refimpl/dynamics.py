@@ -135,11 +135,7 @@ def _derivative(
         drive(r, W, b)
         for r, W, b in zip(r_E[:-1], parameters.weights[1:], parameters.biases[1:], strict=True)
     ]
-    du_E = tuple(
-        (-u + a_l - r) / tau_E for u, a_l, r in zip(state.u_E, a, r_I, strict=True)
-    )
-    du_I = tuple(
-        (-u + r - q_l) / tau_I for u, r, q_l in zip(state.u_I, r_E, q, strict=True)
-    )
+    du_E = tuple((-u + a_l - r) / tau_E for u, a_l, r in zip(state.u_E, a, r_I, strict=True))
+    du_I = tuple((-u + r - q_l) / tau_I for u, r, q_l in zip(state.u_I, r_E, q, strict=True))
     du_out = (-state.u_out + r_E[-1] @ parameters.readout + c) / tau_E
     return NetworkState(du_E, du_I, du_out, dz)

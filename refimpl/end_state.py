@@ -39,8 +39,30 @@ class EndStateCounts:
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
         return EndStateCounts(
-            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
+            *(
+                a + b
+                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+            )
         )
+
+
+def check_method(configuration: NetworkConfiguration, solver: Solver) -> None:
+    """Refuse, before any work is done, a method that the network does not admit.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule.
+    solver : Solver
+        Method.
+
+    Raises
+    ------
+    ConfigurationError
+        The method is 'fixed-point' and the controller has leak 0.
+    """
+    if solver.method == "fixed-point" and configuration.rule != "backprop":
+        _ = configuration.controller.steady_gain
 
 
 def open_loop_end_state(

@@ -66,7 +66,11 @@ def conditioned(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
     if feedback.normalize:
         frobenius = np.sqrt(np.sum(Q**2, axis=(-2, -1), keepdims=True))
         # A silent layer has no direction to feed back along: its weights stay 0.
-        Q = Q * np.where(frobenius > 0, _per_matrix(feedback.norm) / np.maximum(frobenius, np.finfo(Q.dtype).tiny), 0)
+        Q = Q * np.where(
+            frobenius > 0,
+            _per_matrix(feedback.norm) / np.maximum(frobenius, np.finfo(Q.dtype).tiny),
+            0,
+        )
     return Q
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,8 +79,10 @@ def equilibrium(
     u_E: list[np.ndarray] = []
     u_I: list[np.ndarray] = []
     converged = np.ones(c.shape[:-1], dtype=bool)
+    a, r_E = a_1, None
     for l in range(configuration.n_hidden):
-        a = a_1 if l == 0 else drive(r_E, parameters.weights[l], parameters.biases[l])
+        if r_E is not None:
+            a = drive(r_E, parameters.weights[l], parameters.biases[l])
         q = 0 if Q is None else disinhibition(c, Q[l])
         u, layer_converged = neuron_equilibrium(phi_E, phi_I, a, q, start.u_E[l])
         r_E = rate(phi_E, u)
@@ -188,7 +191,14 @@ def closed_loop_fixed_point(
     return FixedPoint(settled, found_frozen, found & ~found_frozen)
 
 
-def _fresh_newton(at, matrix, c, state, open_loop, found):  # type: ignore[no-untyped-def]
+def _fresh_newton(
+    at: Callable[[np.ndarray, NetworkState], tuple[NetworkState, np.ndarray, np.ndarray]],
+    matrix: Callable[[NetworkState], np.ndarray],
+    c: np.ndarray,
+    state: NetworkState,
+    open_loop: NetworkState,
+    found: np.ndarray,
+) -> tuple[np.ndarray, NetworkState, np.ndarray]:
     """Newton's method with a matrix taken anew each iteration, and a line search on ‖F‖."""
     # The frozen iteration may have wandered off: start again from the open loop.
     c = np.where(found[..., None], c, 0)
@@ -201,8 +211,9 @@ def _fresh_newton(at, matrix, c, state, open_loop, found):  # type: ignore[no-un
         for _ in range(MAX_HALVINGS):
             trial = np.where(found[..., None], c, c - fraction[..., None] * direction)
             trial_state, trial_residual, trial_found = at(trial, state)
-            worse = np.linalg.norm(trial_residual, axis=-1) > (1 - fraction / 4) * size
-            worse &= ~trial_found & ~found
+            # Written so that a residual that is not a number counts as worse.
+            better = np.linalg.norm(trial_residual, axis=-1) <= (1 - fraction / 4) * size
+            worse = ~(better | trial_found | found)
             if not np.any(worse):
                 break
             fraction = np.where(worse, fraction / 2, fraction)
@@ -289,5 +300,14 @@ def row_solve(matrix: np.ndarray, row: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, (..., batch, n)
+        NaN for a sample whose matrix is singular: it must not take the batch with it.
     """
-    return np.linalg.solve(np.swapaxes(matrix, -1, -2), row[..., :, None])[..., 0]
+    transposed = np.swapaxes(matrix, -1, -2)
+    try:
+        return np.linalg.solve(transposed, row[..., :, None])[..., 0]
+    except np.linalg.LinAlgError:
+        singular = np.linalg.slogdet(transposed)[0] == 0
+        identity = np.eye(row.shape[-1], dtype=row.dtype)
+        solvable = np.where(singular[..., None, None], identity, transposed)
+        solution = np.linalg.solve(solvable, row[..., :, None])[..., 0]
+        return np.where(singular[..., None], np.nan, solution).astype(row.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 from .backprop import backprop_gradients, forward
 from .configuration import NetworkConfiguration, Solver
 from .end_state import EndStateCounts, closed_loop_end_state, open_loop_end_state
+from .evaluation import count_correct
 from .feedback import feedback_weights
 from .loss import closed_loop_target, sample_loss
 from .optimizer import OptimizerState, initial_optimizer_state, optimizer_step
@@ -118,9 +119,7 @@ def learning_step(
     closed_loop, closed_counts = closed_loop_end_state(
         configuration, solver, parameters, x, Q, target, open_loop
     )
-    gradients = plasticity_gradients(
-        configuration, parameters, x, y, open_loop, closed_loop, r_bar
-    )
+    gradients = plasticity_gradients(configuration, parameters, x, y, open_loop, closed_loop, r_bar)
     parameters, optimizer = optimizer_step(
         configuration.optimizer, parameters, gradients, learner.optimizer
     )
@@ -132,21 +131,6 @@ def learning_step(
         closed_loop_counts=closed_counts,
     )
     return Learner(parameters, optimizer, r_bar), metrics
-
-
-def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Count the samples whose largest output is that of the label.
-
-    Parameters
-    ----------
-    u_out, y : array, (..., batch, n_out)
-        Readout potential and label.
-
-    Returns
-    -------
-    array of int, (...)
-    """
-    return np.sum(np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1), axis=-1)
 
 
 def _backprop_step(

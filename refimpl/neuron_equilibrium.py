@@ -23,6 +23,9 @@ def neuron_equilibrium(
     converges from every start: the first step lands at or above the root, and from
     there it descends to it.
 
+    After a step of size s the error left is at most ½ M s², where M bounds the curvature
+    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding.
+
     Parameters
     ----------
     phi_E, phi_I : SoftReLU
@@ -41,13 +44,15 @@ def neuron_equilibrium(
     converged : array of bool, (..., batch)
         Whether every neuron of the sample came within rounding of its root.
     """
-    rounding = 4 * np.finfo(a.dtype).eps * (1 + np.abs(a) + np.abs(q))
+    eps = np.finfo(a.dtype).eps
+    curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
+    rounding = eps * (1 + np.abs(a) + np.abs(q))
     for _ in range(MAX_ITERATIONS):
         r_E = rate(phi_E, u_E)
         residual = u_E + rate(phi_I, r_E - q) - a
         step = residual / (1 + slope(phi_I, r_E - q) * slope(phi_E, u_E))
         u_E = u_E - step
-        converged = np.abs(step) <= rounding + 4 * np.finfo(a.dtype).eps * np.abs(u_E)
+        converged = curvature / 2 * step**2 <= rounding + eps * np.abs(u_E)
         if np.all(converged):
             break
     return u_E, np.all(converged, axis=-1)

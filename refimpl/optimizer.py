@@ -129,9 +129,7 @@ def _parameters(arrays: list[np.ndarray]) -> Parameters:
     return Parameters(tuple(arrays[:n]), tuple(arrays[n : 2 * n]), arrays[-1])
 
 
-def _learning_rates(
-    learning_rate: float | np.ndarray, n_hidden: int
-) -> list[float | np.ndarray]:
+def _learning_rates(learning_rate: float | np.ndarray, n_hidden: int) -> list[float | np.ndarray]:
     """Give each array its rate: a rate per replica, (R, 1, 1), loses an axis for biases."""
     bias_rate = learning_rate[..., 0] if isinstance(learning_rate, np.ndarray) else learning_rate
     return [learning_rate] * n_hidden + [bias_rate] * n_hidden + [learning_rate]

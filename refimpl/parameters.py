@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -66,8 +67,14 @@ def check_shapes(parameters: Parameters, sizes: tuple[int, ...]) -> None:
             f"{len(parameters.biases)} biases: sizes {sizes} need {n_hidden} of each"
         )
     named = [
-        *((f"weight of hidden layer {i}", w, sizes[i : i + 2]) for i, w in enumerate(parameters.weights)),
-        *((f"bias of hidden layer {i}", b, sizes[i + 1 : i + 2]) for i, b in enumerate(parameters.biases)),
+        *(
+            (f"weight of hidden layer {i}", w, sizes[i : i + 2])
+            for i, w in enumerate(parameters.weights)
+        ),
+        *(
+            (f"bias of hidden layer {i}", b, sizes[i + 1 : i + 2])
+            for i, b in enumerate(parameters.biases)
+        ),
         ("readout weight", parameters.readout, sizes[-2:]),
     ]
     for name, array, shape in named:
@@ -87,13 +94,12 @@ def initial_parameters(sizes: tuple[int, ...], generator: np.random.Generator) -
 
     Returns
     -------
-    Parameters
+    parameters : Parameters
         In float64.
     """
     drawn = [
-        truncated_normal((n_in, n_out), generator)
-        / (TRUNCATED_NORMAL_DEVIATION * np.sqrt(n_in))
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+        truncated_normal((n_in, n_out), generator) / (TRUNCATED_NORMAL_DEVIATION * np.sqrt(n_in))
+        for n_in, n_out in pairwise(sizes)
     ]
     return Parameters(
         weights=tuple(drawn[:-1]),

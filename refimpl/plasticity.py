@@ -109,8 +109,7 @@ def plasticity_gradients(
 
     Returns
     -------
-    Parameters
-        Gradients.
+    gradients : Parameters
     """
     phi_E = configuration.activation_E
     pre, gradients_W, gradients_b = x, [], []
@@ -126,9 +125,7 @@ def plasticity_gradients(
     else:
         pre = rate(phi_E, open_loop.u_E[-1])
         delta_out = -error(configuration.loss, open_loop.u_out, y)
-    return Parameters(
-        tuple(gradients_W), tuple(gradients_b), mean_outer_product(pre, delta_out)
-    )
+    return Parameters(tuple(gradients_W), tuple(gradients_b), mean_outer_product(pre, delta_out))
 
 
 def mean_outer_product(pre: np.ndarray, delta: np.ndarray) -> np.ndarray:

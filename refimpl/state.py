@@ -47,7 +47,9 @@ def unpack(y: np.ndarray, sizes: tuple[int, ...]) -> NetworkState:
     hidden, n_out = list(sizes[1:-1]), sizes[-1]
     ends = np.cumsum([*hidden, *hidden, n_out])
     *potentials, u_out, z = np.split(y, ends, axis=-1)
-    return NetworkState(tuple(potentials[: len(hidden)]), tuple(potentials[len(hidden) :]), u_out, z)
+    return NetworkState(
+        tuple(potentials[: len(hidden)]), tuple(potentials[len(hidden) :]), u_out, z
+    )
 
 
 def resting_state(parameters: Parameters, x: np.ndarray) -> NetworkState:
