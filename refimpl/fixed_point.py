@@ -160,9 +160,7 @@ def closed_loop_fixed_point(
     def at(c: np.ndarray, start: NetworkState) -> tuple[NetworkState, np.ndarray, np.ndarray]:
         state, solved = equilibrium(configuration, parameters, a_1, Q, c, start)
         residual = c - kappa * error(configuration.loss, state.u_out, target)
-        # Rounding in u_out is amplified by κ on its way into the residual.
-        scale = 1 + kappa * np.max(np.abs(state.u_out) + np.abs(target), axis=-1, keepdims=True)
-        allowed = np.finfo(c.dtype).eps ** 0.75 * scale
+        allowed = allowed_residual(kappa, state.u_out, target)
         return state, residual, solved & np.all(np.abs(residual) <= allowed, axis=-1)
 
     def matrix(state: NetworkState) -> np.ndarray:
@@ -223,6 +221,29 @@ def _fresh_newton(
         if np.all(found):
             break
     return c, state, found
+
+
+def allowed_residual(
+    kappa: float | np.ndarray, u_out: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """Residual of F at which a sample counts as solved.
+
+    Rounding in u_out is amplified by κ on its way into the residual; ε^¾ leaves room for it
+    and is as small as needed: Newton's next step would square it.
+
+    Parameters
+    ----------
+    kappa : float
+        Steady gain of the controller.
+    u_out, target : array, (..., batch, n_out)
+        Readout potential and target.
+
+    Returns
+    -------
+    array, (..., batch, 1)
+    """
+    scale = 1 + kappa * np.max(np.abs(u_out) + np.abs(target), axis=-1, keepdims=True)
+    return np.finfo(u_out.dtype).eps ** 0.75 * scale
 
 
 def newton_matrix(

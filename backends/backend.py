@@ -1,0 +1,194 @@
+"""What a backend is: the interface of the hot integration-and-update loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..refimpl.configuration import NetworkConfiguration, Solver
+from ..refimpl.dynamics import FeedbackWeights
+from ..refimpl.end_state import EndStateCounts
+from ..refimpl.learning_step import Learner, StepMetrics
+from ..refimpl.parameters import Parameters
+from ..refimpl.state import NetworkState
+from ..refimpl.trajectory import Recording
+from .epoch_metrics import Evaluation, TrainingMetrics
+
+PlacedData = Any
+"""Inputs and labels where a backend keeps them; only that backend looks inside."""
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend that is unknown or cannot run here; the message is one line."""
+
+
+@dataclass(frozen=True)
+class BackendDescription:
+    """What a user needs to know of a backend before choosing it.
+
+    Parameters
+    ----------
+    name : str
+        By which it is asked for.
+    version : str
+        Of the library that does its arithmetic; empty if that is not there.
+    device : str
+        Where it runs, in words.
+    unavailable : str
+        Why it cannot run here, in one line; empty if it can.
+    """
+
+    name: str
+    version: str
+    device: str
+    unavailable: str = ""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One network that learns, on one device, in one precision.
+
+    Construct as ``Backend(configuration, parameters, dtype, solver)``; parameters are NumPy
+    arrays of any precision, leading axes are replicas.
+
+    Contract
+    --------
+    - Every array that comes out is a NumPy array. States, feedback weights, targets,
+      gradients, parameters and moments have the backend's dtype; losses and accuracies are
+      float64, counts int64. Arrays that go in are cast.
+    - The learner (parameters, moments, running means) and placed data stay where the
+      backend keeps them between calls.
+    - The stages are pure: none but `update`, `learning_step` and `train` changes the learner.
+    - `train` runs its loop over batches without returning to Python, or at a cost that
+      does not show.
+    - A backend never changes precision or the order of a sum unasked.
+
+    Raises
+    ------
+    ConfigurationError
+        Parameters that do not fit the sizes; method 'fixed-point' with leak 0.
+    BackendUnavailable
+        The backend cannot run here.
+    """
+
+    name: str
+    configuration: NetworkConfiguration
+    solver: Solver
+    dtype: np.dtype
+
+    def __init__(
+        self,
+        configuration: NetworkConfiguration,
+        parameters: Parameters,
+        dtype: np.dtype | type,
+        solver: Solver,
+    ) -> None: ...
+
+    @staticmethod
+    def describe() -> BackendDescription:
+        """Name, version and device, and why it cannot run here if it cannot; never raises."""
+        ...
+
+    # State out and in.
+
+    def learner(self) -> Learner:
+        """Copy out all that learning changes."""
+        ...
+
+    def load(self, learner: Learner) -> None:
+        """Go on from a learner that this or any other backend gave out."""
+        ...
+
+    # The stages of a learning step, in order.
+
+    def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
+        """Open-loop end state; x is (..., batch, n_in)."""
+        ...
+
+    def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
+        """r̄ with the present batch taken in, each (..., n_l); other rules leave it as it is."""
+        ...
+
+    def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
+        """Q^l as applied, each (..., batch or 1, n_out, n_l)."""
+        ...
+
+    def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
+        """Target of the controller, (..., batch, n_out)."""
+        ...
+
+    def closed_loop(
+        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
+    ) -> tuple[NetworkState, EndStateCounts]:
+        """Closed-loop end state, reached from the open loop's."""
+        ...
+
+    def gradients(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        open_loop: NetworkState,
+        closed_loop: NetworkState,
+        mean_inhibition: tuple[np.ndarray, ...],
+    ) -> Parameters:
+        """g of every parameter; for 'backprop', whose states are not used, the loss gradient."""
+        ...
+
+    def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
+        """Move the learner one optimiser step along −g, and take over r̄."""
+        ...
+
+    # Trajectories.
+
+    def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
+        """Path from rest, arrays (time, ..., batch, n)."""
+        ...
+
+    def closed_loop_trajectory(
+        self,
+        recording: Recording,
+        x: np.ndarray,
+        Q: FeedbackWeights,
+        target: np.ndarray,
+        start: NetworkState,
+    ) -> NetworkState:
+        """Path under control, arrays (time, ..., batch, n)."""
+        ...
+
+    # The work itself.
+
+    def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
+        """All stages in one go."""
+        ...
+
+    def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> PlacedData:
+        """Bring data to where the backend works.
+
+        Parameters
+        ----------
+        x : array, (..., samples, n_in)
+            Inputs. Whole numbers stay whole and are divided by `full_scale` when used.
+        y : array, (..., samples, n_out)
+            Labels.
+        full_scale : float, optional
+            Value of a whole-number input that becomes 1; required for such inputs.
+        """
+        ...
+
+    def train(self, data: PlacedData, batch_order: np.ndarray) -> TrainingMetrics:
+        """Learn from many batches.
+
+        Parameters
+        ----------
+        data : PlacedData
+            From `place`.
+        batch_order : array of int, (steps, batch) or (steps, ..., batch)
+            Positions in the data; replicas may have orders of their own.
+        """
+        ...
+
+    def evaluate(self, data: PlacedData, batch_size: int = 1000) -> Evaluation:
+        """Open-loop loss and accuracy over all placed data."""
+        ...

@@ -1,0 +1,91 @@
+"""All steps of a trace in one run: errors may now build up from stage to stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from ..backends import Backend
+from ..refimpl.loss import sample_loss
+from .parameter_groups import named_arrays
+from .stages import Arrays, Disturb, disturbed_parameters, disturbed_state, learner_before
+from .trace import Trace
+
+
+def golden_run(trace: Trace) -> Arrays:
+    """Losses of every step and the parameters after the last, as the trace has them."""
+    return {
+        "open_loop_loss": trace.open_loop_loss,
+        "closed_loop_loss": trace.closed_loop_loss,
+        **named_arrays(trace.final_parameters),
+    }
+
+
+def learning_run(backend: Backend, trace: Trace) -> Arrays:
+    """Train on the batches of a trace in order, in one call, from its initial parameters.
+
+    Parameters
+    ----------
+    backend : Backend
+        Of the trace's configuration.
+    trace : Trace
+        Inputs, labels and start.
+    """
+    n_steps, batch = trace.inputs.shape[:2]
+    backend.load(learner_before(trace, 0))
+    data = backend.place(
+        trace.inputs.reshape(n_steps * batch, -1), trace.targets.reshape(n_steps * batch, -1)
+    )
+    metrics = backend.train(data, np.arange(n_steps * batch).reshape(n_steps, batch))
+    return {
+        "open_loop_loss": metrics.loss,
+        "closed_loop_loss": metrics.closed_loop_loss,
+        **named_arrays(backend.learner().parameters),
+    }
+
+
+def disturbed_learning_run(
+    backend: Backend,
+    trace: Trace,
+    disturb: Disturb,
+    disturb_stored: Disturb,
+    move_target: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Arrays:
+    """Train likewise, but stage by stage, with a disturbance between all stages.
+
+    Parameters
+    ----------
+    backend : Backend
+        The reference in float64.
+    trace : Trace
+        Inputs, labels and start.
+    disturb : callable
+        Applied to every array that passes from one stage to the next.
+    disturb_stored : callable
+        Applied to the parameters that pass from one step to the next.
+    move_target : callable
+        From (u_out, target) to the target that the closed loop is given.
+    """
+    backend.load(learner_before(trace, 0))
+    losses: dict[str, list[float]] = {"open_loop_loss": [], "closed_loop_loss": []}
+    for x, y in zip(trace.inputs, trace.targets, strict=True):
+        learner = backend.learner()
+        stored = disturbed_parameters(learner.parameters, disturb_stored)
+        backend.load(dataclasses.replace(learner, parameters=stored))
+        x, y = disturb(x), disturb(y)
+        open_loop = disturbed_state(backend.open_loop(x)[0], disturb)
+        r_bar = tuple(disturb(r) for r in backend.mean_inhibition(open_loop))
+        Q = tuple(disturb(q) for q in backend.feedback_weights(open_loop))
+        target = move_target(open_loop.u_out, disturb(backend.closed_loop_target(open_loop, y)))
+        closed_loop = disturbed_state(backend.closed_loop(x, Q, target, open_loop)[0], disturb)
+        gradients = backend.gradients(x, y, open_loop, closed_loop, r_bar)
+        backend.update(disturbed_parameters(gradients, disturb), r_bar)
+        loss = backend.configuration.loss
+        losses["open_loop_loss"].append(float(np.mean(sample_loss(loss, open_loop.u_out, y))))
+        losses["closed_loop_loss"].append(float(np.mean(sample_loss(loss, closed_loop.u_out, y))))
+    return {
+        **{name: np.array(values) for name, values in losses.items()},
+        **named_arrays(backend.learner().parameters),
+    }

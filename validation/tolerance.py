@@ -1,0 +1,127 @@
+"""How far a right answer may lie from the golden one: derived, not picked.
+
+Two independent causes, of which the allowance is the sum:
+
+1. The trace itself is only as good as the solver that made it, and an end state found by
+   integration only as good as the solver that found it: ten times the tolerance of one
+   step, relative to the largest element of the array, or of the whole state, by whose size
+   a solver judges its steps; a hundred times for a trace whose
+   parameters are stored in float32, in natural units, since Adam divides by their own size
+   gradients that this noise may dominate. For the shipped traces these are the figures of
+   the golden README: 1e-9 and 1e-5.
+
+2. Rounding in the backend's precision, measured by Monte Carlo arithmetic (D. S. Parker,
+   Monte Carlo arithmetic, UCLA CSD-970002, 1997): the reference runs the same stage in
+   float64, several times, with every array that enters it changed by a random relative
+   amount of the size that rounding has there, and the largest change of each result is its
+   allowance. This takes in the conditioning of the stage, with κ, loop gains and number of
+   layers, without a formula for each. The size for sums of n terms is
+   λ √(n + m) u, u half the machine epsilon (N. J. Higham & T. Mary, A new approach to
+   probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019) A2815-A2835),
+   with λ = 4 and m = 16 for the elementwise operations of a stage.
+
+A closed loop found by fixed point may stop at the residual that the model admits; there
+the target is changed by that too, for κ times its change is the change of the residual.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from ..refimpl.configuration import NetworkConfiguration, Solver
+from ..refimpl.fixed_point import allowed_residual
+from .stages import Arrays, Disturb
+from .trace import Trace
+
+CONFIDENCE = 4
+ELEMENTWISE_OPERATIONS = 16
+N_DRAWS = 4
+LEAST_DISTURBANCE = 2.0**-30
+"""Disturbances below this would drown in the reference's own rounding; the effect of a
+larger one is scaled down."""
+TRAJECTORY_TOLERANCE = 1e-12
+"""Golden README: constant steps leave nothing but rounding."""
+
+
+def trace_tolerance(trace: Trace) -> float:
+    """Relative tolerance of the golden numbers themselves."""
+    return 10 * trace.solver.rtol
+
+
+def run_tolerance(trace: Trace) -> float:
+    """Tolerance of losses and final parameters after all steps of a trace."""
+    return (100 if trace.stored_precision == np.float32 else 10) * trace.solver.rtol
+
+
+def solver_tolerance(solver: Solver) -> float:
+    """Relative tolerance of an end state found by integration; 0 by fixed point."""
+    return 0.0 if solver.method == "fixed-point" else 10 * solver.rtol
+
+
+def rounding_size(dtype: np.dtype, longest_sum: int) -> float:
+    """Relative error that rounding may leave in a sum, λ √(n + m) u."""
+    u = float(np.finfo(dtype).eps) / 2
+    return CONFIDENCE * float(np.sqrt(longest_sum + ELEMENTWISE_OPERATIONS)) * u
+
+
+def disturbance(size: float, generator: np.random.Generator) -> Disturb:
+    """Change every element by a random relative amount within ±size."""
+    return lambda array: array * (1 + size * generator.uniform(-1, 1, np.shape(array)))
+
+
+def generators(name: str) -> list[np.random.Generator]:
+    """One source of random numbers a draw; the same stage always gets the same ones."""
+    seed = zlib.crc32(name.encode())
+    return [np.random.default_rng([seed, draw]) for draw in range(N_DRAWS)]
+
+
+def largest_effects(
+    run: Callable[[np.random.Generator], Arrays], exact: Arrays, name: str, factor: float
+) -> dict[str, float]:
+    """Run a stage disturbed, several times, and keep the largest change of each array.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the stage with disturbances from a generator.
+    exact : dict of array
+        What it gives undisturbed.
+    name : str
+        Of the stage.
+    factor : float
+        Scales the changes back to the size of rounding.
+    """
+    effects = dict.fromkeys(exact, 0.0)
+    for generator in generators(name):
+        for key, array in run(generator).items():
+            effects[key] = max(effects[key], factor * largest(array - exact[key]))
+    return effects
+
+
+def largest(array: np.ndarray) -> float:
+    """Largest magnitude; infinite where an element is not a number."""
+    size = float(np.max(np.abs(array), initial=0))
+    return np.inf if np.isnan(size) else size
+
+
+def stopped_short(
+    configuration: NetworkConfiguration, dtype: np.dtype, generator: np.random.Generator
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Move a target so that the closed loop ends where a fixed point may stop in `dtype`.
+
+    Returns
+    -------
+    callable
+        From (u_out, target), arrays (batch, n_out), to the moved target.
+    """
+    kappa = configuration.controller.steady_gain
+
+    def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
+        residual = allowed_residual(kappa, u_out.astype(dtype), target.astype(dtype))
+        signs = generator.choice([-1.0, 1.0], target.shape)
+        return np.asarray(target + signs * residual / kappa, dtype=np.float64)
+
+    return moved

@@ -1,0 +1,246 @@
+"""Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..refimpl.configuration import NetworkConfiguration, Solver
+from ..refimpl.dynamics import FeedbackWeights
+from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.state import NetworkState
+from .hdf5_file import reading
+from .parameter_groups import FileError, read_array, read_parameters
+from .trace_configuration import parse_trace_configuration
+
+SCHEMA = "disinhib-trace"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """Every stage of one learning step.
+
+    Parameters
+    ----------
+    open_loop, closed_loop : NetworkState
+        End states, arrays (batch, n).
+    feedback : tuple of array, each (batch, n_out, n_l)
+        Feedback weights as applied.
+    closed_loop_target : array, (batch, n_out)
+        What the controller was given.
+    mean_inhibition : tuple of array, each (n_l,), or None
+        r̄, for the linear threshold.
+    gradients, parameters_after : Parameters
+        g, and the parameters one optimiser step later.
+    """
+
+    open_loop: NetworkState
+    feedback: FeedbackWeights
+    closed_loop_target: np.ndarray
+    closed_loop: NetworkState
+    mean_inhibition: tuple[np.ndarray, ...] | None
+    gradients: Parameters
+    parameters_after: Parameters
+
+
+@dataclass(frozen=True)
+class TraceTrajectory:
+    """Paths of batch 0 from rest and then under control, at the initial parameters.
+
+    Parameters
+    ----------
+    open_loop, closed_loop : NetworkState
+        Arrays (time, batch, n); the closed loop starts where the open loop ended.
+    feedback : tuple of array, each (batch, n_out, n_l)
+        Feedback weights of the closed loop.
+    """
+
+    open_loop: NetworkState
+    closed_loop: NetworkState
+    feedback: FeedbackWeights
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A recorded run of S learning steps.
+
+    Parameters
+    ----------
+    path : Path
+        Where it was read from.
+    configuration : NetworkConfiguration
+        Network and rule.
+    solver : Solver
+        How its end states were found.
+    initial_parameters, final_parameters : Parameters
+        Before the first and after the last step.
+    stored_precision : numpy.dtype
+        Of the parameters in the file.
+    inputs : array of float64, (S, batch, n_in)
+        Scaled to [0, 1] where the file has bytes.
+    targets : array of float64, (S, batch, n_out)
+        Labels.
+    open_loop_loss, closed_loop_loss : array of float64, (S,)
+        Mean loss of each step.
+    steps : tuple of TraceStep
+        Empty where the file has a summary only.
+    trajectory : TraceTrajectory or None
+        Where the file has one.
+    """
+
+    path: Path
+    configuration: NetworkConfiguration
+    solver: Solver
+    initial_parameters: Parameters
+    final_parameters: Parameters
+    stored_precision: np.dtype
+    inputs: np.ndarray
+    targets: np.ndarray
+    open_loop_loss: np.ndarray
+    closed_loop_loss: np.ndarray
+    steps: tuple[TraceStep, ...]
+    trajectory: TraceTrajectory | None
+
+
+def read_trace(path: str | Path) -> Trace:
+    """Read a trace file.
+
+    Parameters
+    ----------
+    path : str or Path
+        HDF5 file.
+
+    Returns
+    -------
+    Trace
+        All arrays in float64.
+
+    Raises
+    ------
+    FileError
+        It cannot be used; the message names the file and what is wrong.
+    """
+    with reading(path) as file:
+        _check_schema(file)
+        try:
+            configuration, solver = parse_trace_configuration(file.attrs["config"])
+        except (ValueError, TypeError, KeyError) as problem:
+            raise FileError(f"{path}: attribute config is unusable: {problem}") from problem
+        initial = read_parameters(_group(file, "initial_parameters"))
+        try:
+            check_shapes(initial, configuration.sizes)
+        except ValueError as problem:
+            raise FileError(f"{path}: initial_parameters: {problem}") from problem
+        trace = Trace(
+            path=Path(path),
+            configuration=configuration,
+            solver=solver,
+            initial_parameters=initial.astype(np.float64),
+            final_parameters=read_parameters(_group(file, "final_parameters")).astype(np.float64),
+            stored_precision=initial.dtype,
+            inputs=_inputs(file),
+            targets=_float64(file, "targets"),
+            open_loop_loss=_float64(file, "open_loop_loss"),
+            closed_loop_loss=_float64(file, "closed_loop_loss"),
+            steps=tuple(
+                _step(step, configuration.n_hidden)
+                for _, step in sorted(file.get("steps", {}).items())
+            ),
+            trajectory=_trajectory(file, configuration.n_hidden),
+        )
+        _check_lengths(trace)
+    return trace
+
+
+def _check_schema(file: h5py.File) -> None:
+    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    if schema != SCHEMA:
+        raise FileError(f"{file.filename}: schema is {schema!r}: {SCHEMA!r} is needed")
+    if version != SCHEMA_VERSION:
+        raise FileError(
+            f"{file.filename}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
+        )
+
+
+def _check_lengths(trace: Trace) -> None:
+    n_steps, sizes = trace.inputs.shape[0], trace.configuration.sizes
+    for name, found, needed in (
+        ("inputs", trace.inputs.shape[2:], sizes[:1]),
+        ("targets", trace.targets.shape, (*trace.inputs.shape[:2], sizes[-1])),
+        ("open_loop_loss", trace.open_loop_loss.shape, (n_steps,)),
+        ("closed_loop_loss", trace.closed_loop_loss.shape, (n_steps,)),
+    ):
+        if found != needed:
+            raise FileError(f"{trace.path}: {name} has shape {found}: {needed} is needed")
+    if trace.steps and len(trace.steps) != n_steps:
+        raise FileError(f"{trace.path}: {len(trace.steps)} steps for {n_steps} batches of inputs")
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    group = parent.get(name)
+    if not isinstance(group, h5py.Group):
+        raise FileError(f"{parent.file.filename}: group {name} is missing")
+    return group
+
+
+def _float64(group: h5py.Group, path: str) -> np.ndarray:
+    return read_array(group, path).astype(np.float64)
+
+
+def _inputs(file: h5py.File) -> np.ndarray:
+    inputs = read_array(file, "inputs")
+    return inputs / 255 if inputs.dtype == np.uint8 else inputs.astype(np.float64)
+
+
+def _state(group: h5py.Group, n_hidden: int) -> NetworkState:
+    return NetworkState(
+        tuple(_float64(group, f"u_E_{l}") for l in range(n_hidden)),
+        tuple(_float64(group, f"u_I_{l}") for l in range(n_hidden)),
+        _float64(group, "u_out"),
+        _float64(group, "c_int"),
+    )
+
+
+def _layers(group: h5py.Group, name: str, n_hidden: int) -> tuple[np.ndarray, ...]:
+    return tuple(_float64(group, f"{name}_{l}") for l in range(n_hidden))
+
+
+def _step(group: h5py.Group, n_hidden: int) -> TraceStep:
+    return TraceStep(
+        open_loop=_state(_group(group, "open_loop"), n_hidden),
+        feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
+        closed_loop_target=_float64(group, "closed_loop_targets"),
+        closed_loop=_state(_group(group, "closed_loop"), n_hidden),
+        mean_inhibition=(
+            _layers(_group(group, "mean_inhibition"), "r_I", n_hidden)
+            if "mean_inhibition" in group
+            else None
+        ),
+        gradients=read_parameters(_group(group, "gradients")).astype(np.float64),
+        parameters_after=read_parameters(_group(group, "parameters_after")).astype(np.float64),
+    )
+
+
+def _trajectory(file: h5py.File, n_hidden: int) -> TraceTrajectory | None:
+    if "trajectory" not in file:
+        return None
+    group = _group(file, "trajectory")
+    return TraceTrajectory(
+        open_loop=_time_first(_state(_group(group, "open_loop"), n_hidden)),
+        closed_loop=_time_first(_state(_group(group, "closed_loop"), n_hidden)),
+        feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
+    )
+
+
+def _time_first(state: NetworkState) -> NetworkState:
+    """The files have (batch, time, n), the model (time, batch, n)."""
+    return NetworkState(
+        tuple(np.swapaxes(u, 0, 1) for u in state.u_E),
+        tuple(np.swapaxes(u, 0, 1) for u in state.u_I),
+        np.swapaxes(state.u_out, 0, 1),
+        np.swapaxes(state.z, 0, 1),
+    )
