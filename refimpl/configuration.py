@@ -90,6 +90,8 @@ class Feedback:
     to_readout: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("average", "normalize", "strong", "to_readout"):
+            require(self, name, among=(True, False))
         require(self, "norm", above=0)
         require(self, "nudge", above=0)
         if self.clip is not None:

@@ -22,7 +22,7 @@ def require(
     minimum: float | None = None,
     below: float | None = None,
     maximum: float | None = None,
-    among: tuple[str, ...] | None = None,
+    among: tuple[str, ...] | tuple[bool, ...] | None = None,
 ) -> None:
     """Check one field of a frozen dataclass, and turn NumPy scalars into plain numbers.
 
@@ -37,8 +37,8 @@ def require(
         The field.
     above, minimum, below, maximum : float, optional
         Exclusive and inclusive limits.
-    among : tuple of str, optional
-        Allowed words.
+    among : tuple of str or of bool, optional
+        Allowed words, or true and false.
 
     Raises
     ------
@@ -49,7 +49,8 @@ def require(
     where = f"{type(owner).__name__}.{name}"
     if among is not None:
         if value not in among:
-            raise ConfigurationError(f"{where} is {value!r}: choose one of {', '.join(among)}")
+            choices = ", ".join(str(choice).lower() for choice in among)
+            raise ConfigurationError(f"{where} is {value!r}: choose one of {choices}")
         return
     number = np.asarray(value)
     if number.dtype.kind not in "iuf" or not np.all(np.isfinite(number)):

@@ -1,0 +1,46 @@
+# Every target does all of its own set-up: it needs Python 3.11 or newer and a network to PyPI.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint types tests format clean
+
+demo: .venv/installed
+	$(BIN)/disinhib demo
+
+test: lint types tests
+
+# Everything, with the tests that take longer or need the extra `tfds`.
+test-slow: .venv/installed-tfds lint types
+	$(BIN)/pytest
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d: make PYTHON=..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-tfds: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,tfds]'
+	@touch $@
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# On the package as it is installed from a wheel, which is also how its data files are proved
+# to be in it (tests/test_package.py).
+types: .venv/installed
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
+	cd build/installed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --python-executable ../../$(BIN)/python -p disinhib
+
+tests: .venv/installed
+	$(BIN)/pytest -n 2 -m "not slow"
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

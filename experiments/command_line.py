@@ -1,0 +1,310 @@
+"""The command `disinhib`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..backends import BackendUnavailable, backend_class, backend_descriptions
+from ..backends.precision import PRECISIONS
+from ..datasets.dataset import DatasetError
+from ..datasets.load import DATASETS
+from ..refimpl.configuration import METHODS, RULES
+from ..refimpl.errors import ConfigurationError
+from ..validation import (
+    FileError,
+    Position,
+    conform,
+    contents,
+    find_traces,
+    read_trace,
+    shipped_directory,
+)
+from .conformance_report import print_conformance, write_conformance
+from .run_configuration import load_run_configuration
+from .training import Run, TrainingDiverged, begin, resume, train
+
+USER_ERRORS = (ConfigurationError, DatasetError, FileError, BackendUnavailable)
+"""Bad input: one line and exit code 2."""
+
+app = typer.Typer(
+    help="Deep networks that learn by a Hebbian rule under top-down dis-inhibition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
+Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
+Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
+DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
+
+
+def main() -> None:
+    """Run the command line; whatever the user got wrong is said in one line."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as problem:
+        _fail(problem.format_message(), problem.exit_code)
+    except USER_ERRORS as problem:
+        _fail(str(problem), 2)
+    except TrainingDiverged as problem:
+        _fail(str(problem), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone, and that is its good right.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command("train")
+def train_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; flags override them.")
+    ] = None,
+    dataset: Annotated[DatasetName | None, typer.Option(help="Images to learn.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Directory of IDX files, or of a prepared tfds dataset.")
+    ] = None,
+    rule: Annotated[Rule | None, typer.Option(help="Learning rule.")] = None,
+    hidden: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Units of each hidden layer.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Total number of epochs, also with --resume.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size of the optimiser.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Any whole number.")] = None,
+    backend: Annotated[str | None, typer.Option(help="See `disinhib backends`.")] = None,
+    dtype: Annotated[Precision | None, typer.Option(help="Precision.")] = None,
+    method: Annotated[Method | None, typer.Option(help="Way to the end states.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.h5", help="Initial parameters and first batches."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")
+    ] = None,
+    resume_from: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
+    ] = None,
+) -> int:
+    """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
+    flags: dict[str, Any] = {
+        "dataset": dataset,
+        "data_dir": data_dir,
+        "rule": rule,
+        "hidden": None if hidden is None else _hidden_sizes(hidden),
+        "batch_size": batch_size,
+        "optimizer.learning_rate": learning_rate,
+        "seed": seed,
+        "backend": backend,
+        "dtype": dtype,
+        "solver.method": method,
+        "start": start,
+    }
+    flags = {
+        name: value.value if isinstance(value, Enum) else value for name, value in flags.items()
+    }
+    if resume_from is not None:
+        _refuse_with_resume({**flags, "config": config, "out": out})
+        run, position, records = resume(resume_from, epochs)
+    else:
+        configuration = load_run_configuration(config, {**flags, "epochs": epochs})
+        directory = out or _free_directory(configuration.dataset, configuration.rule)
+        run, position, records = begin(configuration, directory), Position(0), []
+    return _train(run, position, records)
+
+
+@app.command("conform")
+def conform_command(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH…", help="Traces, or directories of traces; else the shipped."),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="See `disinhib backends`.")] = "numpy",
+    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
+    method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+    ] = None,
+) -> int:
+    """Judge a backend by traces of the published implementation, stage by stage."""
+    kind = backend_class(backend)
+    traces, others = find_traces(paths or [shipped_directory()])
+    for other in others:
+        console.print(f"{other}: not a trace, left out", style="dim", soft_wrap=True)
+    results = {}
+    for path in traces:
+        trace = read_trace(path)
+        with console.status(path.name) as status:
+            results[str(path)] = conform(
+                trace,
+                kind,
+                np.dtype(dtype.value),
+                method.value,
+                lambda stage, name=path.name: status.update(f"{name}: {stage}"),  # type: ignore[misc]
+            )
+        title = f"{path.name}   {backend}, {dtype.value}, {method.value}"
+        print_conformance(console, title, results[str(path)])
+    if json_file is not None:
+        settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
+        _write(json_file, lambda: write_conformance(json_file, settings, results))
+    failed = [path for path, stages in results.items() if not all(s.passed for s in stages)]
+    n_stages = sum(len(stages) for stages in results.values())
+    if failed:
+        console.print(f"[bold red]{len(failed)} of {len(results)} traces deviate[/]")
+        return 1
+    console.print(f"[green]All {n_stages} stages of {len(results)} traces agree.[/]")
+    return 0
+
+
+@app.command("backends")
+def backends_command() -> None:
+    """List the backends, and why one cannot run here."""
+    table = Table()
+    for heading in ("name", "version", "device", "can run here"):
+        table.add_column(heading, overflow="fold")
+    for description in backend_descriptions():
+        can_run = f"[red]no: {description.unavailable}[/]" if description.unavailable else "yes"
+        table.add_row(description.name, description.version, description.device, can_run)
+    console.print(table)
+
+
+@app.command("inspect")
+def inspect_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A checkpoint or a trace.")],
+) -> None:
+    """Show what a checkpoint or trace holds."""
+    attributes, datasets = contents(file)
+    for name, value in attributes.items():
+        console.print(f"[bold]{name}[/]: {value}", highlight=False, soft_wrap=True)
+    table = Table()
+    for heading in ("dataset", "shape", "dtype", "range"):
+        table.add_column(heading, overflow="fold")
+    for row in datasets:
+        table.add_row(*row)
+    console.print(table)
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to leave the pictures.")] = Path(
+        "runs/demo"
+    ),
+) -> int:
+    """Train three rules side by side, conform the reference, draw pictures: under a minute."""
+    # Imported here: no other command needs it.
+    from .demo import run_demo
+
+    return 0 if run_demo(out, console) else 1
+
+
+def _train(run: Run, position: Position, records: list[Any]) -> int:
+    from .progress_display import ProgressDisplay
+
+    configuration = run.configuration
+    sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
+    console.print(
+        f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
+        f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
+        f"seed {configuration.seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if position.epochs >= configuration.epochs:
+        console.print(
+            f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
+            soft_wrap=True,
+        )
+        return 0
+    with (
+        _stop_on_interrupt() as stop,
+        ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
+    ):
+        position, records = train(run, position, records, display, stop)
+    if position.epochs < configuration.epochs:
+        console.print(
+            f"Stopped after {position.epochs} epochs and {position.steps} steps; "
+            f"go on with: disinhib train --resume {run.directory}",
+            soft_wrap=True,
+        )
+        return 130
+    console.print(f"Written to {run.directory}", soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Any]:
+    """Turn the first interrupt or termination into a request to stop; a second one insists."""
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hidden_sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigurationError(
+            f"--hidden is {text!r}: whole numbers separated by commas are needed, as in 256,256"
+        ) from None
+
+
+def _refuse_with_resume(flags: dict[str, Any]) -> None:
+    given = [name for name, value in flags.items() if value is not None]
+    if given:
+        name = given[0].rpartition(".")[2].replace("_", "-")
+        named = "CONFIG.toml" if name == "config" else f"--{name}"
+        raise ConfigurationError(
+            f"{named} with --resume: a run goes on as it began; only --epochs may change"
+        )
+
+
+def _free_directory(dataset: str, rule: str) -> Path:
+    """Choose runs/DATASET-RULE, or the first free number after it."""
+    first = Path("runs") / f"{dataset}-{rule}"
+    directory, number = first, 1
+    while directory.exists():
+        number += 1
+        directory = first.with_name(f"{first.name}-{number}")
+    return directory
+
+
+def _write(path: Path, write: Any) -> None:
+    try:
+        write()
+    except OSError as problem:
+        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    Console(stderr=True).print(f"disinhib: {line}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,128 @@
+"""A tour in under a minute: three rules on the embedded digits, conformance, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..backends import NumpyBackend
+from ..refimpl.errors import ConfigurationError
+from ..validation import Position, conform, find_traces, read_trace, shipped_directory
+from .learning_curves import draw_learning_curves
+from .metrics_log import EpochRecord
+from .plasticity_sign import draw_plasticity_sign
+from .progress_display import ProgressDisplay
+from .run_configuration import RunConfiguration, run_configuration
+from .training import begin, train
+
+RULES = ("exact-inverse", "linear-threshold", "backprop")
+RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "curves.png")
+
+
+def run_demo(directory: Path, console: Console) -> bool:
+    """Train, compare, conform and draw.
+
+    Parameters
+    ----------
+    directory : Path
+        An earlier demo in it is replaced.
+    console : Console
+        Where to show it.
+
+    Returns
+    -------
+    bool
+        Whether the reference conforms.
+    """
+    console.print("Handwritten digits, 64-128-128-10, three rules from one start in one order\n")
+    runs: dict[str, list[EpochRecord]] = {}
+    for rule in RULES:
+        configuration = demo_configuration(rule)
+        _clear(directory / rule)
+        run = begin(configuration, directory / rule)
+        display = ProgressDisplay(
+            console, configuration.epochs, configuration.batch_size, f"{rule:>16}"
+        )
+        with display:
+            _, runs[rule] = train(run, Position(0), [], _Quiet(display))
+        last = runs[rule][-1]
+        console.print(
+            f"{rule:>16}  {last.test_accuracy:.1%} of the test digits right after "
+            f"{len(runs[rule])} epochs, {last.samples_per_second:,.0f} samples/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print()
+    console.print(_side_by_side(runs))
+    draw_learning_curves(directory / "learning_curves.png", runs)
+    draw_plasticity_sign(directory / "plasticity_sign.png")
+    passed = _conform_reference(console)
+    console.print(f"\nPictures: {directory / 'learning_curves.png'} (the three rules)")
+    console.print(f"          {directory / 'plasticity_sign.png'} (inhibition decides the sign)")
+    return passed
+
+
+def demo_configuration(rule: str) -> RunConfiguration:
+    """Give the demo's configuration: small enough for a minute, and the same for all rules."""
+    settings = {
+        "rule": rule,
+        "hidden": [128, 128],
+        "epochs": 20,
+        "batch_size": 50,
+        "optimizer": {"learning_rate": 3e-3},
+    }
+    return run_configuration(settings, "demo")
+
+
+class _Quiet:
+    """Passes the bar on and leaves the line an epoch out."""
+
+    def __init__(self, display: ProgressDisplay) -> None:
+        self.on_steps = display.on_steps
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print nothing."""
+
+
+def _side_by_side(runs: dict[str, list[EpochRecord]]) -> Table:
+    table = Table(title="test accuracy", title_justify="left", title_style="bold")
+    table.add_column("epoch", justify="right")
+    for rule in runs:
+        table.add_column(rule, justify="right")
+    n_epochs = len(next(iter(runs.values())))
+    for epoch in sorted({1, 2, 5, 10, n_epochs}):
+        accuracies = [f"{records[epoch - 1].test_accuracy:.1%}" for records in runs.values()]
+        table.add_row(str(epoch), *accuracies)
+    return table
+
+
+def _conform_reference(console: Console) -> bool:
+    traces, _ = find_traces([shipped_directory()])
+    results = {
+        path.stem: conform(read_trace(path), NumpyBackend, np.dtype(np.float64)) for path in traces
+    }
+    n_stages = sum(len(stages) for stages in results.values())
+    failed = [
+        f"{name}: {result.stage}"
+        for name, stages in results.items()
+        for result in stages
+        if not result.passed
+    ]
+    console.print(
+        f"\nConformance: {n_stages - len(failed)} of {n_stages} stages of {len(results)} traces "
+        "of the published implementation agree"
+        + (f"; these do not: {', '.join(failed)}" if failed else " (disinhib conform shows them)"),
+        soft_wrap=True,
+    )
+    return not failed
+
+
+def _clear(directory: Path) -> None:
+    """Remove the files of an earlier demo, and nothing else."""
+    if directory.exists() and not directory.is_dir():
+        raise ConfigurationError(f"{directory} is a file: a directory is needed")
+    for name in RUN_FILES:
+        (directory / name).unlink(missing_ok=True)

@@ -1,0 +1,45 @@
+"""`curves.png`: loss and accuracy over the epochs of one run or of several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from .metrics_log import EpochRecord
+
+
+def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
+    """Draw train and test curves.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file to write.
+    runs : mapping of str to sequence of EpochRecord
+        One colour each; the name goes into the legend.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for number, (name, records) in enumerate(runs.items()):
+        epochs = [record.epoch for record in records]
+        colour = f"C{number}"
+        for axes, what in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+            for split, style in (("train", ":"), ("test", "-")):
+                values = [getattr(record, f"{split}_{what}") for record in records]
+                marker = "o" if len(records) < 20 else None
+                label = f"{name}, {split}"
+                axes.plot(
+                    epochs, values, style, color=colour, marker=marker, markersize=3, label=label
+                )
+    loss_axes.set(xlabel="epoch", ylabel="loss (open loop)")
+    accuracy_axes.set(xlabel="epoch", ylabel="accuracy (open loop)")
+    accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (loss_axes, accuracy_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss_axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,154 @@
+"""`metrics.jsonl`: one JSON object an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..backends import Evaluation, TrainingMetrics
+from ..refimpl.end_state import EndStateCounts
+from ..refimpl.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Figures of one epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    train_loss, train_accuracy : float
+        In open loop, each batch before its update; accuracies are fractions of 1.
+    train_closed_loop_loss : float or None
+        Under control; None for backprop, which has none.
+    valid_loss, valid_accuracy, test_loss, test_accuracy : float
+        After the epoch.
+    seconds : float
+        Of the whole epoch, evaluation included.
+    samples_per_second : float
+        Of training alone.
+    open_loop, closed_loop, evaluation : dict of int
+        How many samples reached their end state in which way; `unsettled` counts
+        integrations that ended at their horizon or step limit.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    train_closed_loop_loss: float | None
+    valid_loss: float
+    valid_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    samples_per_second: float
+    open_loop: dict[str, int]
+    closed_loop: dict[str, int]
+    evaluation: dict[str, int]
+
+    @property
+    def unsettled(self) -> int:
+        """Integrations of any kind that did not settle."""
+        return sum(
+            counts["unsettled"] for counts in (self.open_loop, self.closed_loop, self.evaluation)
+        )
+
+
+def epoch_record(
+    epoch: int,
+    batch_size: int,
+    metrics: TrainingMetrics,
+    valid: Evaluation,
+    test: Evaluation,
+    training_seconds: float,
+    seconds: float,
+) -> EpochRecord:
+    """Sum up an epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    batch_size : int
+        Samples per step.
+    metrics : TrainingMetrics
+        All steps of the epoch.
+    valid, test : Evaluation
+        After the epoch.
+    training_seconds, seconds : float
+        Of training alone, and with evaluation.
+    """
+    n_samples = metrics.loss.size * batch_size
+    closed_loop_loss = float(metrics.closed_loop_loss.mean())
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=float(metrics.loss.mean()),
+        train_accuracy=float(metrics.n_correct.sum() / n_samples),
+        train_closed_loop_loss=None if math.isnan(closed_loop_loss) else closed_loop_loss,
+        valid_loss=float(valid.loss),
+        valid_accuracy=float(valid.accuracy),
+        test_loss=float(test.loss),
+        test_accuracy=float(test.accuracy),
+        seconds=seconds,
+        samples_per_second=n_samples / training_seconds,
+        open_loop=_counts(metrics.open_loop_counts),
+        closed_loop=_counts(metrics.closed_loop_counts),
+        evaluation=_counts(valid.counts + test.counts),
+    )
+
+
+def append_record(path: Path, record: EpochRecord) -> None:
+    """Add a line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n")
+
+
+def read_records(path: Path) -> list[EpochRecord]:
+    """Read all whole lines; a last line cut short by a crash is left out.
+
+    Raises
+    ------
+    ConfigurationError
+        A line other than the last is not a record.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records: list[EpochRecord] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(EpochRecord(**json.loads(line)))
+        except (ValueError, TypeError) as problem:
+            if number == len(lines):
+                break
+            raise ConfigurationError(f"{path}: line {number} is not an epoch: {problem}") from None
+    return records
+
+
+def keep_records(path: Path, epochs: int) -> list[EpochRecord]:
+    """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice.
+
+    Parameters
+    ----------
+    path : Path
+        The log.
+    epochs : int
+        Epochs finished at the checkpoint.
+    """
+    records = [record for record in read_records(path) if record.epoch <= epochs]
+    lines: list[str] = [json.dumps(dataclasses.asdict(record)) for record in records]
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(unfinished, path)
+    return records
+
+
+def _counts(counts: EndStateCounts) -> dict[str, int]:
+    plain: dict[str, Any] = dataclasses.asdict(counts)
+    return plain

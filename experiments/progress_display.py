@@ -1,0 +1,102 @@
+"""How a run shows itself on a terminal: a bar while it works, a line an epoch."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ..backends import TrainingMetrics
+from .metrics_log import EpochRecord
+
+
+class ProgressDisplay:
+    """Bar with samples/s, loss, accuracy and remaining time.
+
+    Parameters
+    ----------
+    console : Console
+        Where to show it. Without a terminal only the lines are printed.
+    n_epochs, batch_size : int
+        Of the whole run.
+    label : str
+        Put before every line.
+    """
+
+    def __init__(self, console: Console, n_epochs: int, batch_size: int, label: str = "") -> None:
+        self._console, self._n_epochs, self._batch_size = console, n_epochs, batch_size
+        self._label = f"{label}  " if label else ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps  {task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._last: tuple[int, int, float] | None = None
+
+    def __enter__(self) -> ProgressDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Move the bar."""
+        now = time.monotonic()
+        if self._task is None:
+            self._task = self._progress.add_task("", total=None, figures="")
+        n_samples = metrics.loss.size * self._batch_size
+        figures = (
+            f"loss {metrics.loss.mean():.4f}  accuracy {metrics.n_correct.sum() / n_samples:.1%}"
+        )
+        if self._last is not None and self._last[0] == epoch and now > self._last[2]:
+            rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
+            figures = f"{rate:,.0f} samples/s  {figures}"
+        self._last = (epoch, steps, now)
+        self._progress.update(
+            self._task,
+            description=f"{self._label}epoch {epoch + 1}/{self._n_epochs}",
+            completed=epoch * n_steps + steps,
+            total=self._n_epochs * n_steps,
+            figures=figures,
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print the epoch's line, and a warning for end states that were not reached."""
+        width = len(str(self._n_epochs))
+        self._console.print(
+            f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
+            f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
+            f"valid acc {record.valid_accuracy:.2%}  "
+            f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
+            f"{record.samples_per_second:,.0f} samples/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if record.unsettled:
+            self._console.print(
+                f"  {record.unsettled:,} integrations ended at their horizon or step limit "
+                "without settling",
+                style="yellow",
+                soft_wrap=True,
+            )
