@@ -1,0 +1,91 @@
+"""A leading axis of replicas with settings of their own, against each network run alone."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from disinhib.refimpl.activation import SoftReLU
+from disinhib.refimpl.configuration import (
+    Controller,
+    Feedback,
+    MeanInhibition,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+    settings_as,
+)
+from disinhib.refimpl.learning_step import learning_step, new_learner
+from disinhib.refimpl.parameters import Parameters
+
+from .microcircuit import random_network
+
+SIZES = (5, 6, 4, 3)
+SCALES, GAINS, RATES = [1.0, 1.4, 0.7], [0.4, 0.8, 0.1], [1e-3, 1e-2, 3e-3]
+NORMS, MEANS = [1.0, 2.0, 0.5], [1.0, 0.5, 0.1]
+
+
+def configuration(rule, scale, gain, rate, norm, mean):
+    return NetworkConfiguration(
+        sizes=SIZES,
+        rule=rule,
+        activation_E=SoftReLU(scale=scale),
+        controller=Controller(k_i=gain),
+        feedback=Feedback(norm=norm, clip=norm),
+        mean_inhibition=MeanInhibition(rate=mean),
+        optimizer=Optimizer(learning_rate=rate),
+    )
+
+
+def stacked(networks):
+    return Parameters(
+        tuple(np.stack(w) for w in zip(*(n.weights for n in networks), strict=True)),
+        tuple(np.stack(b) for b in zip(*(n.biases for n in networks), strict=True)),
+        np.stack([n.readout for n in networks]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "method"),
+    [
+        *itertools.product(
+            ["exact-inverse", "linear-threshold", "linear-threshold-fixed"],
+            ["fixed-point", "tsit5", "euler"],
+        ),
+        ("backprop", "fixed-point"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_replicas_learn_as_if_alone(rule, method, dtype):
+    settings = [SCALES, GAINS, RATES, NORMS, MEANS]
+    together = configuration(rule, *(np.reshape(s, (3, 1, 1)) for s in settings))
+    together = settings_as(together, np.dtype(dtype))
+    solver = dataclasses.replace(Solver(), method=method, max_steps=400)
+    networks = [random_network(SIZES, seed)[0].astype(dtype) for seed in range(3)]
+    _, x, y = random_network(SIZES)
+    x, y = x.astype(dtype), y.astype(dtype)
+    learner = new_learner(together, stacked(networks))
+    for _ in range(2):
+        learner, metrics = learning_step(together, solver, learner, x, y)
+    assert learner.parameters.dtype == dtype
+    for replica, alone in enumerate(zip(*settings, strict=True)):
+        single = configuration(rule, *alone)
+        expected = new_learner(single, networks[replica])
+        for _ in range(2):
+            expected, expected_metrics = learning_step(single, solver, expected, x, y)
+        # float32: Adam divides a gradient by its own size, so that rounding of a nearly
+        # cancelling gradient moves its parameter by a fraction of the learning rate.
+        atol = 1e-11 if dtype == np.float64 else 0.05 * alone[2]
+        for a, b in zip(
+            (*learner.parameters.weights, *learner.parameters.biases, learner.parameters.readout),
+            (
+                *expected.parameters.weights,
+                *expected.parameters.biases,
+                expected.parameters.readout,
+            ),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a[replica], b, atol=atol)
+        rtol = 1e-12 if dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(metrics.loss[replica], expected_metrics.loss, rtol=rtol)
