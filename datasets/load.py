@@ -1,0 +1,97 @@
+"""A dataset by its name, from wherever it is on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .dataset import Dataset, DatasetError
+from .digits import digits
+from .image_files import SUBDIRECTORIES, find_image_files, read_image_files
+from .tensorflow_datasets_source import find_prepared, prepare_and_read, read_prepared
+
+DATASETS = ("digits", "fashion_mnist", "mnist")
+
+DATA_VARIABLE = "DISINHIB_DATA"
+
+# Where Debian's package dataset-fashion-mnist puts its files.
+INSTALLED: dict[str, Path] = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+
+
+def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load a dataset.
+
+    `digits` ships with the package. The others are looked for in `data_dir` alone if it
+    is given; else in the directory that the environment variable DISINHIB_DATA names,
+    then, Fashion-MNIST, in /usr/share/datasets/fashion-mnist; else tensorflow-datasets
+    downloads them. A directory holds either IDX files, themselves or in a subdirectory
+    named like the dataset, which goes first, or a set that tensorflow-datasets prepared.
+
+    Parameters
+    ----------
+    name : {'digits', 'fashion_mnist', 'mnist'}
+        Dataset.
+    data_dir : path, optional
+        Directory with the data. None looks where said above.
+
+    Returns
+    -------
+    Dataset
+        The same whatever the way, but for `source`.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such dataset or directory, the directory has no data, the data is
+        not what it should be, or none is found and the download fails.
+    """
+    if name not in DATASETS:
+        raise DatasetError(f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}")
+    if name == "digits":
+        if data_dir is not None:
+            raise DatasetError(
+                f"data_dir: found {os.fspath(data_dir)!r}, expected none:"
+                " digits is embedded and takes no directory"
+            )
+        return digits()
+    if data_dir is not None:
+        return _in_given_directory(Path(data_dir), name)
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        found = _in_directory(_existing(Path(named), f"{DATA_VARIABLE}="), name)
+        if found is not None:
+            return found
+    if name in INSTALLED:
+        found = _in_directory(INSTALLED[name], name)
+        if found is not None:
+            return found
+    return prepare_and_read(name)
+
+
+def _existing(directory: Path, said_by: str = "") -> Path:
+    if not directory.is_dir():
+        trouble = "not a directory" if directory.exists() else "no such directory"
+        raise DatasetError(
+            f"{said_by}{directory}: {trouble}, expected one with IDX files"
+            " or a prepared tensorflow-datasets set"
+        )
+    return directory
+
+
+def _in_directory(root: Path, name: str) -> Dataset | None:
+    directory = find_image_files(root, name)
+    if directory is not None:
+        return read_image_files(directory, name)
+    prepared = find_prepared(root, name)
+    return None if prepared is None else read_prepared(prepared, name)
+
+
+def _in_given_directory(root: Path, name: str) -> Dataset:
+    found = _in_directory(_existing(root), name)
+    if found is None:
+        places = " or ".join(("there", *(f"in {part}/" for part in SUBDIRECTORIES[name])))
+        raise DatasetError(
+            f"{root}: found no {name}, expected train-images-idx3-ubyte and the three other"
+            f" IDX files {places}, or a set prepared by tensorflow-datasets"
+        )
+    return found
