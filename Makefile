@@ -35,8 +35,9 @@ types: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
 	cd build/installed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --python-executable ../../$(BIN)/python -p disinhib
 
+# Two workers with one thread each: BLAS threads of two workers would wait for each other.
 tests: .venv/installed
-	$(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

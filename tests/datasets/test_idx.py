@@ -85,6 +85,8 @@ def test_malformed_files_are_named(tmp_path, packed, content, words):
         pytest.param(lambda packed: packed[:5], id="cut header"),
         pytest.param(lambda packed: packed[:-8] + bytes(8), id="checksum"),
         pytest.param(lambda packed: packed[:12] + b"\xff\xff\xff" + packed[15:], id="stream"),
+        pytest.param(lambda packed: packed[:10] + b"\xff" + packed[11:], id="block type"),
+        pytest.param(lambda packed: packed + b"junk", id="trailing bytes"),
         pytest.param(lambda packed: b"not gzip at all", id="not gzip"),
     ],
 )

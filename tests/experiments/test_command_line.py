@@ -1,0 +1,188 @@
+"""The command as its user meets it: in a process of its own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from disinhib.validation import read_checkpoint, shipped_directory
+
+COMMAND = str(Path(sys.executable).parent / "disinhib")
+SMALL = ["--hidden", "8", "--batch-size", "50"]
+
+
+def disinhib(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def one_line(result, code=2):
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("disinhib: ")
+    assert "Traceback" not in result.stderr + result.stdout
+    return lines[0]
+
+
+def test_help_names_every_command():
+    result = disinhib("--help")
+    assert result.returncode == 0
+    for command in ("train", "conform", "backends", "inspect", "demo"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epoch", "3"], "No such option: --epoch"),
+        (["train", "--rule", "hebb"], "'hebb' is not one of 'exact-inverse', 'linear-threshold'"),
+        (["train", "--hidden", "3,x"], "--hidden is '3,x': whole numbers separated by commas"),
+        (["train", "--epochs", "0"], "epochs is 0: must be greater than 0"),
+        (["train", "--seed", "x"], "Invalid value for '--seed'"),
+        (["train", "--backend", "tpu"], "backend 'tpu' is unknown: choose one of numpy"),
+        (["train", "no.toml"], "no.toml: no such configuration file"),
+        (["train", "--start", "no.h5"], "no.h5: no such file"),
+        (["train", "--resume", "nowhere"], "nowhere holds no run to resume"),
+        (["train", "--resume", "nowhere", "--seed", "0"], "--seed with --resume"),
+        (["train", "--dataset", "mnist", "--data-dir", "nowhere"], "nowhere: no such directory"),
+        (["train", "--dataset", "digits", "--data-dir", "."], "digits is embedded"),
+        (["train", "--batch-size", "2000"], "digits has 1350 training samples"),
+        (["conform", "no.h5"], "no.h5: no such file or directory"),
+        (["conform", "--backend", "tpu"], "backend 'tpu' is unknown"),
+        (["inspect", "no.h5"], "no.h5: no such file"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+    line = one_line(disinhib(*arguments, cwd=tmp_path))
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leak_0_is_refused_by_fixed_point_in_one_line_and_integrates(tmp_path):
+    (tmp_path / "c.toml").write_text(
+        "epochs = 1\nhidden = [4]\nbatch_size = 450\n"
+        "[controller]\nleak = 0\n[solver]\nhorizon = 0.05\n"
+    )
+    assert "leak is 0" in one_line(disinhib("train", "c.toml", cwd=tmp_path))
+    result = disinhib("train", "c.toml", "--method", "tsit5", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "without settling" in result.stdout
+
+
+def test_train_resume_and_inspect(tmp_path):
+    result = disinhib("train", *SMALL, "--epochs", "1", "--seed", "0", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"epoch 1/1 .* test loss .* acc .*%  .* samples/s", result.stdout)
+    out = tmp_path / "runs" / "digits-exact-inverse"
+    assert (out / "curves.png").exists()
+    second = disinhib("train", *SMALL, "--epochs", "1", cwd=tmp_path)
+    assert second.returncode == 0
+    assert (tmp_path / "runs" / "digits-exact-inverse-2" / "checkpoint.h5").exists()
+    result = disinhib("train", "--resume", out, "--epochs", "2")
+    assert result.returncode == 0
+    assert "epoch 2/2" in result.stdout
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
+    assert "All 2 epochs are done" in disinhib("train", "--resume", out).stdout
+    assert "already holds a run" in one_line(disinhib("train", *SMALL, "--out", out))
+    result = disinhib("inspect", out / "checkpoint.h5")
+    assert result.returncode == 0
+    assert "disinhib-checkpoint" in result.stdout
+    assert "parameters/readout/weight" in result.stdout
+
+
+def test_an_interrupt_saves_where_it_stopped(tmp_path):
+    process = subprocess.Popen(
+        [COMMAND, "train", *SMALL, "--epochs", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, problems = process.communicate(timeout=60)
+    assert process.returncode == 130, problems
+    assert "go on with: disinhib train --resume run" in output
+    position = read_checkpoint(tmp_path / "run" / "checkpoint.h5").position
+    assert len(log.read_text().splitlines()) == position.epochs >= 1
+
+
+def test_conform_says_yes_and_no(tmp_path):
+    small = shipped_directory() / "one-hidden-mse.h5"
+    result = disinhib("conform", small, "--json", tmp_path / "r.json")
+    assert result.returncode == 0, result.stdout
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["passed"] is True
+    assert document["backend"] == "numpy"
+    (stages,) = document["traces"].values()
+    assert [stage["stage"] for stage in stages][:3] == [
+        "open-loop trajectory",
+        "closed-loop trajectory",
+        "open loop",
+    ]
+    assert all(stage["passed"] and stage["absolute"] >= 0 for stage in stages)
+
+    # The golden numbers of another network, under this one's configuration.
+    import h5py
+
+    wrong = tmp_path / "wrong.h5"
+    shutil.copy(small, wrong)
+    with h5py.File(wrong, "a") as file:
+        file["steps/0001/gradients/hidden_0/weight"][2, 3] += 1e-7
+    result = disinhib("conform", wrong)
+    assert result.returncode == 1
+    assert "FAIL" in result.stdout
+    assert "1 of 1 traces deviate" in result.stdout
+
+    wrong.write_bytes(wrong.read_bytes()[:5000])
+    assert "wrong.h5" in one_line(disinhib("conform", wrong))
+
+
+def test_conform_without_a_path_runs_the_shipped_traces():
+    result = disinhib("conform", COLUMNS="200")
+    assert result.returncode == 0, result.stdout
+    for trace in shipped_directory().glob("*.h5"):
+        assert trace.name in result.stdout
+    assert re.search(r"All \d+ stages of 8 traces agree", result.stdout)
+
+
+def test_backends_are_listed():
+    result = disinhib("backends", COLUMNS="200")
+    assert result.returncode == 0
+    assert "numpy" in result.stdout
+
+
+def test_the_demo_leaves_its_pictures_in_place_of_an_earlier_one(tmp_path):
+    earlier = tmp_path / "runs" / "demo" / "backprop"
+    result = disinhib("train", *SMALL, "--epochs", "1", "--out", earlier, cwd=tmp_path)
+    assert result.returncode == 0
+    began = time.monotonic()
+    result = disinhib("demo", cwd=tmp_path, COLUMNS="200")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert time.monotonic() - began < 60
+    for picture in ("learning_curves.png", "plasticity_sign.png"):
+        content = (tmp_path / "runs" / "demo" / picture).read_bytes()
+        assert content.startswith(b"\x89PNG")
+    for rule in ("exact-inverse", "linear-threshold", "backprop"):
+        accuracies = re.search(rf"{rule}  (\d+\.\d)% of the test digits", result.stdout)
+        assert float(accuracies[1]) > 80
+    assert re.search(r"(\d+) of \1 stages of 8 traces", result.stdout)

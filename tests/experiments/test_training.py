@@ -1,0 +1,226 @@
+"""Whole runs on the embedded digits: what they write, and that stopping changes nothing."""
+
+import dataclasses
+import json
+import math
+
+import h5py
+import numpy as np
+import pytest
+
+from disinhib.datasets.batch_order import batch_order
+from disinhib.datasets.digits import digits
+from disinhib.datasets.labels import softened_labels
+from disinhib.experiments import begin, read_records, resume, train
+from disinhib.experiments.metrics_log import append_record
+from disinhib.experiments.run_configuration import load_run_configuration, run_configuration
+from disinhib.experiments.training import TrainingDiverged
+from disinhib.refimpl.configuration import NetworkConfiguration, Solver
+from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.learning_step import learning_step, new_learner
+from disinhib.refimpl.parameters import initial_parameters
+from disinhib.validation import Position, read_checkpoint
+from disinhib.validation.parameter_groups import named_arrays, write_parameters
+
+SETTINGS = {"hidden": [8], "epochs": 3, "batch_size": 50, "seed": 0, "dtype": "float64"}
+
+
+class Watcher:
+    """Sees a run go by, and may stop it."""
+
+    def __init__(self, stop_after=math.inf):
+        self.steps, self.epochs, self.stop_after = 0, [], stop_after
+
+    def on_steps(self, epoch, steps, n_steps, metrics):
+        self.steps = epoch * n_steps + steps
+        assert metrics.loss.shape == (steps,)
+
+    def on_epoch(self, record):
+        self.epochs.append(record.epoch)
+
+    def stop(self):
+        return self.steps >= self.stop_after
+
+
+def new_run(directory, **settings):
+    run = begin(run_configuration({**SETTINGS, **settings}, "test"), directory)
+    return run, Position(0), []
+
+
+def parameters_of(directory):
+    return named_arrays(read_checkpoint(directory / "checkpoint.h5").learner.parameters)
+
+
+def without_times(directory):
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    timed = ("seconds", "samples_per_second")
+    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+
+
+def test_a_run_writes_what_the_manual_says(tmp_path):
+    out = tmp_path / "run"
+    watcher = Watcher()
+    train(*new_run(out), watcher)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoint.h5",
+        "config.toml",
+        "curves.png",
+        "metrics.jsonl",
+    ]
+    assert watcher.epochs == [1, 2, 3]
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        needed = "train_loss train_accuracy valid_loss valid_accuracy test_loss test_accuracy"
+        for key in (*needed.split(), "seconds", "samples_per_second"):
+            assert math.isfinite(row[key])
+        assert 0 <= row["train_accuracy"] <= 1
+        # 27 batches of 50 fit the 1,350 training digits exactly.
+        assert sum(row["closed_loop"].values()) == 1350
+        assert sum(row["evaluation"].values()) == 150 + 297
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert load_run_configuration(out / "config.toml", {}).hidden == [8]
+    # Ten classes: anything learned at all is above a tenth.
+    assert rows[-1]["test_accuracy"] > rows[0]["test_accuracy"] or rows[-1]["test_accuracy"] > 0.3
+
+
+@pytest.mark.parametrize("rule", ["exact-inverse", "linear-threshold", "backprop"])
+def test_the_epoch_is_the_reference_s_own_steps_in_the_stated_order(tmp_path, rule):
+    """The loop written out once more from refimpl and the data alone."""
+    train(*new_run(tmp_path / "run", rule=rule, epochs=1, seed=-5), Watcher())
+    data = digits()
+    entropy = np.random.SeedSequence(entropy=9, spawn_key=(0, 0))
+    parameters = initial_parameters((64, 8, 10), np.random.Generator(np.random.PCG64(entropy)))
+    configuration = NetworkConfiguration(sizes=(64, 8, 10), rule=rule)
+    learner = new_learner(configuration, parameters)
+    labels = softened_labels(data.train.labels, 10)
+    losses = []
+    for batch in batch_order(-5, 0, 1350, 50):
+        x = data.train.images[batch] / 16
+        learner, metrics = learning_step(configuration, Solver(), learner, x, labels[batch])
+        losses.append(metrics.loss)
+    for name, array in named_arrays(learner.parameters).items():
+        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, atol=1e-12)
+    (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
+    assert record.train_loss == pytest.approx(np.mean(losses), rel=1e-12)
+    assert (record.train_closed_loop_loss is None) == (rule == "backprop")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", ["linear-threshold", "backprop"])
+@pytest.mark.parametrize("stop_after", [0, 5, 27, 40])
+def test_a_run_stopped_and_resumed_is_the_same_run(tmp_path, dtype, rule, stop_after):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(*new_run(whole, dtype=dtype, rule=rule), Watcher())
+    watcher = Watcher(stop_after)
+    position, _ = train(*new_run(parts, dtype=dtype, rule=rule), watcher, watcher.stop)
+    assert position.epochs < 3
+    train(*resume(parts, None), Watcher())
+    for name, array in parameters_of(whole).items():
+        np.testing.assert_array_equal(parameters_of(parts)[name], array)
+    assert without_times(parts) == without_times(whole)
+
+
+def test_epochs_is_the_total_when_resuming_too(tmp_path):
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    train(*resume(out, 3), Watcher())
+    assert [row["epoch"] for row in without_times(out)] == [1, 2, 3]
+    assert load_run_configuration(out / "config.toml", {}).epochs == 3
+    with pytest.raises(ConfigurationError, match=r"is the total, and .* has come further"):
+        resume(out, 2)
+    train(*new_run(tmp_path / "whole"), Watcher())
+    for name, array in parameters_of(tmp_path / "whole").items():
+        np.testing.assert_array_equal(parameters_of(out)[name], array)
+
+
+def test_a_line_without_its_checkpoint_does_not_come_twice(tmp_path):
+    """As after a crash between the two."""
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    log = out / "metrics.jsonl"
+    (record,) = read_records(log)
+    append_record(log, type(record)(**{**record.__dict__, "epoch": 2}))
+    with open(log, "a") as file:
+        file.write('{"epoch": 3, "train_l')
+    train(*resume(out, 2), Watcher())
+    rows = without_times(out)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["train_loss"] != rows[0]["train_loss"]
+
+
+def test_seeds_and_only_seeds_change_a_run(tmp_path):
+    losses = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1), ("d", -1), ("e", 2**70)):
+        train(*new_run(tmp_path / name, seed=seed, epochs=1), Watcher())
+        losses[name] = without_times(tmp_path / name)[0]["train_loss"]
+    assert losses["a"] == losses["b"]
+    assert len({losses[name] for name in "acde"}) == 4
+
+
+def test_a_start_file_sets_parameters_and_the_first_epoch_s_batches(tmp_path):
+    parameters = initial_parameters((64, 8, 10), np.random.default_rng(5))
+    order = np.arange(100).reshape(2, 50)
+    with h5py.File(tmp_path / "start.h5", "w") as file:
+        write_parameters(file.create_group("initial_parameters"), parameters)
+        file["batch_order"] = order
+    train(*new_run(tmp_path / "run", start=str(tmp_path / "start.h5"), epochs=1), Watcher())
+    configuration = NetworkConfiguration(sizes=(64, 8, 10))
+    learner, data = new_learner(configuration, parameters), digits()
+    labels = softened_labels(data.train.labels, 10)
+    for batch in order:
+        x = data.train.images[batch] / 16
+        learner, _ = learning_step(configuration, Solver(), learner, x, labels[batch])
+    for name, array in named_arrays(learner.parameters).items():
+        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, atol=1e-12)
+
+
+def test_integrations_that_do_not_settle_are_in_the_metrics(tmp_path):
+    solver = {"method": "tsit5", "horizon": 0.01}
+    train(*new_run(tmp_path / "run", solver=solver, epochs=1), Watcher())
+    (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
+    assert record.open_loop["unsettled"] == record.closed_loop["unsettled"] == 1350
+    assert record.unsettled == 2 * 1350 + 150 + 297
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    before = parameters_of(out)
+    with pytest.raises(ConfigurationError, match="already holds a run"):
+        new_run(out)
+    for name, array in parameters_of(out).items():
+        np.testing.assert_array_equal(before[name], array)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_checkpoint_whole(tmp_path):
+    """Outputs of 1e25 have squares that float32 cannot hold."""
+    parameters = initial_parameters((64, 8, 10), np.random.default_rng(5))
+    huge = dataclasses.replace(parameters, readout=parameters.readout * 1e25)
+    with h5py.File(tmp_path / "start.h5", "w") as file:
+        write_parameters(file.create_group("initial_parameters"), huge)
+    settings = {"rule": "backprop", "loss": "mse", "start": str(tmp_path / "start.h5")}
+    out = tmp_path / "run"
+    with (
+        pytest.raises(TrainingDiverged, match="the loss is not finite in epoch 1"),
+        np.errstate(all="ignore"),
+    ):
+        train(*new_run(out, dtype="float32", **settings), Watcher())
+    assert read_checkpoint(out / "checkpoint.h5").position.epochs == 0
+
+
+def test_another_random_state_is_not_resumed(tmp_path):
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    with h5py.File(out / "checkpoint.h5", "a") as file:
+        state = json.loads(file.attrs["random_state"])
+        state["state"]["state"] += 1
+        file.attrs["random_state"] = json.dumps(state)
+    with pytest.raises(ConfigurationError, match="it would be another run"):
+        resume(out, 3)
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigurationError, match="batch_size is 2000: digits has 1350"):
+        new_run(tmp_path / "run", batch_size=2000)
+    assert not (tmp_path / "run").exists()
