@@ -221,7 +221,7 @@ class NumpyBackend:
     def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
         n_samples = data.y.shape[-2]
-        loss, correct, counts = np.float64(0), np.int64(0), EndStateCounts()
+        loss, correct, counts = np.zeros(()), np.zeros((), dtype=np.int64), EndStateCounts()
         for first in range(0, n_samples, batch_size):
             order = np.arange(first, min(first + batch_size, n_samples))
             u_out, batch_counts = open_loop_output(

@@ -35,5 +35,5 @@ def digits() -> Dataset:
         train=train,
         validation=validation,
         test=Split(images[N_TRAINING:], labels[N_TRAINING:]),
-        source="disinhib.datasets.data",
+        source="shipped with the package",
     )

@@ -5,5 +5,5 @@ Reading order: `configuration`, `activation`, `parameters`, `state`, `loss`,
 (`runge_kutta`, `euler`, `tsitouras`, `step_control`, `integration`) and by fixed
 point (`neuron_equilibrium`, `fixed_point`), joined in `end_state`; the way itself in
 `trajectory`; then learning: `feedback`, `plasticity`, `backprop`, `evaluation`,
-`optimizer`, `learning_step`.
+`optimizer`, `learning_step`. Sections are those of the model page, docs/model.md.
 """

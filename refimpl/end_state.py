@@ -188,7 +188,8 @@ def _end_state(
     left = ~(found.found_frozen | found.found_fresh)
     state, unsettled = found.state, 0
     if np.any(left):
-        tight = dataclasses.replace(solver, method="tsit5", **tolerances_to_rest(start.u_out.dtype))
+        rtol, atol = tolerances_to_rest(start.u_out.dtype)
+        tight = dataclasses.replace(solver, method="tsit5", rtol=rtol, atol=atol)
         end = integrate(packed, pack(start), tight, active=left)
         state = choose(left, unpack(end.y, configuration.sizes), state)
         unsettled = int(np.sum(~end.settled))
@@ -200,7 +201,7 @@ def _end_state(
     )
 
 
-def tolerances_to_rest(dtype: np.dtype) -> dict[str, float]:
-    """Tolerances at which an integration stands in for a fixed point in this precision."""
+def tolerances_to_rest(dtype: np.dtype) -> tuple[float, float]:
+    """Give rtol and atol at which an integration stands in for a fixed point in this precision."""
     eps = float(np.finfo(dtype).eps)
-    return {"rtol": eps**0.6, "atol": eps**0.75}
+    return eps**0.6, eps**0.75

@@ -84,13 +84,12 @@ def conformance_solver(trace: Trace, method: str, dtype: np.dtype) -> Solver:
     dtype : numpy.dtype
         Precision of the backend, below whose rounding no tolerance can go.
     """
-    rest = tolerances_to_rest(dtype)
+    rtol, atol = trace.solver.rtol, trace.solver.atol
+    if dtype == np.float32:
+        least_rtol, least_atol = tolerances_to_rest(dtype)
+        rtol, atol = max(rtol, least_rtol), max(atol, least_atol)
     return dataclasses.replace(
-        trace.solver,
-        method=method,
-        step_control="adaptive",
-        rtol=max(trace.solver.rtol, rest["rtol"]) if dtype == np.float32 else trace.solver.rtol,
-        atol=max(trace.solver.atol, rest["atol"]) if dtype == np.float32 else trace.solver.atol,
+        trace.solver, method=method, step_control="adaptive", rtol=rtol, atol=atol
     )
 
 

@@ -42,7 +42,7 @@ def find_traces(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
                 raise FileError(f"{path}: no such file or directory")
             traces.append(path)
             continue
-        found = []
+        found: list[Path] = []
         for candidate in sorted(path.glob("*.h5")):
             with reading(candidate) as file:
                 is_trace = file.attrs.get("schema") == SCHEMA

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -72,6 +73,15 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     line = one_line(disinhib(*arguments, cwd=tmp_path))
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_image_file_is_named(tmp_path):
+    content = struct.pack(">HBBIII", 0, 8, 3, 60000, 28, 28) + bytes(1000)
+    for split in ("train", "t10k"):
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(content)
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 0))
+    line = one_line(disinhib("train", "--dataset", "mnist", "--data-dir", tmp_path))
+    assert f"{tmp_path}/train-images-idx3-ubyte: truncated: expected 47040016 bytes" in line
 
 
 def test_leak_0_is_refused_by_fixed_point_in_one_line_and_integrates(tmp_path):
