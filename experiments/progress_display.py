@@ -8,9 +8,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -37,10 +37,11 @@ class ProgressDisplay:
         self._label = f"{label}  " if label else ""
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps  {task.fields[figures]}"),
-            TimeRemainingColumn(),
+            # Narrow enough for 80 columns with all the figures.
+            BarColumn(bar_width=10),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -66,9 +67,7 @@ class ProgressDisplay:
         if self._task is None:
             self._task = self._progress.add_task("", total=None, figures="")
         n_samples = metrics.loss.size * self._batch_size
-        figures = (
-            f"loss {metrics.loss.mean():.4f}  accuracy {metrics.n_correct.sum() / n_samples:.1%}"
-        )
+        figures = f"loss {metrics.loss.mean():.3f}  acc {metrics.n_correct.sum() / n_samples:.1%}"
         if self._last is not None and self._last[0] == epoch and now > self._last[2]:
             rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
             figures = f"{rate:,.0f} samples/s  {figures}"
