@@ -21,7 +21,7 @@ TIGHT = {"rtol": 1e-10, "atol": 1e-12, "horizon": 60.0}
 SOLVERS = {
     "fixed-point": Solver(method="fixed-point"),
     "tsit5": Solver(method="tsit5", **TIGHT),
-    "euler": Solver(method="euler", rtol=1e-7, atol=1e-9, horizon=60.0, dt_min=1e-5),
+    "euler": Solver(method="euler", rtol=1e-6, atol=1e-8, horizon=60.0, dt_min=1e-5),
 }
 AGREEMENT = {"fixed-point": 1e-9, "tsit5": 1e-8, "euler": 1e-5}
 CONFIGURATIONS = {
