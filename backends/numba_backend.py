@@ -1,0 +1,389 @@
+"""The CPU backend: compiled kernels, each thread taking a share of the batch.
+
+BLAS runs in one thread inside each of the backend's own: two pools of threads on the same
+cores would wait for each other. Results are the same, bit for bit, from run to run at a
+given number of threads; across numbers of threads they differ by rounding, since a
+product of other shape may be summed in another order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import scipy.linalg  # noqa: F401  (loads the BLAS that compiled products use, to be limited)
+from threadpoolctl import ThreadpoolController
+
+from ..refimpl.configuration import NetworkConfiguration, Solver, settings_as
+from ..refimpl.dynamics import FeedbackWeights
+from ..refimpl.end_state import EndStateCounts, check_method
+from ..refimpl.learning_step import Learner, StepMetrics, new_learner
+from ..refimpl.optimizer import OptimizerState
+from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.state import NetworkState
+from ..refimpl.trajectory import Recording
+from .backend import BackendDescription
+from .epoch_metrics import Evaluation, TrainingMetrics
+from .numba_network import CompiledNetwork
+from .precision import checked_dtype
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Data:
+    x: np.ndarray
+    y: np.ndarray
+    full_scale: float
+
+
+class NumbaBackend:
+    """Compiled for the CPU, in float32 and float64.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule.
+    parameters : Parameters
+        Start; leading axes are replicas, which are worked on in turn.
+    dtype : numpy.dtype
+        float32 or float64.
+    solver : Solver
+        How end states are found.
+    threads : int, optional
+        Threads that share a batch; else DISINHIB_THREADS, else all processors.
+
+    Raises
+    ------
+    ConfigurationError
+        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype.
+    """
+
+    name = "numba"
+
+    def __init__(
+        self,
+        configuration: NetworkConfiguration,
+        parameters: Parameters,
+        dtype: np.dtype | type,
+        solver: Solver,
+        threads: int | None = None,
+    ) -> None:
+        self.dtype = checked_dtype(dtype)
+        check_shapes(parameters, configuration.sizes)
+        check_method(configuration, solver)
+        self.configuration = settings_as(configuration, self.dtype)
+        self.solver = solver
+        self.threads = threads or default_threads()
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._blas = ThreadpoolController()
+        self.load(new_learner(self.configuration, parameters.astype(self.dtype)))
+
+    @staticmethod
+    def describe() -> BackendDescription:
+        """Say which Numba this is, and how many threads it would use."""
+        device = f"CPU ({platform.machine()}), {default_threads()} threads"
+        return BackendDescription("numba", numba.__version__, device)
+
+    def load(self, learner: Learner) -> None:
+        """Go on from this learner."""
+        check_shapes(learner.parameters, self.configuration.sizes)
+        self._leading = learner.parameters.readout.shape[:-2]
+        self._networks = [
+            CompiledNetwork(
+                replica_configuration(self.configuration, replica, self._leading),
+                self.solver,
+                _pick_learner(learner, replica),
+                self.dtype,
+                self._pool,
+                self.threads,
+            )
+            for replica in np.ndindex(self._leading)
+        ]
+
+    def learner(self) -> Learner:
+        """Copy out all that learning changes."""
+        learners = [network.learner() for network in self._networks]
+        first = learners[0].optimizer
+        moments = {
+            name: None
+            if getattr(first, name) is None
+            else self._join([getattr(one.optimizer, name) for one in learners])
+            for name in ("first_moment", "second_moment")
+        }
+        return Learner(
+            self._join([one.parameters for one in learners]),
+            OptimizerState(first.n_steps, **moments),
+            self._join([one.mean_inhibition for one in learners]),
+        )
+
+    def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
+        """Open-loop end state (sections 2 and 6)."""
+        return self._counted(lambda network, pick: network.open_loop(pick(x, 2)))
+
+    def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
+        """r̄ with the present batch taken in (section 5)."""
+        return self._every(
+            lambda network, pick: network.mean_inhibition(_pick_state(open_loop, pick))
+        )
+
+    def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
+        """Q^l as applied (section 4)."""
+        return self._every(
+            lambda network, pick: network.feedback_weights(_pick_state(open_loop, pick))
+        )
+
+    def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
+        """Target of the controller (section 3)."""
+        return self._every(
+            lambda network, pick: network.closed_loop_target(
+                _pick_state(open_loop, pick), pick(y, 2)
+            )
+        )
+
+    def closed_loop(
+        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
+    ) -> tuple[NetworkState, EndStateCounts]:
+        """Closed-loop end state (sections 2 and 6)."""
+        return self._counted(
+            lambda network, pick: network.closed_loop(
+                pick(x, 2),
+                tuple(pick(Q_l, 3) for Q_l in Q),
+                pick(target, 2),
+                _pick_state(open_loop, pick),
+            )
+        )
+
+    def gradients(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        open_loop: NetworkState,
+        closed_loop: NetworkState,
+        mean_inhibition: tuple[np.ndarray, ...],
+    ) -> Parameters:
+        """g of every parameter (section 5)."""
+        return self._every(
+            lambda network, pick: network.gradients(
+                pick(x, 2),
+                pick(y, 2),
+                _pick_state(open_loop, pick),
+                _pick_state(closed_loop, pick),
+                tuple(pick(r, 1) for r in mean_inhibition),
+            )
+        )
+
+    def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
+        """Move the learner one optimiser step along −g, and take over r̄."""
+        with self._one_blas_thread():
+            for network, replica in zip(self._networks, np.ndindex(self._leading), strict=True):
+                network.update(
+                    _pick_parameters(gradients, replica),
+                    tuple(_pick(r, replica, 1) for r in mean_inhibition),
+                )
+
+    def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
+        """Path from rest (section 2)."""
+        return self._path(
+            lambda network, pick: network.trajectory(recording, pick(x, 2), None, None, None)
+        )
+
+    def closed_loop_trajectory(
+        self,
+        recording: Recording,
+        x: np.ndarray,
+        Q: FeedbackWeights,
+        target: np.ndarray,
+        start: NetworkState,
+    ) -> NetworkState:
+        """Path under control (section 2)."""
+        return self._path(
+            lambda network, pick: network.trajectory(
+                recording,
+                pick(x, 2),
+                tuple(pick(Q_l, 3) for Q_l in Q),
+                pick(target, 2),
+                _pick_state(start, pick),
+            )
+        )
+
+    def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
+        """All stages in one go."""
+        data = self.place(np.asarray(x, dtype=self.dtype), y)
+        metrics = self.train(data, np.arange(np.shape(y)[-2])[None])
+        return StepMetrics(
+            metrics.loss[0].astype(self.dtype),
+            metrics.closed_loop_loss[0].astype(self.dtype),
+            metrics.n_correct[0],
+            metrics.open_loop_counts,
+            metrics.closed_loop_counts,
+        )
+
+    def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> _Data:
+        """Keep whole-number inputs as they are, and cast the rest."""
+        labels = np.ascontiguousarray(y, dtype=self.dtype)
+        if x.dtype.kind in "iu":
+            if full_scale is None:
+                raise ValueError(f"inputs of dtype {x.dtype} need full_scale, the value that is 1")
+            return _Data(np.ascontiguousarray(x), labels, full_scale)
+        return _Data(np.ascontiguousarray(x, dtype=self.dtype), labels, 1.0)
+
+    def train(self, data: _Data, batch_order: np.ndarray) -> TrainingMetrics:
+        """Learn from many batches."""
+        n_steps, shape = len(batch_order), (len(batch_order), *self._leading)
+        loss, closed_loop_loss = np.empty(shape), np.empty(shape)
+        n_correct = np.empty(shape, dtype=np.int64)
+        open_counts, closed_counts = EndStateCounts(), EndStateCounts()
+        with self._one_blas_thread():
+            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
+                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
+                for step in range(n_steps):
+                    order = np.ascontiguousarray(_pick(batch_order[step], replica, 1))
+                    at = (step, *replica)
+                    loss[at], closed_loop_loss[at], n_correct[at], opened, closed = network.step(
+                        x, y, order, data.full_scale
+                    )
+                    open_counts, closed_counts = open_counts + opened, closed_counts + closed
+        return TrainingMetrics(loss, closed_loop_loss, n_correct, open_counts, closed_counts)
+
+    def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
+        """Open-loop loss and accuracy over all placed data."""
+        n_samples = data.y.shape[-2]
+        loss, correct = np.zeros(self._leading), np.zeros(self._leading)
+        counts = EndStateCounts()
+        with self._one_blas_thread():
+            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
+                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
+                for first in range(0, n_samples, batch_size):
+                    order = np.arange(first, min(first + batch_size, n_samples))
+                    added, right, how = network.evaluate(x, y, order, data.full_scale)
+                    loss[replica] += added
+                    correct[replica] += right
+                    counts = counts + how
+        return Evaluation(np.asarray(loss / n_samples), np.asarray(correct / n_samples), counts)
+
+    @contextmanager
+    def _one_blas_thread(self) -> Iterator[None]:
+        with self._blas.limit(limits=1, user_api="blas"):
+            yield
+
+    def _every(self, work: Callable[[CompiledNetwork, Any], Any]) -> Any:
+        """Run a stage on every replica and stack what it gives."""
+        return self._join(self._run(work))
+
+    def _counted(self, work: Callable[[CompiledNetwork, Any], Any]) -> Any:
+        results = self._run(work)
+        counts = sum((result[1] for result in results), EndStateCounts())
+        return self._join([result[0] for result in results]), counts
+
+    def _path(self, work: Callable[[CompiledNetwork, Any], Any]) -> NetworkState:
+        """Join trajectories, whose time axis stays in front."""
+        path: NetworkState = self._every(work)
+        axes = len(self._leading)
+        return NetworkState(
+            tuple(np.moveaxis(u, axes, 0) for u in path.u_E),
+            tuple(np.moveaxis(u, axes, 0) for u in path.u_I),
+            np.moveaxis(path.u_out, axes, 0),
+            np.moveaxis(path.z, axes, 0),
+        )
+
+    def _run(self, work: Callable[[CompiledNetwork, Any], T]) -> list[T]:
+        def picker(replica: tuple[int, ...]) -> Callable[[np.ndarray, int], np.ndarray]:
+            return lambda array, axes: _pick(np.asarray(array, dtype=self.dtype), replica, axes)
+
+        with self._one_blas_thread():
+            return [
+                work(network, picker(replica))
+                for network, replica in zip(self._networks, np.ndindex(self._leading), strict=True)
+            ]
+
+    def _join(self, parts: list[Any]) -> Any:
+        """Stack arrays, or what is made of them, along the replicas' axes."""
+        first = parts[0]
+        if isinstance(first, np.ndarray):
+            return np.stack(parts).reshape(*self._leading, *first.shape)
+        if isinstance(first, tuple):
+            return tuple(self._join(list(items)) for items in zip(*parts, strict=True))
+        return type(first)(
+            **{
+                item.name: self._join([getattr(part, item.name) for part in parts])
+                for item in dataclasses.fields(first)
+            }
+        )
+
+
+def default_threads() -> int:
+    """Number of threads: what DISINHIB_THREADS says, else the processors there are for us."""
+    named = os.environ.get("DISINHIB_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def replica_configuration(
+    configuration: NetworkConfiguration, replica: tuple[int, ...], leading: tuple[int, ...]
+) -> NetworkConfiguration:
+    """Take one replica's plain settings out of settings that differ between replicas."""
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(configuration):
+        value = getattr(configuration, item.name)
+        if isinstance(value, np.ndarray):
+            whole = np.broadcast_to(value, (*leading, 1, 1))
+            changes[item.name] = float(whole[replica][0, 0])
+        elif dataclasses.is_dataclass(value):
+            changes[item.name] = replica_configuration(value, replica, leading)  # type: ignore[arg-type]
+    return dataclasses.replace(configuration, **changes) if changes else configuration
+
+
+def _pick(array: np.ndarray, replica: tuple[int, ...], axes: int) -> np.ndarray:
+    """One replica of an array whose last `axes` axes are its own; shared arrays are everyone's."""
+    if array.ndim == axes:
+        return array
+    leading = array.ndim - axes
+    # An axis of length 1 is shared, as in any broadcast.
+    at = tuple(
+        0 if n == 1 else i
+        for n, i in zip(array.shape[:leading], replica[len(replica) - leading :], strict=True)
+    )
+    return array[at]
+
+
+def _pick_state(state: NetworkState, pick: Callable[[np.ndarray, int], np.ndarray]) -> NetworkState:
+    return NetworkState(
+        tuple(pick(u, 2) for u in state.u_E),
+        tuple(pick(u, 2) for u in state.u_I),
+        pick(state.u_out, 2),
+        pick(state.z, 2),
+    )
+
+
+def _pick_parameters(parameters: Parameters, replica: tuple[int, ...]) -> Parameters:
+    return Parameters(
+        tuple(_pick(W, replica, 2) for W in parameters.weights),
+        tuple(_pick(b, replica, 1) for b in parameters.biases),
+        _pick(parameters.readout, replica, 2),
+    )
+
+
+def _pick_learner(learner: Learner, replica: tuple[int, ...]) -> Learner:
+    optimizer = learner.optimizer
+    first, second = optimizer.first_moment, optimizer.second_moment
+    return Learner(
+        _pick_parameters(learner.parameters, replica),
+        OptimizerState(
+            optimizer.n_steps,
+            None if first is None else _pick_parameters(first, replica),
+            None if second is None else _pick_parameters(second, replica),
+        ),
+        tuple(_pick(r, replica, 1) for r in learner.mean_inhibition),
+    )

@@ -1,0 +1,318 @@
+"""The closed loop as n_out equations in c (model page, section 6), sample by sample.
+
+F(c) = c - κ e(u_out(c)) is solved by Broyden's method: a matrix taken once at the
+open-loop state, corrected after every step by what the step did (C. G. Broyden, A class of
+methods for solving nonlinear simultaneous equations, Math. Comp. 19 (1965) 577-593).
+The corrections cost n_out² a sample, so that the first matrix may be rough: it takes
+∂u_out/∂c of each layer from the feedback weights at hand and mean loop gains above,
+without the products with all weights that the exact one needs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .layout import bias, feedback, layer, units_before, weight
+from .neurons import activate, add_bias, settle
+from .readout import error, softmax
+
+MAX_ITERATIONS = 25
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def invert(M):
+    """Invert a small matrix by Gauss-Jordan elimination with row pivots; False if singular."""
+    n = M.shape[0]
+    one = M.dtype.type(1)
+    inverse = np.zeros_like(M)
+    for k in range(n):
+        inverse[k, k] = one
+    for k in range(n):
+        pivot = k
+        for r in range(k + 1, n):
+            if abs(M[r, k]) > abs(M[pivot, k]):
+                pivot = r
+        if M[pivot, k] == 0 or not np.isfinite(M[pivot, k]):
+            return inverse, False
+        if pivot != k:
+            for i in range(n):
+                M[k, i], M[pivot, i] = M[pivot, i], M[k, i]
+                inverse[k, i], inverse[pivot, i] = inverse[pivot, i], inverse[k, i]
+        scale = one / M[k, k]
+        for i in range(n):
+            M[k, i] *= scale
+            inverse[k, i] *= scale
+        for r in range(n):
+            factor = M[r, k]
+            if r != k and factor != 0:
+                for i in range(n):
+                    M[r, i] -= factor * M[k, i]
+                    inverse[r, i] -= factor * inverse[k, i]
+    return inverse, True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, u_out, D, S):
+    """I + κ D S of sample b, for row vectors, with the rough D described above."""
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    one = D.dtype.type(1)
+    for k in range(n_out):
+        for j in range(n_out):
+            D[k, j] = one if to_readout and k == j else one - one
+    gains_above = one
+    for l in range(n_hidden - 1, -1, -1):
+        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
+        g = layer(gain, sizes, batch, l, b, b + 1)[0]
+        scaled = np.empty_like(q)
+        mean_gain = one - one
+        for i in range(g.size):
+            mean_gain += g[i]
+        for k in range(n_out):
+            for i in range(g.size):
+                scaled[k, i] = q[k, i] * g[i]
+        factor = strength[l, b] * gains_above
+        for k in range(n_out):
+            for j in range(k + 1):
+                total = one - one
+                for i in range(g.size):
+                    total += scaled[k, i] * q[j, i]
+                D[k, j] += factor * total
+                if j != k:
+                    D[j, k] += factor * total
+        gains_above *= mean_gain / g.size
+    M = np.empty_like(D)
+    if is_mse:
+        for k in range(n_out):
+            for j in range(n_out):
+                M[k, j] = kappa * D[k, j]
+    else:
+        p = S[0]
+        softmax(u_out, p)
+        for k in range(n_out):
+            dot = one - one
+            for j in range(n_out):
+                dot += D[k, j] * p[j]
+            for j in range(n_out):
+                M[k, j] = kappa * (D[k, j] - dot) * p[j]
+    for k in range(n_out):
+        M[k, k] += one
+    return M
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def step_and_correct(c, F, H, previous_F, move, first):
+    """One Broyden step of one sample: correct H by what the last move did, then move c.
+
+    H is the inverse matrix for row vectors: the move is -F H.
+    """
+    n = c.size
+    one = H.dtype.type(1)
+    if not first:
+        # With s the last move and y the change of F: H ← H + yᵀ-side rank-one correction
+        # that makes y H = s.
+        yH = np.empty_like(c)
+        for j in range(n):
+            total = one - one
+            for k in range(n):
+                total += (F[k] - previous_F[k]) * H[k, j]
+            yH[j] = total
+        denominator = one - one
+        for j in range(n):
+            denominator += yH[j] * move[j]
+        if denominator != 0:
+            Hs = np.empty_like(c)
+            for k in range(n):
+                total = one - one
+                for j in range(n):
+                    total += H[k, j] * move[j]
+                Hs[k] = total / denominator
+            for k in range(n):
+                for j in range(n):
+                    H[k, j] += Hs[k] * (move[j] - yH[j])
+    for j in range(n):
+        total = one - one
+        for k in range(n):
+            total += F[k] * H[k, j]
+        move[j] = -total
+        c[j] += move[j]
+        previous_F[j] = F[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def closed_loop(
+    theta,
+    sizes,
+    phi,
+    eps,
+    is_mse,
+    to_readout,
+    kappa,
+    leak,
+    batch,
+    b_0,
+    b_1,
+    a_1,
+    target,
+    Q,
+    strength,
+    gain,
+    open_u_E,
+    open_u_out,
+    u_E,
+    u_I,
+    r_E,
+    u_out,
+    z,
+    found,
+):
+    """Closed-loop end state of samples b_0 … b_1; those not found are left to others.
+
+    Parameters
+    ----------
+    a_1, target, Q, strength, gain, open_u_E, open_u_out
+        Results of the open loop and the feedback weights.
+    u_E, u_I, r_E : flat arrays of layers
+        Receive potentials and rates.
+    u_out, z : array, (batch, n_out)
+        Receive output and integral.
+    found : array of bool, (batch,)
+        Receives which samples were solved.
+
+    Returns
+    -------
+    int
+        Iterations taken.
+    """
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    rows = b_1 - b_0
+    zero = theta.dtype.type(0)
+    one = theta.dtype.type(1)
+    allowed_eps = eps ** theta.dtype.type(0.75)
+    found[b_0:b_1] = False
+    # Samples still at work lie in the first m rows of everything below.
+    index = np.arange(b_0, b_1)
+    m = rows
+    drive_1 = a_1[b_0:b_1].copy()
+    c = np.zeros((rows, n_out), dtype=theta.dtype)
+    F = np.empty((rows, n_out), dtype=theta.dtype)
+    previous_F = np.empty((rows, n_out), dtype=theta.dtype)
+    move = np.empty((rows, n_out), dtype=theta.dtype)
+    H = np.empty((rows, n_out, n_out), dtype=theta.dtype)
+    out = np.empty((rows, n_out), dtype=theta.dtype)
+    potentials = np.empty(rows * units_before(sizes, n_hidden), dtype=theta.dtype)
+    rates = np.empty_like(potentials)
+    inhibition = np.empty_like(potentials)
+    D = np.empty((n_out, n_out), dtype=theta.dtype)
+    S = np.empty((n_out, n_out), dtype=theta.dtype)
+    for l in range(n_hidden):
+        layer(potentials, sizes, rows, l, 0, rows)[:] = layer(open_u_E, sizes, batch, l, b_0, b_1)
+    for b in range(rows):
+        sample = b_0 + b
+        M = first_matrix(
+            sizes,
+            is_mse,
+            to_readout,
+            kappa,
+            batch,
+            sample,
+            Q,
+            strength,
+            gain,
+            open_u_out[sample],
+            D,
+            S,
+        )
+        inverse, _ = invert(M)
+        H[b] = inverse
+        error(is_mse, open_u_out[sample], target[sample], F[b])
+        for k in range(n_out):
+            F[b, k] *= -kappa
+    iteration = 0
+    while m > 0 and iteration < MAX_ITERATIONS:
+        for b in range(m):
+            step_and_correct(c[b], F[b], H[b], previous_F[b], move[b], iteration == 0)
+        iteration += 1
+        solved = np.ones(m, dtype=np.bool_)
+        for l in range(n_hidden):
+            n = sizes[l + 1]
+            drive = drive_1[:m]
+            if l > 0:
+                drive = np.empty((m, n), dtype=theta.dtype)
+                np.dot(layer(rates, sizes, rows, l - 1, 0, m), weight(theta, sizes, l), drive)
+                add_bias(drive, bias(theta, sizes, l))
+            q = np.empty((m, n), dtype=theta.dtype)
+            for b in range(m):
+                Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
+                for i in range(n):
+                    q[b, i] = c[b, 0] * Q_b[0, i]
+                for k in range(1, n_out):
+                    c_k = c[b, k]
+                    for i in range(n):
+                        q[b, i] += c_k * Q_b[k, i]
+            u, r = layer(potentials, sizes, rows, l, 0, m), layer(rates, sizes, rows, l, 0, m)
+            if settle(phi, drive, q, u, r, eps) > 0:
+                for b in range(m):
+                    row = slice(b, b + 1)
+                    if settle(phi, drive[row], q[row], u[row], r[row], eps) > 0:
+                        solved[b] = False
+            u_I_l = layer(inhibition, sizes, rows, l, 0, m)
+            for b in range(m):
+                for i in range(n):
+                    u_I_l[b, i] = r[b, i] - q[b, i]
+        np.dot(
+            layer(rates, sizes, rows, n_hidden - 1, 0, m),
+            weight(theta, sizes, n_hidden),
+            out[:m],
+        )
+        left = 0
+        for b in range(m):
+            sample = index[b]
+            largest = zero
+            for k in range(n_out):
+                if to_readout:
+                    out[b, k] += c[b, k]
+                largest = max(largest, abs(out[b, k]) + abs(target[sample, k]))
+            error(is_mse, out[b], target[sample], F[b])
+            allowed = allowed_eps * (one + kappa * largest)
+            good = solved[b]
+            for k in range(n_out):
+                F[b, k] = c[b, k] - kappa * F[b, k]
+                # Written so that what is no number is not good.
+                good = good and abs(F[b, k]) <= allowed
+            if good:
+                found[sample] = True
+                for l in range(n_hidden):
+                    at = slice(sample, sample + 1)
+                    layer(u_E, sizes, batch, l, at.start, at.stop)[0] = layer(
+                        potentials, sizes, rows, l, b, b + 1
+                    )[0]
+                    layer(u_I, sizes, batch, l, at.start, at.stop)[0] = layer(
+                        inhibition, sizes, rows, l, b, b + 1
+                    )[0]
+                for k in range(n_out):
+                    u_out[sample, k] = out[b, k]
+                    # The error, from the residual's own definition: e = (c - F) / κ.
+                    z[sample, k] = (c[b, k] - F[b, k]) / (kappa * leak)
+            else:
+                if left != b:
+                    index[left] = index[b]
+                    drive_1[left] = drive_1[b]
+                    c[left], F[left], move[left] = c[b], F[b], move[b]
+                    previous_F[left] = previous_F[b]
+                    H[left] = H[b]
+                    for l in range(n_hidden):
+                        layer(potentials, sizes, rows, l, left, left + 1)[0] = layer(
+                            potentials, sizes, rows, l, b, b + 1
+                        )[0]
+                left += 1
+        m = left
+    for l in range(n_hidden):
+        activate(
+            phi[0],
+            phi[1],
+            phi[2],
+            layer(u_E, sizes, batch, l, b_0, b_1),
+            layer(r_E, sizes, batch, l, b_0, b_1),
+        )
+    return iteration

@@ -1,0 +1,67 @@
+"""Where each layer lies in a flat array.
+
+`sizes` is (n_in, n_1, …, n_L, n_out) as an array. Parameters: all weights in order, the
+readout among them as layer L, then the biases. Layer arrays of a batch: one block
+(batch, n_l) a hidden layer, or (batch, n_out, n_l) for feedback weights.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+
+@njit(inline="always")
+def n_weights(sizes):
+    """Number of all weights, the readout's included."""
+    total = 0
+    for l in range(sizes.size - 1):
+        total += sizes[l] * sizes[l + 1]
+    return total
+
+
+@njit(inline="always")
+def weight_start(sizes, l):
+    """Position of W^l; l counts from 0, the readout is layer L."""
+    start = 0
+    for k in range(l):
+        start += sizes[k] * sizes[k + 1]
+    return start
+
+
+@njit(inline="always")
+def units_before(sizes, l):
+    """Units of the hidden layers below hidden layer l."""
+    total = 0
+    for k in range(l):
+        total += sizes[k + 1]
+    return total
+
+
+@njit(inline="always")
+def weight(theta, sizes, l):
+    """W^l, (n_{l-1}, n_l)."""
+    start = weight_start(sizes, l)
+    return theta[start : start + sizes[l] * sizes[l + 1]].reshape(sizes[l], sizes[l + 1])
+
+
+@njit(inline="always")
+def bias(theta, sizes, l):
+    """b^l, (n_l,)."""
+    start = n_weights(sizes) + units_before(sizes, l)
+    return theta[start : start + sizes[l + 1]]
+
+
+@njit(inline="always")
+def layer(array, sizes, batch, l, b_0, b_1):
+    """Rows b_0 … b_1 of hidden layer l's block, (b_1 - b_0, n_l)."""
+    n = sizes[l + 1]
+    start = batch * units_before(sizes, l) + b_0 * n
+    return array[start : start + (b_1 - b_0) * n].reshape(b_1 - b_0, n)
+
+
+@njit(inline="always")
+def feedback(array, sizes, batch, l, b_0, b_1):
+    """Samples b_0 … b_1 of Q^l's block, (b_1 - b_0, n_out, n_l)."""
+    n, n_out = sizes[l + 1], sizes[sizes.size - 1]
+    start = n_out * (batch * units_before(sizes, l) + b_0 * n)
+    return array[start : start + (b_1 - b_0) * n_out * n].reshape(b_1 - b_0, n_out, n)

@@ -1,0 +1,190 @@
+"""Postsynaptic factors, gradients and the optimiser (model page, sections 5 and 7).
+
+The factors are computed by samples; the gradients, by rows of each weight matrix, so that
+threads share neither a sample nor a parameter, and each result is one product.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .layout import bias, layer, n_weights, units_before, weight, weight_start
+from .neurons import activate, add_bias, rate_and_slope, transpose
+from .readout import error
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def factors(
+    theta, sizes, phi, is_exact, intercept, inclination, is_mse, to_readout, batch, b_0, b_1,
+    y, u_E, u_I, r_E, u_out, open_u_E, open_u_out, delta, delta_out, pre_columns,
+):  # fmt: skip
+    """δ of samples b_0 … b_1, and the presynaptic rates in columns.
+
+    Parameters
+    ----------
+    is_exact : bool
+        û_I = u_I; else θ + δ r_I with `intercept` θ and `inclination` δ of every unit.
+    delta : flat array of layers
+        Receives δ^l.
+    delta_out : array, (batch, n_out)
+        Receives δ_out.
+    pre_columns : flat array of (n_l, batch) blocks
+        Receives φ_E of each hidden layer, transposed.
+    """
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    start = 0
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        u, v = layer(u_E, sizes, batch, l, b_0, b_1), layer(u_I, sizes, batch, l, b_0, b_1)
+        r, d = layer(r_E, sizes, batch, l, b_0, b_1), layer(delta, sizes, batch, l, b_0, b_1)
+        for b in range(b_1 - b_0):
+            for i in range(n):
+                r_unit, slope = rate_and_slope(phi[0], phi[1], phi[2], u[b, i])
+                estimate = v[b, i]
+                if not is_exact:
+                    r_I = rate_and_slope(phi[3], phi[4], phi[5], v[b, i])[0]
+                    estimate = intercept[start + i] + inclination[start + i] * r_I
+                r[b, i] = r_unit
+                d[b, i] = (estimate - r_unit) * slope
+        columns = pre_columns[batch * start : batch * (start + n)].reshape(n, batch)
+        if l == n_hidden - 1 and not to_readout:
+            # The readout then learns from the open loop alone.
+            activate(phi[0], phi[1], phi[2], layer(open_u_E, sizes, batch, l, b_0, b_1), r)
+        transpose(r, columns, b_0)
+        start += n
+    last = layer(r_E, sizes, batch, n_hidden - 1, b_0, b_1)
+    if to_readout:
+        np.dot(last, weight(theta, sizes, n_hidden), delta_out[b_0:b_1])
+        for b in range(b_0, b_1):
+            for k in range(n_out):
+                delta_out[b, k] -= u_out[b, k]
+    else:
+        for b in range(b_0, b_1):
+            error(is_mse, open_u_out[b], y[b], delta_out[b])
+            for k in range(n_out):
+                delta_out[b, k] = -delta_out[b, k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def backprop_factors(
+    theta, sizes, phi, is_mse, x, y, batch, b_0, b_1, r_E, u_out, delta, delta_out, pre_columns
+):
+    """Forward and backward pass of the plain network, samples b_0 … b_1."""
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    rows = b_1 - b_0
+    below, start = x, 0
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        r, d = layer(r_E, sizes, batch, l, b_0, b_1), layer(delta, sizes, batch, l, b_0, b_1)
+        np.dot(below, weight(theta, sizes, l), r)
+        add_bias(r, bias(theta, sizes, l))
+        for b in range(rows):
+            for i in range(n):
+                r[b, i], d[b, i] = rate_and_slope(phi[0], phi[1], phi[2], r[b, i])
+        transpose(r, pre_columns[batch * start : batch * (start + n)].reshape(n, batch), b_0)
+        below = r
+        start += n
+    np.dot(below, weight(theta, sizes, n_hidden), u_out[b_0:b_1])
+    for b in range(b_0, b_1):
+        error(is_mse, u_out[b], y[b], delta_out[b])
+        for k in range(n_out):
+            delta_out[b, k] = -delta_out[b, k]
+    above = delta_out[b_0:b_1]
+    for l in range(n_hidden - 1, -1, -1):
+        d = layer(delta, sizes, batch, l, b_0, b_1)
+        back = np.empty((rows, sizes[l + 1]), dtype=theta.dtype)
+        np.dot(above, weight(theta, sizes, l + 1).T, back)
+        for b in range(rows):
+            for i in range(sizes[l + 1]):
+                d[b, i] *= back[b, i]
+        above = d
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g):
+    """Mean of preᵀ δ for this part's rows of every weight matrix, and of δ for its biases.
+
+    Parameters
+    ----------
+    part, parts : int
+        Which share of the rows.
+    g : array
+        Receives the gradients, laid out as the parameters.
+    """
+    n_hidden = sizes.size - 2
+    one = g.dtype.type(1)
+    per_sample = one / g.dtype.type(batch)
+    for l in range(n_hidden + 1):
+        n = sizes[l]
+        first, last = n * part // parts, n * (part + 1) // parts
+        if l == 0:
+            pre = x_columns[first:last]
+        else:
+            start = batch * (units_before(sizes, l - 1) + first)
+            pre = pre_columns[start : start + batch * (last - first)].reshape(last - first, batch)
+        d = delta_out if l == n_hidden else layer(delta, sizes, batch, l, 0, batch)
+        begin = weight_start(sizes, l) + first * sizes[l + 1]
+        block = g[begin : begin + (last - first) * sizes[l + 1]]
+        np.dot(pre, d, block.reshape(last - first, sizes[l + 1]))
+        for i in range(block.size):
+            block[i] *= per_sample
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        d = layer(delta, sizes, batch, l, 0, batch)
+        start = n_weights(sizes) + units_before(sizes, l)
+        first, last = n * part // parts, n * (part + 1) // parts
+        for i in range(first, last):
+            g[start + i] = 0
+        for b in range(batch):
+            for i in range(first, last):
+                g[start + i] += d[b, i]
+        for i in range(first, last):
+            g[start + i] *= per_sample
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, epsilon):
+    for i in range(p.size):
+        m[i] = beta_1 * m[i] + rest_1 * g[i]
+        v[i] = beta_2 * v[i] + rest_2 * (g[i] * g[i])
+        p[i] -= eta * (m[i] / unbias_1) / (np.sqrt(v[i] / unbias_2) + epsilon)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
+    """Move this part's parameters along -g: the rows whose gradients it computed.
+
+    Parameters
+    ----------
+    settings : array, (8,)
+        η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε.
+    """
+    n_hidden = sizes.size - 2
+    for block in range(2 * n_hidden + 1):
+        if block <= n_hidden:
+            n, width, start = sizes[block], sizes[block + 1], weight_start(sizes, block)
+        else:
+            l = block - n_hidden - 1
+            n, width, start = sizes[l + 1], 1, n_weights(sizes) + units_before(sizes, l)
+        first, last = n * part // parts, n * (part + 1) // parts
+        at = slice(start + first * width, start + last * width)
+        if is_adam:
+            _adam(
+                theta[at],
+                g[at],
+                m[at],
+                v[at],
+                settings[0],
+                settings[1],
+                settings[2],
+                settings[3],
+                settings[4],
+                settings[5],
+                settings[6],
+                settings[7],
+            )
+        else:
+            p, step = theta[at], g[at]
+            for i in range(p.size):
+                p[i] -= settings[0] * step[i]

@@ -1,0 +1,190 @@
+"""The open loop: first-layer drive and the equilibrium without control (section 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .layout import bias, layer, units_before, weight
+from .neurons import activate, add_bias, settle, slopes
+from .readout import losses
+
+
+@njit(nogil=True, cache=True)
+def gather(source, order, divisor, x, x_columns, b_0):
+    """Inputs of samples `order`, divided by the full scale, in rows and in columns."""
+    for b in range(order.size):
+        for i in range(source.shape[1]):
+            x[b, i] = source[order[b], i] / divisor
+        for i in range(source.shape[1]):
+            x_columns[i, b_0 + b] = x[b, i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_out, found):
+    """Equilibrium at c = 0 of samples b_0 … b_1.
+
+    Parameters
+    ----------
+    theta, sizes, phi, eps
+        Parameters, layout, activations, machine epsilon.
+    x : array, (b_1 - b_0, n_in)
+        Input.
+    a_1 : array, (batch, n_1)
+        Receives the drive of the first layer, which the closed loop uses again.
+    u_E, u_I, r_E : flat arrays of layers
+        Receive potentials and rates.
+    u_out : array, (batch, n_out)
+        Receives the output.
+    found : array of bool, (batch,)
+        Whether each sample's equations were solved.
+    """
+    n_hidden = sizes.size - 2
+    rows = b_1 - b_0
+    found[b_0:b_1] = True
+    q = np.zeros((rows, sizes.max()), dtype=theta.dtype)
+    drive = a_1[b_0:b_1]
+    np.dot(x, weight(theta, sizes, 0), drive)
+    add_bias(drive, bias(theta, sizes, 0))
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        u, r = layer(u_E, sizes, batch, l, b_0, b_1), layer(r_E, sizes, batch, l, b_0, b_1)
+        if l > 0:
+            below = layer(r_E, sizes, batch, l - 1, b_0, b_1)
+            drive = np.empty((rows, n), dtype=theta.dtype)
+            np.dot(below, weight(theta, sizes, l), drive)
+            add_bias(drive, bias(theta, sizes, l))
+        # The root lies below the drive, and Newton's method descends to it from there.
+        u[:] = drive
+        if settle(phi, drive, q[:, :n], u, r, eps) > 0:
+            for b in range(rows):
+                row = slice(b, b + 1)
+                if settle(phi, drive[row], q[row, :n], u[row], r[row], eps) > 0:
+                    found[b_0 + b] = False
+        activate(phi[0], phi[1], phi[2], u, r)
+        layer(u_I, sizes, batch, l, b_0, b_1)[:] = r
+    np.dot(
+        layer(r_E, sizes, batch, n_hidden - 1, b_0, b_1),
+        weight(theta, sizes, n_hidden),
+        u_out[b_0:b_1],
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def inhibitory_rate_sums(sizes, phi, batch, b_0, b_1, u_I, sums):
+    """Sum of φ_I(u_I) over samples b_0 … b_1, of every inhibitory unit."""
+    start = 0
+    for l in range(sizes.size - 2):
+        u = layer(u_I, sizes, batch, l, b_0, b_1)
+        r = np.empty_like(u)
+        activate(phi[3], phi[4], phi[5], u, r)
+        for i in range(u.shape[1]):
+            sums[start + i] = 0
+        for b in range(u.shape[0]):
+            for i in range(u.shape[1]):
+                sums[start + i] += r[b, i]
+        start += u.shape[1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def feedback_weights(
+    theta, sizes, phi, normalize, norm, clip, average, batch, b_0, b_1, u_E, u_I, Q, strength, gain
+):
+    """Q^l = J^l ∘ φ_I' of samples b_0 … b_1 (section 4), as applied unless averaged.
+
+    Parameters
+    ----------
+    normalize, norm, clip, average
+        Options; a clip of 0 is none. With `average` the raw weights are left in Q.
+    Q : flat array of feedback weights
+        Receives them.
+    strength : array, (n_hidden, batch)
+        Receives the factor from Q^l to the raw weights.
+    gain : flat array of layers
+        Receives the loop gains 1 / (1 + φ_I' φ_E').
+    """
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    rows = b_1 - b_0
+    one = theta.dtype.type(1)
+    above = np.empty((0, 0), dtype=theta.dtype)
+    for l in range(n_hidden - 1, -1, -1):
+        n = sizes[l + 1]
+        slope_E = np.empty((rows, n), dtype=theta.dtype)
+        slope_I = np.empty((rows, n), dtype=theta.dtype)
+        u = layer(u_E, sizes, batch, l, b_0, b_1)
+        slopes(phi, u, layer(u_I, sizes, batch, l, b_0, b_1), slope_E, slope_I)
+        J = np.empty((rows * n_out, n), dtype=theta.dtype)
+        W = weight(theta, sizes, l + 1)
+        if l == n_hidden - 1:
+            for b in range(rows):
+                for k in range(n_out):
+                    for i in range(n):
+                        J[b * n_out + k, i] = W[i, k]
+        else:
+            np.dot(above, W.T, J)
+        start = n_out * (batch * units_before(sizes, l) + b_0 * n)
+        Q_l = Q[start : start + rows * n_out * n].reshape(rows * n_out, n)
+        g = layer(gain, sizes, batch, l, b_0, b_1)
+        for b in range(rows):
+            for i in range(n):
+                g[b, i] = one / (one + slope_E[b, i] * slope_I[b, i])
+            for k in range(b * n_out, (b + 1) * n_out):
+                for i in range(n):
+                    J[k, i] *= slope_E[b, i]
+                    Q_l[k, i] = J[k, i] * slope_I[b, i]
+            strength[l, b_0 + b] = one
+            if not average:
+                strength[l, b_0 + b] = condition(
+                    Q_l[b * n_out : (b + 1) * n_out], normalize, norm, clip
+                )
+        above = J
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def condition(Q, normalize, norm, clip):
+    """Clip and normalise the weights (n_out, n) of one sample; returns the factor undone."""
+    one = norm / norm
+    if clip > 0:
+        for k in range(Q.shape[0]):
+            for i in range(Q.shape[1]):
+                Q[k, i] = min(max(Q[k, i], -clip), clip)
+    if not normalize:
+        return one
+    # One sum a row and then over rows: shorter sums, less rounding.
+    total = one - one
+    for k in range(Q.shape[0]):
+        row = one - one
+        for i in range(Q.shape[1]):
+            row += Q[k, i] * Q[k, i]
+        total += row
+    frobenius = np.sqrt(total)
+    # A silent layer has no direction to feed back along: its weights stay 0.
+    factor = norm / frobenius if frobenius > 0 else one - one
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            Q[k, i] *= factor
+    return frobenius / norm
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def evaluate(theta, sizes, phi, eps, is_backprop, is_mse, x, y, loss, correct, found):
+    """Open-loop loss of a chunk of samples, and whether each is right."""
+    rows, n_hidden = x.shape[0], sizes.size - 2
+    u_out = np.empty((rows, sizes[sizes.size - 1]), dtype=theta.dtype)
+    if is_backprop:
+        below = x
+        for l in range(n_hidden):
+            a = np.empty((rows, sizes[l + 1]), dtype=theta.dtype)
+            np.dot(below, weight(theta, sizes, l), a)
+            add_bias(a, bias(theta, sizes, l))
+            activate(phi[0], phi[1], phi[2], a, a)
+            below = a
+        np.dot(below, weight(theta, sizes, n_hidden), u_out)
+        found[:] = True
+    else:
+        size = rows * units_before(sizes, n_hidden)
+        u_E, u_I = np.empty(size, dtype=theta.dtype), np.empty(size, dtype=theta.dtype)
+        r_E = np.empty(size, dtype=theta.dtype)
+        a_1 = np.empty((rows, sizes[1]), dtype=theta.dtype)
+        open_loop(theta, sizes, phi, eps, x, rows, 0, rows, a_1, u_E, u_I, r_E, u_out, found)
+    losses(is_mse, u_out, y, loss, correct)
