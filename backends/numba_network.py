@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
@@ -33,90 +32,11 @@ from .numba_cpu.open_loop import (
     open_loop,
 )
 from .numba_cpu.readout import closed_loop_target, losses
+from .numba_workspace import Workspace, workspace
 
 Chunk = tuple[int, int]
 """First sample of a thread's share of the batch, and the first of the next."""
 T = TypeVar("T")
-
-
-@dataclass
-class Workspace:
-    """Arrays of one batch, allocated once for each batch size.
-
-    Layer arrays are flat, a block a layer; see `numba_cpu.layout`.
-    """
-
-    x: np.ndarray
-    x_columns: np.ndarray
-    y: np.ndarray
-    a_1: np.ndarray
-    open_u_E: np.ndarray
-    open_u_I: np.ndarray
-    open_r_E: np.ndarray
-    open_u_out: np.ndarray
-    open_found: np.ndarray
-    Q: np.ndarray
-    strength: np.ndarray
-    gain: np.ndarray
-    target: np.ndarray
-    u_E: np.ndarray
-    u_I: np.ndarray
-    r_E: np.ndarray
-    u_out: np.ndarray
-    z: np.ndarray
-    found: np.ndarray
-    delta: np.ndarray
-    delta_out: np.ndarray
-    pre_columns: np.ndarray
-    loss: np.ndarray
-    closed_loop_loss: np.ndarray
-    correct: np.ndarray
-    rate_sums: np.ndarray
-
-    @property
-    def batch(self) -> int:
-        """Samples in a batch."""
-        return len(self.x)
-
-
-def workspace(sizes: tuple[int, ...], batch: int, threads: int, dtype: np.dtype) -> Workspace:
-    """Allocate the arrays of one batch size."""
-    n_in, n_out, hidden = sizes[0], sizes[-1], sum(sizes[1:-1])
-
-    def array(*shape: int) -> np.ndarray:
-        return np.zeros(shape, dtype=dtype)
-
-    def layers() -> np.ndarray:
-        return array(batch * hidden)
-
-    return Workspace(
-        x=array(batch, n_in),
-        x_columns=array(n_in, batch),
-        y=array(batch, n_out),
-        a_1=array(batch, sizes[1]),
-        open_u_E=layers(),
-        open_u_I=layers(),
-        open_r_E=layers(),
-        open_u_out=array(batch, n_out),
-        open_found=np.ones(batch, dtype=bool),
-        Q=array(batch * hidden * n_out),
-        strength=array(len(sizes) - 2, batch),
-        gain=layers(),
-        target=array(batch, n_out),
-        u_E=layers(),
-        u_I=layers(),
-        r_E=layers(),
-        u_out=array(batch, n_out),
-        z=array(batch, n_out),
-        found=np.ones(batch, dtype=bool),
-        delta=layers(),
-        delta_out=array(batch, n_out),
-        pre_columns=layers(),
-        loss=array(batch),
-        closed_loop_loss=np.full(batch, np.nan, dtype=dtype),
-        correct=np.zeros(batch, dtype=bool),
-        rate_sums=array(threads, hidden),
-    )
 
 
 class CompiledNetwork:
@@ -201,14 +121,12 @@ class CompiledNetwork:
 
     def learner(self) -> Learner:
         """Copy the learner out."""
-        moments = (None, None)
+        optimizer = OptimizerState(self._n_steps)
         if self._is_adam:
-            moments = (self._unflat(self._m), self._unflat(self._v))
-        return Learner(
-            self._unflat(self._theta),
-            OptimizerState(self._n_steps, *moments),
-            tuple(r.copy() for r in self._r_bar),
-        )
+            moments = self._unflat(self._m), self._unflat(self._v)
+            optimizer = OptimizerState(self._n_steps, *moments)
+        r_bar = tuple(r.copy() for r in self._r_bar)
+        return Learner(self._unflat(self._theta), optimizer, r_bar)
 
     # The stages, each on arrays of its own.
 
@@ -520,6 +438,7 @@ class CompiledNetwork:
             w.u_out,
             w.z,
             w.found,
+            w.scratch[self._chunk_number(w, b_0)],
         )
         left = np.flatnonzero(~w.found[b_0:b_1]) + b_0
         if left.size == 0:
@@ -593,10 +512,8 @@ class CompiledNetwork:
         return settled[b_0:b_1]
 
     def _rate_sums(self, w: Workspace, b_0: int, b_1: int) -> None:
-        chunk = self._chunks(w.batch).index((b_0, b_1))
-        inhibitory_rate_sums(
-            self._sizes, self._phi, w.batch, b_0, b_1, w.open_u_I, w.rate_sums[chunk]
-        )
+        sums = w.rate_sums[self._chunk_number(w, b_0)]
+        inhibitory_rate_sums(self._sizes, self._phi, w.batch, b_0, b_1, w.open_u_I, sums)
 
     def _feedback(self, w: Workspace, b_0: int, b_1: int) -> None:
         options = self.configuration.feedback
@@ -614,6 +531,7 @@ class CompiledNetwork:
             w.Q,
             w.strength,
             w.gain,
+            w.scratch[self._chunk_number(w, b_0)],
         )
 
     def _average(self, w: Workspace) -> None:
@@ -631,11 +549,15 @@ class CompiledNetwork:
 
     def _target(self, w: Workspace, b_0: int, b_1: int) -> None:
         options = self.configuration.feedback
-        nudge = self._number(options.nudge)
-        for b in range(b_0, b_1):
-            closed_loop_target(
-                self._is_mse, options.strong, nudge, w.open_u_out[b], w.y[b], w.target[b]
-            )
+        chunk = slice(b_0, b_1)
+        closed_loop_target(
+            self._is_mse,
+            options.strong,
+            self._number(options.nudge),
+            w.open_u_out[chunk],
+            w.y[chunk],
+            w.target[chunk],
+        )
 
     def _factors(
         self, w: Workspace, estimate: tuple[bool, np.ndarray, np.ndarray], b_0: int, b_1: int
@@ -747,6 +669,9 @@ class CompiledNetwork:
     def _chunks(self, batch: int) -> list[Chunk]:
         ends = [batch * t // self._threads for t in range(self._threads + 1)]
         return [(a, b) for a, b in pairwise(ends) if b > a]
+
+    def _chunk_number(self, w: Workspace, b_0: int) -> int:
+        return [first for first, _ in self._chunks(w.batch)].index(b_0)
 
     def _each(self, batch: int, work: Callable[[Chunk], T]) -> list[T]:
         chunks = self._chunks(batch)

@@ -39,10 +39,10 @@ class EndStateCounts:
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
         return EndStateCounts(
-            *(
-                a + b
-                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-            )
+            self.frozen_newton + other.frozen_newton,
+            self.fresh_newton + other.fresh_newton,
+            self.integrated + other.integrated,
+            self.unsettled + other.unsettled,
         )
 
 

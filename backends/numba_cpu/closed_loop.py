@@ -6,6 +6,9 @@ methods for solving nonlinear simultaneous equations, Math. Comp. 19 (1965) 577-
 The corrections cost n_out² a sample, so that the first matrix may be rough: it takes
 ∂u_out/∂c of each layer from the feedback weights at hand and mean loop gains above,
 without the products with all weights that the exact one needs.
+
+The neurons' own equations take one Newton step for each step of c: the loop is found when
+both have nothing left, and until then neither need be better than the other.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .layout import bias, feedback, layer, units_before, weight
+from .layout import bias, carve, feedback, layer, units_before, weight
 from .neurons import activate, add_bias, settle
 from .readout import error, softmax
 
@@ -72,14 +75,10 @@ def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, 
             for i in range(g.size):
                 scaled[k, i] = q[k, i] * g[i]
         factor = strength[l, b] * gains_above
+        np.dot(scaled, q.T, S)
         for k in range(n_out):
-            for j in range(k + 1):
-                total = one - one
-                for i in range(g.size):
-                    total += scaled[k, i] * q[j, i]
-                D[k, j] += factor * total
-                if j != k:
-                    D[j, k] += factor * total
+            for j in range(n_out):
+                D[k, j] += factor * S[k, j]
         gains_above *= mean_gain / g.size
     M = np.empty_like(D)
     if is_mse:
@@ -165,6 +164,7 @@ def closed_loop(
     u_out,
     z,
     found,
+    scratch,
 ):
     """Closed-loop end state of samples b_0 … b_1; those not found are left to others.
 
@@ -178,6 +178,8 @@ def closed_loop(
         Receive output and integral.
     found : array of bool, (batch,)
         Receives which samples were solved.
+    scratch : array
+        Overwritten.
 
     Returns
     -------
@@ -193,16 +195,21 @@ def closed_loop(
     # Samples still at work lie in the first m rows of everything below.
     index = np.arange(b_0, b_1)
     m = rows
-    drive_1 = a_1[b_0:b_1].copy()
-    c = np.zeros((rows, n_out), dtype=theta.dtype)
-    F = np.empty((rows, n_out), dtype=theta.dtype)
-    previous_F = np.empty((rows, n_out), dtype=theta.dtype)
-    move = np.empty((rows, n_out), dtype=theta.dtype)
-    H = np.empty((rows, n_out, n_out), dtype=theta.dtype)
-    out = np.empty((rows, n_out), dtype=theta.dtype)
-    potentials = np.empty(rows * units_before(sizes, n_hidden), dtype=theta.dtype)
-    rates = np.empty_like(potentials)
-    inhibition = np.empty_like(potentials)
+    drive_1, free = carve(scratch, 0, rows, sizes[1])
+    drive_1[:] = a_1[b_0:b_1]
+    c, free = carve(scratch, free, rows, n_out)
+    c[:] = zero
+    F, free = carve(scratch, free, rows, n_out)
+    previous_F, free = carve(scratch, free, rows, n_out)
+    move, free = carve(scratch, free, rows, n_out)
+    out, free = carve(scratch, free, rows, n_out)
+    H_flat, free = carve(scratch, free, rows, n_out * n_out)
+    H = H_flat.reshape(rows, n_out, n_out)
+    all_units = units_before(sizes, n_hidden)
+    potentials, free = carve(scratch, free, 1, rows * all_units)
+    rates, free = carve(scratch, free, 1, rows * all_units)
+    inhibition, free = carve(scratch, free, 1, rows * all_units)
+    potentials, rates, inhibition = potentials[0], rates[0], inhibition[0]
     D = np.empty((n_out, n_out), dtype=theta.dtype)
     S = np.empty((n_out, n_out), dtype=theta.dtype)
     for l in range(n_hidden):
@@ -238,10 +245,10 @@ def closed_loop(
             n = sizes[l + 1]
             drive = drive_1[:m]
             if l > 0:
-                drive = np.empty((m, n), dtype=theta.dtype)
+                drive, _ = carve(scratch, free, m, n)
                 np.dot(layer(rates, sizes, rows, l - 1, 0, m), weight(theta, sizes, l), drive)
                 add_bias(drive, bias(theta, sizes, l))
-            q = np.empty((m, n), dtype=theta.dtype)
+            q, _ = carve(scratch, scratch.size - m * n, m, n)
             for b in range(m):
                 Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
                 for i in range(n):
@@ -251,11 +258,7 @@ def closed_loop(
                     for i in range(n):
                         q[b, i] += c_k * Q_b[k, i]
             u, r = layer(potentials, sizes, rows, l, 0, m), layer(rates, sizes, rows, l, 0, m)
-            if settle(phi, drive, q, u, r, eps) > 0:
-                for b in range(m):
-                    row = slice(b, b + 1)
-                    if settle(phi, drive[row], q[row], u[row], r[row], eps) > 0:
-                        solved[b] = False
+            settle(phi, drive, q, u, r, eps, 1, solved)
             u_I_l = layer(inhibition, sizes, rows, l, 0, m)
             for b in range(m):
                 for i in range(n):

@@ -65,3 +65,10 @@ def feedback(array, sizes, batch, l, b_0, b_1):
     n, n_out = sizes[l + 1], sizes[sizes.size - 1]
     start = n_out * (batch * units_before(sizes, l) + b_0 * n)
     return array[start : start + (b_1 - b_0) * n_out * n].reshape(b_1 - b_0, n_out, n)
+
+
+@njit(inline="always")
+def carve(scratch, start, rows, n):
+    """Take (rows, n) out of scratch; returns it and where the next may start."""
+    end = start + rows * n
+    return scratch[start:end].reshape(rows, n), end

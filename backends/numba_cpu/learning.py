@@ -14,6 +14,23 @@ from .neurons import activate, add_bias, rate_and_slope, transpose
 from .readout import error
 
 
+@njit(nogil=True, error_model="numpy")
+def _estimate(phi, intercept, inclination, u_I, estimate):
+    """û_I = θ + δ φ_I(u_I) of a row."""
+    for i in range(u_I.size):
+        r_I = rate_and_slope(phi[3], phi[4], phi[5], u_I[i])[0]
+        estimate[i] = intercept[i] + inclination[i] * r_I
+
+
+@njit(nogil=True, error_model="numpy")
+def _factor(phi, estimate, u_E, r_E, delta):
+    """δ = (û_I - r_E) φ_E' of a row, and r_E with it."""
+    for i in range(u_E.size):
+        r, slope = rate_and_slope(phi[0], phi[1], phi[2], u_E[i])
+        r_E[i] = r
+        delta[i] = (estimate[i] - r) * slope
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def factors(
     theta, sizes, phi, is_exact, intercept, inclination, is_mse, to_readout, batch, b_0, b_1,
@@ -33,20 +50,19 @@ def factors(
         Receives φ_E of each hidden layer, transposed.
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    scratch = np.empty(sizes.max(), dtype=theta.dtype)
     start = 0
     for l in range(n_hidden):
         n = sizes[l + 1]
         u, v = layer(u_E, sizes, batch, l, b_0, b_1), layer(u_I, sizes, batch, l, b_0, b_1)
         r, d = layer(r_E, sizes, batch, l, b_0, b_1), layer(delta, sizes, batch, l, b_0, b_1)
         for b in range(b_1 - b_0):
-            for i in range(n):
-                r_unit, slope = rate_and_slope(phi[0], phi[1], phi[2], u[b, i])
-                estimate = v[b, i]
-                if not is_exact:
-                    r_I = rate_and_slope(phi[3], phi[4], phi[5], v[b, i])[0]
-                    estimate = intercept[start + i] + inclination[start + i] * r_I
-                r[b, i] = r_unit
-                d[b, i] = (estimate - r_unit) * slope
+            if is_exact:
+                estimate = v[b]
+            else:
+                _estimate(phi, intercept[start : start + n], inclination[start:], v[b], scratch)
+                estimate = scratch
+            _factor(phi, estimate, u[b], r[b], d[b])
         columns = pre_columns[batch * start : batch * (start + n)].reshape(n, batch)
         if l == n_hidden - 1 and not to_readout:
             # The readout then learns from the open loop alone.
@@ -66,6 +82,13 @@ def factors(
                 delta_out[b, k] = -delta_out[b, k]
 
 
+@njit(nogil=True, error_model="numpy")
+def _activate(phi, a, slope):
+    """φ_E(a) of a row in place, and φ_E' with it."""
+    for i in range(a.size):
+        a[i], slope[i] = rate_and_slope(phi[0], phi[1], phi[2], a[i])
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def backprop_factors(
     theta, sizes, phi, is_mse, x, y, batch, b_0, b_1, r_E, u_out, delta, delta_out, pre_columns
@@ -80,8 +103,7 @@ def backprop_factors(
         np.dot(below, weight(theta, sizes, l), r)
         add_bias(r, bias(theta, sizes, l))
         for b in range(rows):
-            for i in range(n):
-                r[b, i], d[b, i] = rate_and_slope(phi[0], phi[1], phi[2], r[b, i])
+            _activate(phi, r[b], d[b])
         transpose(r, pre_columns[batch * start : batch * (start + n)].reshape(n, batch), b_0)
         below = r
         start += n

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from .elementary import exp_of_negative, log1p_of_fraction
 
-MAX_ITERATIONS = 60
+MAX_PASSES = 60
+"""Far more than Newton's method needs from any start."""
 
 
 @njit(inline="always")
@@ -24,7 +26,7 @@ def rate_and_slope(s, k, m, u):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def settle(phi, a, q, u, r, eps):
+def settle(phi, a, q, u, r, eps, max_passes, solved):
     """Newton's method for u + φ_I(φ_E(u) - q) = a, neuron by neuron, from the u given.
 
     One pass computes state, rates, slopes and step of a whole row. After the last step s
@@ -42,33 +44,45 @@ def settle(phi, a, q, u, r, eps):
         Receives φ_E at the root.
     eps : float
         Machine epsilon.
+    max_passes : int
+        Most passes over a row.
+    solved : array of bool, (rows,)
+        Made False where a neuron of the row has not converged.
+    """
+    one = phi[0] / phi[0]
+    half_curvature = phi[1] * (one + phi[0] * phi[4]) / (one + one)
+    excess = np.empty(u.shape[1], dtype=u.dtype)
+    for b in range(u.shape[0]):
+        left = u.shape[1]
+        for _ in range(max_passes):
+            _newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
+            left = 0
+            for i in range(excess.size):
+                # Written so that what is no number has not converged.
+                left += not (excess[i] <= 0)
+            if left == 0:
+                break
+        solved[b] = solved[b] and left == 0
 
-    Returns
-    -------
-    int
-        Neurons that did not converge.
+
+@njit(nogil=True, error_model="numpy")
+def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
+    """One step of a row; excess is by how much the error left may exceed rounding.
+
+    Nothing is counted here: a sum of whole numbers would keep the loop from becoming
+    vector instructions.
     """
     s_E, k_E, m_E, s_I, k_I, m_I = phi[0], phi[1], phi[2], phi[3], phi[4], phi[5]
     one = s_E / s_E
-    half_curvature = k_E * (one + s_E * k_I) / (one + one)
-    left = 0
-    for b in range(u.shape[0]):
-        row_left = u.shape[1]
-        for _ in range(MAX_ITERATIONS):
-            row_left = 0
-            for i in range(u.shape[1]):
-                r_E, slope_E = rate_and_slope(s_E, k_E, m_E, u[b, i])
-                r_I, slope_I = rate_and_slope(s_I, k_I, m_I, r_E - q[b, i])
-                step = (u[b, i] + r_I - a[b, i]) / (one + slope_I * slope_E)
-                u[b, i] -= step
-                r[b, i] = r_E - slope_E * step
-                rounding = eps * (one + abs(a[b, i]) + abs(q[b, i]) + abs(u[b, i]))
-                # Counting keeps the loop free of branches; what is no number counts too.
-                row_left += 1 - int(half_curvature * step * step <= rounding)
-            if row_left == 0:
-                break
-        left += row_left
-    return left
+    for i in range(u.size):
+        r_E, slope_E = rate_and_slope(s_E, k_E, m_E, u[i])
+        r_I, slope_I = rate_and_slope(s_I, k_I, m_I, r_E - q[i])
+        step = (u[i] + r_I - a[i]) / (one + slope_I * slope_E)
+        next_u = u[i] - step
+        u[i] = next_u
+        r[i] = r_E - slope_E * step
+        rounding = eps * (one + abs(a[i]) + abs(q[i]) + abs(next_u))
+        excess[i] = half_curvature * step * step - rounding
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .layout import bias, layer, units_before, weight
-from .neurons import activate, add_bias, settle, slopes
+from .layout import bias, carve, layer, units_before, weight
+from .neurons import MAX_PASSES, activate, add_bias, settle, slopes
 from .readout import losses
 
 
@@ -42,7 +42,7 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
     n_hidden = sizes.size - 2
     rows = b_1 - b_0
     found[b_0:b_1] = True
-    q = np.zeros((rows, sizes.max()), dtype=theta.dtype)
+    no_q = np.zeros(rows * sizes.max(), dtype=theta.dtype)
     drive = a_1[b_0:b_1]
     np.dot(x, weight(theta, sizes, 0), drive)
     add_bias(drive, bias(theta, sizes, 0))
@@ -54,13 +54,11 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
             drive = np.empty((rows, n), dtype=theta.dtype)
             np.dot(below, weight(theta, sizes, l), drive)
             add_bias(drive, bias(theta, sizes, l))
+        # Contiguous, or the loops inside do not become vector instructions.
+        q = no_q[: rows * n].reshape(rows, n)
         # The root lies below the drive, and Newton's method descends to it from there.
         u[:] = drive
-        if settle(phi, drive, q[:, :n], u, r, eps) > 0:
-            for b in range(rows):
-                row = slice(b, b + 1)
-                if settle(phi, drive[row], q[row, :n], u[row], r[row], eps) > 0:
-                    found[b_0 + b] = False
+        settle(phi, drive, q, u, r, eps, MAX_PASSES, found[b_0:b_1])
         activate(phi[0], phi[1], phi[2], u, r)
         layer(u_I, sizes, batch, l, b_0, b_1)[:] = r
     np.dot(
@@ -88,7 +86,22 @@ def inhibitory_rate_sums(sizes, phi, batch, b_0, b_1, u_I, sums):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def feedback_weights(
-    theta, sizes, phi, normalize, norm, clip, average, batch, b_0, b_1, u_E, u_I, Q, strength, gain
+    theta,
+    sizes,
+    phi,
+    normalize,
+    norm,
+    clip,
+    average,
+    batch,
+    b_0,
+    b_1,
+    u_E,
+    u_I,
+    Q,
+    strength,
+    gain,
+    scratch,
 ):
     """Q^l = J^l ∘ φ_I' of samples b_0 … b_1 (section 4), as applied unless averaged.
 
@@ -102,18 +115,25 @@ def feedback_weights(
         Receives the factor from Q^l to the raw weights.
     gain : flat array of layers
         Receives the loop gains 1 / (1 + φ_I' φ_E').
+    scratch : array
+        Overwritten.
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     rows = b_1 - b_0
+    widest = units_before(sizes, 0)
+    for l in range(n_hidden):
+        widest = max(widest, sizes[l + 1])
     one = theta.dtype.type(1)
     above = np.empty((0, 0), dtype=theta.dtype)
     for l in range(n_hidden - 1, -1, -1):
         n = sizes[l + 1]
-        slope_E = np.empty((rows, n), dtype=theta.dtype)
-        slope_I = np.empty((rows, n), dtype=theta.dtype)
+        slope_E, free = carve(scratch, 0, rows, n)
+        slope_I, free = carve(scratch, free, rows, n)
         u = layer(u_E, sizes, batch, l, b_0, b_1)
         slopes(phi, u, layer(u_I, sizes, batch, l, b_0, b_1), slope_E, slope_I)
-        J = np.empty((rows * n_out, n), dtype=theta.dtype)
+        # Two blocks in turn: J of this layer is made from that of the layer above.
+        free = 2 * rows * widest + (l % 2) * rows * n_out * widest
+        J, free = carve(scratch, free, rows * n_out, n)
         W = weight(theta, sizes, l + 1)
         if l == n_hidden - 1:
             for b in range(rows):
@@ -150,13 +170,14 @@ def condition(Q, normalize, norm, clip):
                 Q[k, i] = min(max(Q[k, i], -clip), clip)
     if not normalize:
         return one
-    # One sum a row and then over rows: shorter sums, less rounding.
-    total = one - one
+    # Sums down the columns first: vector instructions, and shorter sums.
+    squares = np.zeros(Q.shape[1], dtype=Q.dtype)
     for k in range(Q.shape[0]):
-        row = one - one
         for i in range(Q.shape[1]):
-            row += Q[k, i] * Q[k, i]
-        total += row
+            squares[i] += Q[k, i] * Q[k, i]
+    total = one - one
+    for i in range(Q.shape[1]):
+        total += squares[i]
     frobenius = np.sqrt(total)
     # A silent layer has no direction to feed back along: its weights stay 0.
     factor = norm / frobenius if frobenius > 0 else one - one

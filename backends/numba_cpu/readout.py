@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 
@@ -50,17 +51,19 @@ def sample_loss(is_mse, u, y, p):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def closed_loop_target(is_mse, strong, nudge, u_open, y, target):
-    """y, or with weak feedback a nudge towards it, of one sample."""
+    """y, or with weak feedback a nudge towards it, of every sample."""
     if strong:
-        for k in range(y.size):
-            target[k] = y[k]
+        target[:] = y
         return
-    error(is_mse, u_open, y, target)
-    for k in range(y.size):
-        target[k] = u_open[k] + nudge * target[k]
-    if not is_mse:
-        # The nudged potentials are read before they are overwritten, one by one.
-        softmax(target.copy(), target)
+    nudged = np.empty_like(u_open[0])
+    for b in range(y.shape[0]):
+        error(is_mse, u_open[b], y[b], target[b])
+        for k in range(y.shape[1]):
+            nudged[k] = u_open[b, k] + nudge * target[b, k]
+        if is_mse:
+            target[b] = nudged
+        else:
+            softmax(nudged, target[b])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -1,0 +1,99 @@
+"""The arrays in which the CPU backend works on a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Workspace:
+    """Arrays of one batch, allocated once for each batch size.
+
+    Layer arrays are flat, a block a layer; see `numba_cpu.layout`.
+    """
+
+    x: np.ndarray
+    x_columns: np.ndarray
+    y: np.ndarray
+    a_1: np.ndarray
+    open_u_E: np.ndarray
+    open_u_I: np.ndarray
+    open_r_E: np.ndarray
+    open_u_out: np.ndarray
+    open_found: np.ndarray
+    Q: np.ndarray
+    strength: np.ndarray
+    gain: np.ndarray
+    target: np.ndarray
+    u_E: np.ndarray
+    u_I: np.ndarray
+    r_E: np.ndarray
+    u_out: np.ndarray
+    z: np.ndarray
+    found: np.ndarray
+    delta: np.ndarray
+    delta_out: np.ndarray
+    pre_columns: np.ndarray
+    loss: np.ndarray
+    closed_loop_loss: np.ndarray
+    correct: np.ndarray
+    rate_sums: np.ndarray
+    scratch: np.ndarray
+
+    @property
+    def batch(self) -> int:
+        """Samples in a batch."""
+        return len(self.x)
+
+
+def scratch_per_sample(sizes: tuple[int, ...]) -> int:
+    """Numbers that the kernels carve out of scratch for each sample."""
+    widest, hidden, n_out = max(sizes[1:-1]), sum(sizes[1:-1]), sizes[-1]
+    feedback = 2 * n_out * widest + 2 * widest
+    loop = 3 * hidden + 2 * widest + sizes[1] + n_out * n_out + 5 * n_out
+    return max(feedback, loop)
+
+
+def workspace(sizes: tuple[int, ...], batch: int, threads: int, dtype: np.dtype) -> Workspace:
+    """Allocate the arrays of one batch size."""
+    n_in, n_out, hidden = sizes[0], sizes[-1], sum(sizes[1:-1])
+
+    def array(*shape: int) -> np.ndarray:
+        return np.zeros(shape, dtype=dtype)
+
+    def layers() -> np.ndarray:
+        return array(batch * hidden)
+
+    return Workspace(
+        x=array(batch, n_in),
+        x_columns=array(n_in, batch),
+        y=array(batch, n_out),
+        a_1=array(batch, sizes[1]),
+        open_u_E=layers(),
+        open_u_I=layers(),
+        open_r_E=layers(),
+        open_u_out=array(batch, n_out),
+        open_found=np.ones(batch, dtype=bool),
+        Q=array(batch * hidden * n_out),
+        strength=array(len(sizes) - 2, batch),
+        gain=layers(),
+        target=array(batch, n_out),
+        u_E=layers(),
+        u_I=layers(),
+        r_E=layers(),
+        u_out=array(batch, n_out),
+        z=array(batch, n_out),
+        found=np.ones(batch, dtype=bool),
+        delta=layers(),
+        delta_out=array(batch, n_out),
+        pre_columns=layers(),
+        loss=array(batch),
+        closed_loop_loss=np.full(batch, np.nan, dtype=dtype),
+        correct=np.zeros(batch, dtype=bool),
+        rate_sums=array(threads, hidden),
+        # What feedback weights or closed loop of a share need, kept: memory taken anew in
+        # every step would be mapped anew, and threads would wait for each other there.
+        scratch=array(threads, -(-batch // threads) * scratch_per_sample(sizes)),
+    )
