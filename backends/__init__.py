@@ -2,6 +2,7 @@
 
 from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .numba_backend import NumbaBackend
 from .numpy_backend import NumpyBackend
 from .registry import backend_class, backend_descriptions
 
@@ -10,6 +11,7 @@ __all__ = [
     "BackendDescription",
     "BackendUnavailable",
     "Evaluation",
+    "NumbaBackend",
     "NumpyBackend",
     "PlacedData",
     "TrainingMetrics",

@@ -50,8 +50,9 @@ class BackendDescription:
 class Backend(Protocol):
     """One network that learns, on one device, in one precision.
 
-    Construct as ``Backend(configuration, parameters, dtype, solver)``; parameters are NumPy
-    arrays of any precision, leading axes are replicas.
+    Construct as ``Backend(configuration, parameters, dtype, solver, threads=None)``; parameters
+    are NumPy arrays of any precision, leading axes are replicas. `threads` limits the
+    processors of a CPU backend; None takes all.
 
     Contract
     --------
@@ -84,6 +85,7 @@ class Backend(Protocol):
         parameters: Parameters,
         dtype: np.dtype | type,
         solver: Solver,
+        threads: int | None = None,
     ) -> None: ...
 
     @staticmethod

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from ..refimpl.backprop import backprop_gradients, forward
 from ..refimpl.configuration import NetworkConfiguration, Solver, settings_as
@@ -51,6 +52,8 @@ class NumpyBackend:
         float32 or float64.
     solver : Solver
         How end states are found.
+    threads : int, optional
+        Threads of NumPy's matrix products, for the whole process.
 
     Raises
     ------
@@ -66,12 +69,16 @@ class NumpyBackend:
         parameters: Parameters,
         dtype: np.dtype | type,
         solver: Solver,
+        threads: int | None = None,
     ) -> None:
         self.dtype = checked_dtype(dtype)
         check_shapes(parameters, configuration.sizes)
         check_method(configuration, solver)
         self.configuration = settings_as(configuration, self.dtype)
         self.solver = solver
+        if threads is not None:
+            # NumPy has one pool for the whole process, which its products alone use.
+            ThreadpoolController().limit(limits=threads, user_api="blas")
         self._learner = new_learner(self.configuration, parameters.astype(self.dtype))
 
     @staticmethod

@@ -91,6 +91,9 @@ def train_command(
     learning_rate: Annotated[float | None, typer.Option(help="Step size of the optimiser.")] = None,
     seed: Annotated[int | None, typer.Option(help="Any whole number.")] = None,
     backend: Annotated[str | None, typer.Option(help="See `disinhib backends`.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of a CPU backend; else all processors.")
+    ] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Precision.")] = None,
     method: Annotated[Method | None, typer.Option(help="Way to the end states.")] = None,
     start: Annotated[
@@ -114,6 +117,7 @@ def train_command(
         "optimizer.learning_rate": learning_rate,
         "seed": seed,
         "backend": backend,
+        "threads": threads,
         "dtype": dtype,
         "solver.method": method,
         "start": start,
@@ -213,6 +217,40 @@ def demo_command(
     from .demo import run_demo
 
     return 0 if run_demo(out, console) else 1
+
+
+@app.command("bench")
+def bench_command(
+    backend: Annotated[
+        list[str] | None, typer.Option(help="May be given again; else all that can run.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the results there.")
+    ] = None,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Vary batch, width, depth and outputs too.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Break one learning step into its stages instead.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads; else all processors.")] = None,
+) -> None:
+    """Time learning steps, each as a ratio to the same backend's backprop step."""
+    from .benchmark_run import run_benchmark, run_profile
+
+    runnable = [d.name for d in backend_descriptions() if not d.unavailable]
+    names = backend or runnable
+    for name in names:
+        backend_class(name)
+    if threads is not None and threads < 1:
+        raise ConfigurationError(f"--threads is {threads}: at least 1 is needed")
+    if profile:
+        run_profile(console, names, threads)
+    else:
+        run_benchmark(console, names, threads, json_file, chart, scaling)
 
 
 def _train(run: Run, position: Position, records: list[Any]) -> int:

@@ -77,6 +77,7 @@ class RunConfiguration(BaseModel):
     batch_size: PositiveInt = 100
     seed: int = 0
     backend: str = "numpy"
+    threads: PositiveInt | None = None
     dtype: Literal["float32", "float64"] = "float32"
     loss: Literal["softmax-cross-entropy", "mse"] = "softmax-cross-entropy"
     tau_E: float = 0.02

@@ -251,7 +251,13 @@ def _prepare(configuration: RunConfiguration, directory: Path) -> Run:
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
-    backend = kind(network, parameters, np.dtype(configuration.dtype), configuration.solver)
+    backend = kind(
+        network,
+        parameters,
+        np.dtype(configuration.dtype),
+        configuration.solver,
+        threads=configuration.threads,
+    )
 
     def place(split: Split) -> PlacedData:
         labels = softened_labels(split.labels, dataset.n_classes)

@@ -1,0 +1,271 @@
+"""The compiled kernels: accuracy of the elementary functions, every combination, threads."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import njit
+from scipy.special import expit
+
+from disinhib.backends import NumbaBackend, NumpyBackend
+from disinhib.backends.numba_cpu.closed_loop import invert
+from disinhib.backends.numba_cpu.elementary import exp_of_negative, log1p_of_fraction
+from disinhib.backends.numba_cpu.neurons import rate_and_slope
+from disinhib.refimpl.activation import SoftReLU
+from disinhib.refimpl.configuration import (
+    Controller,
+    Feedback,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+)
+from disinhib.refimpl.parameters import initial_parameters
+from disinhib.validation.parameter_groups import named_arrays
+
+
+@njit(error_model="numpy")
+def exp_all(x, out):
+    for i in range(x.size):
+        out[i] = exp_of_negative(x[i])
+
+
+@njit(error_model="numpy")
+def log1p_all(x, out):
+    for i in range(x.size):
+        out[i] = log1p_of_fraction(x[i])
+
+
+@njit(error_model="numpy")
+def rate_and_slope_all(s, k, m, u, rate, slope):
+    for i in range(u.size):
+        rate[i], slope[i] = rate_and_slope(s, k, m, u[i])
+
+
+def ulp(found, exact):
+    """Distance in units in the last place of the precision of `found`."""
+    spacing = np.spacing(np.abs(exact).astype(found.dtype)).astype(np.float64)
+    return np.max(np.abs(found.astype(np.float64) - exact) / spacing)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 2), (np.float64, 1)])
+def test_exponential(dtype, limit):
+    x = -np.concatenate([np.linspace(0, 87, 1_000_001), np.logspace(-12, 0, 100_001)])
+    x = x.astype(dtype)
+    found = np.empty_like(x)
+    exp_all(x, found)
+    exact = np.exp(x.astype(np.longdouble)).astype(np.float64)
+    assert ulp(found, exact) <= limit
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 3), (np.float64, 1)])
+def test_logarithm(dtype, limit):
+    e = np.concatenate([np.linspace(0, 1, 1_000_001)[1:], np.logspace(-37, 0, 100_001)])
+    e = e.astype(dtype)
+    found = np.empty_like(e)
+    log1p_all(e, found)
+    exact = np.log1p(e.astype(np.longdouble)).astype(np.float64)
+    assert ulp(found, exact) <= limit
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rate_and_slope(dtype):
+    u = np.linspace(-80, 80, 1_000_001).astype(dtype)
+    rate, slope = np.empty_like(u), np.empty_like(u)
+    one = dtype(1)
+    rate_and_slope_all(one, one, dtype(0), u, rate, slope)
+    exact = u.astype(np.float64)
+    assert ulp(rate, np.logaddexp(0, exact)) <= 4
+    assert ulp(slope, expit(exact)) <= 4
+
+
+def test_far_below_threshold_nothing_leaves_the_finite_numbers():
+    u = np.array([-1e30, -1e4, -200, 1e4, 1e30], dtype=np.float32)
+    rate, slope = np.empty_like(u), np.empty_like(u)
+    rate_and_slope_all(np.float32(1), np.float32(1), np.float32(0), u, rate, slope)
+    np.testing.assert_allclose(rate, [0, 0, 0, 1e4, 1e30], atol=1e-37)
+    np.testing.assert_allclose(slope, [0, 0, 0, 1, 1], atol=1e-37)
+
+
+@pytest.mark.parametrize("n", [1, 4, 10, 40])
+def test_inverse_of_a_small_matrix(n):
+    M = np.random.default_rng(n).standard_normal((n, n))
+    inverse, done = invert(M.copy())
+    assert done
+    np.testing.assert_allclose(inverse @ M, np.eye(n), atol=1e-10)
+    M[:, 0] = 0
+    assert not invert(M)[1]
+
+
+SIZES = (6, 7, 5, 3)
+RULES = ["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"]
+LOSSES = ["softmax-cross-entropy", "mse"]
+FEEDBACK = {
+    "default": {},
+    "average": {"average": True},
+    "clip": {"clip": 0.05},
+    "raw": {"normalize": False},
+    "weak": {"strong": False},
+    "not to readout": {"to_readout": False},
+    "all": {"average": True, "clip": 0.1, "norm": 2.0, "strong": False, "to_readout": False},
+}
+SOLVERS = {
+    "fixed-point": Solver(),
+    "tsit5": Solver(method="tsit5", rtol=1e-6, atol=1e-9),
+    "euler": Solver(method="euler", rtol=1e-4, atol=1e-7),
+    "tsit5 constant": Solver(method="tsit5", step_control="constant", dt=4e-3, horizon=0.1),
+}
+
+
+def task(batch=12):
+    generator = np.random.default_rng(4)
+    x = generator.random((batch, SIZES[0]))
+    y = np.full((batch, SIZES[-1]), 0.005)
+    y[np.arange(batch), generator.integers(0, SIZES[-1], batch)] = 0.99
+    return x, y
+
+
+def trained(kind, configuration, solver, dtype=np.float64, n_steps=3, **options):
+    x, y = task()
+    parameters = initial_parameters(configuration.sizes, np.random.default_rng(0))
+    backend = kind(configuration, parameters, dtype, solver, **options)
+    order = np.arange(12).reshape(3, 4)[:n_steps]
+    metrics = backend.train(backend.place(x, y), order)
+    return metrics, backend.learner()
+
+
+def arrays_of(learner):
+    return [*named_arrays(learner.parameters).values(), *learner.mean_inhibition]
+
+
+# The reference takes seconds to integrate; two of the options stand for all in the fast tests.
+@pytest.mark.parametrize(
+    ("feedback", "method"),
+    [
+        pytest.param(
+            feedback,
+            method,
+            marks=[pytest.mark.slow]
+            if method in ("tsit5", "euler") and feedback not in ("default", "all")
+            else [],
+        )
+        for feedback, method in itertools.product(FEEDBACK, SOLVERS)
+    ],
+)
+def test_three_steps_of_every_combination_are_the_reference_s(feedback, method):
+    """Plain descent, so that a gradient's own size is compared, and Adam in its turn."""
+    for rule, loss, optimizer in itertools.product(RULES, LOSSES, ["sgd", "adam"]):
+        if rule == "backprop" and (feedback != "default" or method != "fixed-point"):
+            continue
+        configuration = NetworkConfiguration(
+            sizes=SIZES,
+            rule=rule,
+            loss=loss,
+            activation_I=SoftReLU(0.9, 1.1, 0.1),
+            feedback=Feedback(**FEEDBACK[feedback]),
+            optimizer=Optimizer(optimizer, learning_rate=0.01),
+        )
+        found, learner = trained(NumbaBackend, configuration, SOLVERS[method])
+        expected, reference = trained(NumpyBackend, configuration, SOLVERS[method])
+        # Both fixed points may leave a residual of ε^¾ κ times outputs of about 1, which Adam
+        # passes on in proportion to the gradients it came from.
+        atol = 1e-9 if optimizer == "sgd" else 1e-7
+        for a, b in zip(arrays_of(learner), arrays_of(reference), strict=True):
+            np.testing.assert_allclose(a, b, atol=atol, err_msg=f"{rule} {loss} {optimizer}")
+        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-9)
+        np.testing.assert_allclose(found.closed_loop_loss, expected.closed_loop_loss, rtol=1e-8)
+        np.testing.assert_array_equal(found.n_correct, expected.n_correct)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_out", [1, 2, 40])
+def test_other_depths_and_outputs(depth, n_out):
+    sizes = (6, *range(4, 4 + depth), n_out)
+    configuration = NetworkConfiguration(sizes=sizes, loss="mse")
+    generator = np.random.default_rng(1)
+    x, y = generator.random((4, 6)), generator.random((4, n_out))
+    parameters = initial_parameters(sizes, generator)
+    learners = []
+    for kind in (NumbaBackend, NumpyBackend):
+        backend = kind(configuration, parameters, np.float64, Solver())
+        backend.learning_step(x, y)
+        learners.append(backend.learner())
+    for a, b in zip(*map(arrays_of, learners), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+def test_what_the_compiled_search_leaves_the_reference_solves():
+    """So strong a controller that Broyden's method from a rough matrix may fail."""
+    configuration = NetworkConfiguration(
+        sizes=SIZES,
+        loss="mse",
+        activation_E=SoftReLU(3, 3, 0.5),
+        controller=Controller(k_p=5, k_i=500),
+    )
+    x, y = task()
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    strong = dataclasses.replace(parameters, readout=parameters.readout * 8)
+    solver = dataclasses.replace(Solver(), horizon=30.0)
+    backends = [
+        kind(configuration, strong, np.float64, solver) for kind in (NumbaBackend, NumpyBackend)
+    ]
+    results = []
+    for backend in backends:
+        open_loop, _ = backend.open_loop(x)
+        Q = backend.feedback_weights(open_loop)
+        results.append(backend.closed_loop(x, Q, 3 * y, open_loop))
+    (found, counts), (expected, _) = results
+    assert counts.frozen_newton < 12
+    assert counts.frozen_newton + counts.fresh_newton + counts.integrated == 12
+    assert counts.unsettled == 0
+    np.testing.assert_allclose(found.u_out, expected.u_out, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_runs_are_bitwise_alike_and_threads_differ_by_rounding(rule, dtype):
+    configuration = NetworkConfiguration(sizes=SIZES, rule=rule)
+    runs = {
+        (threads, run): arrays_of(
+            trained(NumbaBackend, configuration, Solver(), dtype, threads=threads)[1]
+        )
+        for threads in (1, 2, 3)
+        for run in (0, 1)
+    }
+    for threads in (1, 2, 3):
+        for a, b in zip(runs[threads, 0], runs[threads, 1], strict=True):
+            np.testing.assert_array_equal(a, b)
+        # Rounding, passed on by Adam: a thousandth of what three steps may move.
+        atol = 3e-3 * (1e-3 if dtype == np.float64 else 0.1)
+        for a, b in zip(runs[threads, 0], runs[1, 0], strict=True):
+            np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_more_threads_than_samples():
+    configuration = NetworkConfiguration(sizes=SIZES)
+    metrics, _ = trained(NumbaBackend, configuration, Solver(), threads=7)
+    expected, _ = trained(NumpyBackend, configuration, Solver())
+    np.testing.assert_allclose(metrics.loss, expected.loss, rtol=1e-9)
+
+
+def test_compiled_code_is_kept_on_disk():
+    """A second process loads it: no compilation, so no kernel counts a miss."""
+    code = (
+        "import numpy as np\n"
+        "from disinhib.backends import NumbaBackend\n"
+        "from disinhib.backends.numba_cpu import closed_loop\n"
+        "from disinhib.refimpl.configuration import NetworkConfiguration, Solver\n"
+        "from disinhib.refimpl.parameters import initial_parameters\n"
+        "c = NetworkConfiguration(sizes=(4, 5, 3))\n"
+        "p = initial_parameters(c.sizes, np.random.default_rng(0))\n"
+        "b = NumbaBackend(c, p, np.float32, Solver())\n"
+        "b.learning_step(np.ones((2, 4)), np.full((2, 3), 1 / 3))\n"
+        "print(sum(closed_loop.closed_loop.stats.cache_misses.values()))\n"
+    )
+    for _ in range(2):
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+    assert result.stdout.strip() == "0"
