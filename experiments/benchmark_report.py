@@ -19,23 +19,18 @@ from .benchmark import Row
 def print_rows(console: Console, rows: Sequence[Row]) -> None:
     """Print a table."""
     table = Table()
-    table.add_column("backend")
-    for heading in ("dtype", "rule", "method"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("samples/s", "spread", "÷ backprop", "GFLOP/s", "of", "MiB", "first step"):
+    table.add_column("step", overflow="fold")
+    for heading in ("samples/s", "÷ backprop", "GFLOP/s", "MiB", "first step"):
         table.add_column(heading, justify="right")
     for row in rows:
         case = row.case
+        threads = "" if case.threads is None else f", {case.threads} threads"
+        method = "" if case.rule == "backprop" else f", {case.method}"
         table.add_row(
-            case.backend if case.threads is None else f"{case.backend} ×{case.threads}",
-            case.dtype,
-            case.rule,
-            "" if case.rule == "backprop" else case.method,
-            f"{row.samples_per_second:,.0f}",
-            f"{row.slowest:,.0f}–{row.fastest:,.0f}",
+            f"{case.backend} {case.dtype}{threads}\n{case.rule}{method}",
+            f"{row.samples_per_second:,.0f}\n{row.slowest:,.0f} … {row.fastest:,.0f}",
             f"{row.backprop_ratio:.2f}",
-            f"{row.gigaflops:.1f}",
-            f"{row.matrix_product_gigaflops:.0f}",
+            f"{row.gigaflops:.1f}\nof {row.matrix_product_gigaflops:.0f}",
             f"{row.peak_mebibytes:.0f}",
             f"{row.first_step_seconds:.2f} s",
         )

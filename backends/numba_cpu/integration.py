@@ -16,6 +16,20 @@ from .neurons import add_bias, rate_and_slope
 from .readout import error
 
 
+@njit(nogil=True, error_model="numpy")
+def _rates(s, k, m, u, r):
+    """φ(u) of a row. Few arrays a loop: beyond some, LLVM gives up telling them apart."""
+    for i in range(u.size):
+        r[i] = rate_and_slope(s, k, m, u[i])[0]
+
+
+@njit(nogil=True, error_model="numpy")
+def _leak(a, u, tau, du):
+    """(a - u - du) / τ of a row, in place of du."""
+    for i in range(u.size):
+        du[i] = (a[i] - u[i] - du[i]) / tau
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def derivative(
     theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, m, index, a_1, Q, target,
@@ -65,12 +79,11 @@ def derivative(
         for b in range(m):
             u_E, u_I = y[b, start : start + n], y[b, total + start : total + start + n]
             k_E, k_I = k[b, start : start + n], k[b, total + start : total + start + n]
+            _rates(phi[0], phi[1], phi[2], u_E, r[b])
+            _rates(phi[3], phi[4], phi[5], u_I, k_E)
+            _leak(a[b], u_E, tau_E, k_E)
             for i in range(n):
-                r_E = rate_and_slope(phi[0], phi[1], phi[2], u_E[i])[0]
-                r_I = rate_and_slope(phi[3], phi[4], phi[5], u_I[i])[0]
-                r[b, i] = r_E
-                k_E[i] = (a[b, i] - u_E[i] - r_I) / tau_E
-                k_I[i] = r_E - u_I[i]
+                k_I[i] = r[b, i] - u_I[i]
             if is_closed:
                 Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
                 for j in range(n_out):
@@ -114,23 +127,26 @@ def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, sc
         if factor != 0:
             for i in range(scratch.size):
                 scratch[i] += factor * stages[s, b, i]
-    total = 0.0
     for i in range(scratch.size):
         allowed = atol + rtol * max(abs(y[b, i]), abs(y_next[b, i]))
-        ratio = h[b] * scratch[i] / allowed
-        total += ratio * ratio
-    value = np.sqrt(total / scratch.size)
+        scratch[i] = h[b] * scratch[i] / allowed
+    value = np.sqrt(np.float64(np.dot(scratch, scratch)) / scratch.size)
     return value if np.isfinite(value) else np.inf
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def is_still(y, k, rtol, atol):
     """Root mean square of the derivative below atol + rtol · that of the state, one row."""
-    speed, size = 0.0, 0.0
-    for i in range(y.size):
-        speed += k[i] * k[i]
-        size += y[i] * y[i]
+    speed, size = np.float64(np.dot(k, k)), np.float64(np.dot(y, y))
     return np.sqrt(speed / y.size) < atol + rtol * np.sqrt(size / y.size)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def is_finite(row):
+    """Whether every element is a number; squares that overflow are looked at one by one."""
+    if np.isfinite(np.dot(row, row)):
+        return True
+    return np.all(np.isfinite(row))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -219,10 +235,7 @@ def integrate(
                 if kept:
                     before_last[b] = last[b]
                     last[b] = inverse if 0 < inverse < np.inf else 1.0
-            finite = True
-            for i in range(n):
-                finite = finite and np.isfinite(y_next[b, i])
-                finite = finite and np.isfinite(stages[n_stages, b, i])
+            finite = is_finite(y_next[b]) and is_finite(stages[n_stages, b])
             at_rest, goes_on = False, not (kept and not finite)
             if kept and finite:
                 time[b] += step[b]

@@ -65,6 +65,22 @@ def settle(phi, a, q, u, r, eps, max_passes, solved):
         solved[b] = solved[b] and left == 0
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def upper_bound(phi, a, u):
+    """Where Newton's method starts in open loop: at or above the root, and near it.
+
+    φ lies above both its asymptotes, 0 and s k (u - m), so that the root of
+    u + φ_I(φ_E(u)) = a lies below the roots with either in its place.
+    """
+    one = phi[0] / phi[0]
+    slope_I = phi[3] * phi[4]
+    shift = slope_I * (phi[0] * phi[1] * phi[2] + phi[5])
+    gain = one / (one + slope_I * phi[0] * phi[1])
+    for b in range(a.shape[0]):
+        for i in range(a.shape[1]):
+            u[b, i] = min(a[b, i], gain * (a[b, i] + shift))
+
+
 @njit(nogil=True, error_model="numpy")
 def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
     """One step of a row; excess is by how much the error left may exceed rounding.

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from .layout import bias, carve, layer, units_before, weight
-from .neurons import MAX_PASSES, activate, add_bias, settle, slopes
+from .neurons import MAX_PASSES, activate, add_bias, settle, slopes, upper_bound
 from .readout import losses
 
 
@@ -56,8 +56,7 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
             add_bias(drive, bias(theta, sizes, l))
         # Contiguous, or the loops inside do not become vector instructions.
         q = no_q[: rows * n].reshape(rows, n)
-        # The root lies below the drive, and Newton's method descends to it from there.
-        u[:] = drive
+        upper_bound(phi, drive, u)
         settle(phi, drive, q, u, r, eps, MAX_PASSES, found[b_0:b_1])
         activate(phi[0], phi[1], phi[2], u, r)
         layer(u_I, sizes, batch, l, b_0, b_1)[:] = r
