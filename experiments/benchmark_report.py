@@ -88,7 +88,7 @@ def draw_rows(path: Path, rows: Sequence[Row]) -> None:
 def draw_scaling(path: Path, scaling: Mapping[str, Sequence[Row]]) -> None:
     """Draw step time and its ratio to backprop against each size that was varied."""
     figure = Figure(figsize=(11, 5), layout="constrained")
-    panels = figure.subplots(2, len(scaling))
+    panels = figure.subplots(2, len(scaling), squeeze=False)
     for column, (name, rows) in enumerate(scaling.items()):
         sizes = [varied_size(name, row) for row in rows]
         times = [1e3 * row.case.batch / row.samples_per_second for row in rows]

@@ -140,16 +140,14 @@ def arrays_of(learner):
     return [*named_arrays(learner.parameters).values(), *learner.mean_inhibition]
 
 
-# The reference takes seconds to integrate; two of the options stand for all in the fast tests.
+# The reference takes seconds to integrate; one of the options stands for all in the fast tests.
 @pytest.mark.parametrize(
     ("feedback", "method"),
     [
         pytest.param(
             feedback,
             method,
-            marks=[pytest.mark.slow]
-            if method in ("tsit5", "euler") and feedback not in ("default", "all")
-            else [],
+            marks=[pytest.mark.slow] if method in ("tsit5", "euler") and feedback != "all" else [],
         )
         for feedback, method in itertools.product(FEEDBACK, SOLVERS)
     ],

@@ -167,6 +167,7 @@ def test_conform_says_yes_and_no(tmp_path):
     assert "wrong.h5" in one_line(disinhib("conform", wrong))
 
 
+@pytest.mark.slow
 def test_conform_without_a_path_runs_the_shipped_traces():
     result = disinhib("conform", COLUMNS="200")
     assert result.returncode == 0, result.stdout
