@@ -98,9 +98,10 @@ def altered(method, change):
 
 
 def scaled_state(result):
+    # The largest potentials: the tolerance of a state is relative to those.
     state, counts = result
-    u_I = (state.u_I[0] * (1 + 3e-9), *state.u_I[1:])
-    return dataclasses.replace(state, u_I=u_I), counts
+    u_E = (state.u_E[0] * (1 + 3e-9), *state.u_E[1:])
+    return dataclasses.replace(state, u_E=u_E), counts
 
 
 def scaled_gradients(gradients):
