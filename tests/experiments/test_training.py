@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from disinhib.datasets.batch_order import batch_order
+from disinhib.datasets.dataset import DatasetError
 from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
+from disinhib.datasets.load import load_dataset
 from disinhib.experiments import begin, read_records, resume, train
 from disinhib.experiments.metrics_log import append_record
 from disinhib.experiments.run_configuration import load_run_configuration, run_configuration
@@ -224,3 +226,21 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(tmp_
     with pytest.raises(ConfigurationError, match="batch_size is 2000: digits has 1350"):
         new_run(tmp_path / "run", batch_size=2000)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_one_epoch_in_float32_ends_where_the_reference_in_float64_does(tmp_path):
+    """Compiled float32 against the reference, same start and order, within 0.3 points."""
+    try:
+        load_dataset("fashion_mnist")
+    except DatasetError as problem:
+        pytest.skip(str(problem))
+    accuracies = {}
+    for backend, dtype in (("numba", "float32"), ("numpy", "float64")):
+        out = tmp_path / backend
+        settings = {"hidden": [256, 256, 256], "epochs": 1, "batch_size": 100}
+        run = new_run(out, dataset="fashion_mnist", backend=backend, **{**settings, "dtype": dtype})
+        train(*run, Watcher())
+        accuracies[backend] = read_records(out / "metrics.jsonl")[0].test_accuracy
+    assert accuracies["numba"] > 0.75
+    assert abs(accuracies["numba"] - accuracies["numpy"]) < 0.003
