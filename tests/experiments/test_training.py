@@ -82,8 +82,8 @@ def test_a_run_writes_what_the_manual_says(tmp_path):
         assert sum(row["evaluation"].values()) == 150 + 297
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert load_run_configuration(out / "config.toml", {}).hidden == [8]
-    # Ten classes: anything learned at all is above a tenth.
-    assert rows[-1]["test_accuracy"] > rows[0]["test_accuracy"] or rows[-1]["test_accuracy"] > 0.3
+    # Three epochs of descent: the loss that is descended must have fallen.
+    assert rows[0]["train_loss"] > rows[1]["train_loss"] > rows[2]["train_loss"]
 
 
 @pytest.mark.parametrize("rule", ["exact-inverse", "linear-threshold", "backprop"])
