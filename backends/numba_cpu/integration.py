@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .elementary import CONTRACT
 from .layout import bias, feedback, units_before, weight
 from .neurons import add_bias, rate_and_slope
 from .readout import error
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 def _rates(s, k, m, u, r):
     """φ(u) of a row. Few arrays a loop: beyond some, LLVM gives up telling them apart."""
     for i in range(u.size):

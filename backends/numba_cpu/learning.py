@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .elementary import CONTRACT
 from .layout import bias, layer, n_weights, units_before, weight, weight_start
 from .neurons import activate, add_bias, rate_and_slope, transpose
 from .readout import error
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 def _estimate(phi, intercept, inclination, u_I, estimate):
     """û_I = θ + δ φ_I(u_I) of a row."""
     for i in range(u_I.size):
@@ -22,7 +23,7 @@ def _estimate(phi, intercept, inclination, u_I, estimate):
         estimate[i] = intercept[i] + inclination[i] * r_I
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 def _factor(phi, estimate, u_E, r_E, delta):
     """δ = (û_I - r_E) φ_E' of a row, and r_E with it."""
     for i in range(u_E.size):
@@ -82,7 +83,7 @@ def factors(
                 delta_out[b, k] = -delta_out[b, k]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 def _activate(phi, a, slope):
     """φ_E(a) of a row in place, and φ_E' with it."""
     for i in range(a.size):

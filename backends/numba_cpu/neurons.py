@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .elementary import exp_of_negative, log1p_of_fraction
+from .elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 
 MAX_PASSES = 60
 """Far more than Newton's method needs from any start."""
@@ -81,7 +81,7 @@ def upper_bound(phi, a, u):
             u[b, i] = min(a[b, i], gain * (a[b, i] + shift))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
     """One step of a row; excess is by how much the error left may exceed rounding.
 
@@ -101,7 +101,7 @@ def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
         excess[i] = half_curvature * step * step - rounding
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
 def slopes(phi, u_E, u_I, slope_E, slope_I):
     """φ_E'(u_E) and φ_I'(u_I) of a block."""
     for b in range(u_E.shape[0]):
@@ -110,7 +110,7 @@ def slopes(phi, u_E, u_I, slope_E, slope_I):
             slope_I[b, i] = rate_and_slope(phi[3], phi[4], phi[5], u_I[b, i])[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
 def activate(s, k, m, u, r):
     """φ(u) of a block."""
     for b in range(u.shape[0]):

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from disinhib.backends import NumbaBackend, NumpyBackend
 from disinhib.backends.numba_cpu.closed_loop import invert
-from disinhib.backends.numba_cpu.elementary import exp_of_negative, log1p_of_fraction
+from disinhib.backends.numba_cpu.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 from disinhib.backends.numba_cpu.neurons import rate_and_slope
 from disinhib.refimpl.activation import SoftReLU
 from disinhib.refimpl.configuration import (
@@ -26,19 +26,19 @@ from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation.parameter_groups import named_arrays
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", fastmath=CONTRACT)
 def exp_all(x, out):
     for i in range(x.size):
         out[i] = exp_of_negative(x[i])
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", fastmath=CONTRACT)
 def log1p_all(x, out):
     for i in range(x.size):
         out[i] = log1p_of_fraction(x[i])
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", fastmath=CONTRACT)
 def rate_and_slope_all(s, k, m, u, rate, slope):
     for i in range(u.size):
         rate[i], slope[i] = rate_and_slope(s, k, m, u[i])
@@ -50,7 +50,7 @@ def ulp(found, exact):
     return np.max(np.abs(found.astype(np.float64) - exact) / spacing)
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 2), (np.float64, 1)])
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 2), (np.float64, 2)])
 def test_exponential(dtype, limit):
     x = -np.concatenate([np.linspace(0, 87, 1_000_001), np.logspace(-12, 0, 100_001)])
     x = x.astype(dtype)
@@ -60,7 +60,7 @@ def test_exponential(dtype, limit):
     assert ulp(found, exact) <= limit
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 3), (np.float64, 1)])
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 3), (np.float64, 3)])
 def test_logarithm(dtype, limit):
     e = np.concatenate([np.linspace(0, 1, 1_000_001)[1:], np.logspace(-37, 0, 100_001)])
     e = e.astype(dtype)
