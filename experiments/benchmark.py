@@ -7,13 +7,16 @@ step in question take turns: a machine whose speed drifts slows both.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -22,35 +25,14 @@ from ..datasets.labels import softened_labels
 from ..refimpl.configuration import NetworkConfiguration, Optimizer, Solver
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
+from .benchmark_cases import TORCH, Case
 
 N_REPEATS = 9
+FEWEST_REPEATS = 7
 SECONDS_PER_REPEAT = 0.15
+SECONDS_PER_ROW = 10.0
+"""After which a row is not repeated more than the fewest times."""
 MEBIBYTE = 2**20
-
-
-@dataclass(frozen=True)
-class Case:
-    """What to measure.
-
-    Parameters
-    ----------
-    backend, dtype, rule, method : str
-        As for a run; the backend 'torch' is PyTorch's own backprop step.
-    sizes : tuple of int
-        Units per layer.
-    batch : int
-        Samples per step.
-    threads : int or None
-        None takes all processors.
-    """
-
-    backend: str
-    dtype: str
-    rule: str
-    method: str
-    sizes: tuple[int, ...] = (784, 256, 256, 256, 10)
-    batch: int = 100
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,54 +43,50 @@ class Row:
     ----------
     case : Case
         Of what.
-    samples_per_second, slowest, fastest : float
-        Median and extremes of the repeats.
-    backprop_ratio : float
-        Median of step time over the same backend's backprop step, repeat by repeat.
-    gigaflops : float
-        Operations of the matrix products that a step cannot do without, per nanosecond.
+    step_seconds : tuple of float
+        Time of a step, repeat by repeat.
+    backprop_seconds : tuple of float
+        Time of the same backend's backprop step, in turns with it; for backprop the same times.
     matrix_product_gigaflops : float
         The machine's rate in a large product, same precision and process.
     peak_mebibytes : float
-        Largest memory of the process.
-    first_step_seconds : float
+        Largest memory of the process when it had warmed up.
+    start_up_seconds : float
         From construction to the end of the first step, compiled code read or made.
     """
 
     case: Case
-    samples_per_second: float
-    slowest: float
-    fastest: float
-    backprop_ratio: float
-    gigaflops: float
+    step_seconds: tuple[float, ...]
+    backprop_seconds: tuple[float, ...]
     matrix_product_gigaflops: float
     peak_mebibytes: float
-    first_step_seconds: float
+    start_up_seconds: float
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Samples per second, repeat by repeat."""
+        return tuple(self.case.batch / seconds for seconds in self.step_seconds)
 
-def standard_cases(backends: Sequence[str]) -> list[Case]:
-    """List the cases of the published table: every rule by fixed point, and by integration."""
-    cases = []
-    for backend in backends:
-        for dtype in ("float32", "float64"):
-            for rule in ("backprop", "exact-inverse", "linear-threshold"):
-                cases.append(Case(backend, dtype, rule, "fixed-point"))
-            cases.append(Case(backend, dtype, "exact-inverse", "tsit5"))
-    return cases
+    @property
+    def samples_per_second(self) -> float:
+        """Samples per second in the repeat of median time."""
+        return self.case.batch / median(self.step_seconds)
 
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Step time over that of the backprop step next to it, repeat by repeat."""
+        pairs = zip(self.step_seconds, self.backprop_seconds, strict=True)
+        return tuple(step / backprop for step, backprop in pairs)
 
-def scaling_cases(backend: str) -> dict[str, list[Case]]:
-    """Vary one size at a time around the published network."""
+    @property
+    def backprop_ratio(self) -> float:
+        """Median of the ratios."""
+        return median(self.ratios)
 
-    def case(sizes: tuple[int, ...], batch: int = 100) -> Case:
-        return Case(backend, "float32", "exact-inverse", "fixed-point", sizes, batch)
-
-    return {
-        "batch": [case((784, 256, 256, 256, 10), b) for b in (1, 3, 10, 30, 100, 300, 1000)],
-        "width": [case((784, n, n, n, 10)) for n in (64, 128, 256, 512, 1024, 2048)],
-        "depth": [case((784, *[256] * depth, 10)) for depth in (1, 2, 3, 4, 6, 8)],
-        "outputs": [case((784, 256, 256, 256, n)) for n in (10, 20, 50, 100)],
-    }
+    @property
+    def gigaflops(self) -> float:
+        """Operations of the products that a step cannot do without, per nanosecond."""
+        return required_operations(self.case) / median(self.step_seconds) / 1e9
 
 
 def measure(case: Case) -> Row:
@@ -123,10 +101,12 @@ def measure(case: Case) -> Row:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines()
-        raise ConfigurationError(f"benchmark of {case}: {lines[-1] if lines else 'no output'}")
+        reason = lines[-1] if lines else f"its process ended with code {result.returncode}"
+        raise ConfigurationError(f"benchmark of {case}: {reason}")
     values = json.loads(result.stdout.splitlines()[-1])
-    settings = values.pop("case")
-    return Row(Case(**{**settings, "sizes": tuple(settings["sizes"])}), **values)
+    for name in ("step_seconds", "backprop_seconds"):
+        values[name] = tuple(values[name])
+    return Row(**{**values, "case": case})
 
 
 def required_operations(case: Case) -> float:
@@ -146,33 +126,45 @@ def required_operations(case: Case) -> float:
 
 def _measure_here(case: Case) -> Row:
     generator = np.random.default_rng(0)
+    if case.backend == TORCH:
+        # Imported before the clock starts, as the libraries of our own backends are.
+        importlib.import_module("torch")
     began = time.perf_counter()
     step = _step(case, generator)
     step(1)
-    first_step = time.perf_counter() - began
-    backprop = (
-        step
-        if case.rule == "backprop"
-        else _step(dataclasses.replace(case, rule="backprop", method="fixed-point"), generator)
-    )
-    counts = {function: _calibrate(function) for function in {step, backprop}}
-    times, ratios = [], []
-    for _ in range(N_REPEATS):
-        baseline = _time(backprop, counts[backprop])
-        times.append(baseline if step is backprop else _time(step, counts[step]))
-        ratios.append(times[-1] / baseline)
-    median = float(np.median(times))
+    start_up = time.perf_counter() - began
+    step(1)
+    # Read before there is a second network to compare with.
+    peak = _peak_memory()
+    backprop = step
+    if case.rule != "backprop":
+        backprop = _step(dataclasses.replace(case, rule="backprop"), generator)
+        backprop(2)
+    step_seconds, backprop_seconds = _times_in_turns(step, backprop)
     return Row(
         case=case,
-        samples_per_second=case.batch / median,
-        slowest=case.batch / max(times),
-        fastest=case.batch / min(times),
-        backprop_ratio=float(np.median(ratios)),
-        gigaflops=required_operations(case) / median / 1e9,
+        step_seconds=step_seconds,
+        backprop_seconds=backprop_seconds,
         matrix_product_gigaflops=matrix_product_rate(np.dtype(case.dtype)),
-        peak_mebibytes=_peak_memory() / MEBIBYTE,
-        first_step_seconds=first_step,
+        peak_mebibytes=peak / MEBIBYTE,
+        start_up_seconds=start_up,
     )
+
+
+def _times_in_turns(
+    step: Callable[[int], None], backprop: Callable[[int], None]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Seconds a step, repeat by repeat, of two steps that may be one and the same."""
+    counts = {function: _calibrate(function) for function in {step, backprop}}
+    step_seconds: list[float] = []
+    backprop_seconds: list[float] = []
+    began = time.perf_counter()
+    while len(step_seconds) < FEWEST_REPEATS or (
+        len(step_seconds) < N_REPEATS and time.perf_counter() - began < SECONDS_PER_ROW
+    ):
+        backprop_seconds.append(_time(backprop, counts[backprop]))
+        step_seconds.append(backprop_seconds[-1] if step is backprop else _time(step, counts[step]))
+    return tuple(step_seconds), tuple(backprop_seconds)
 
 
 def matrix_product_rate(dtype: np.dtype, n: int = 1536) -> float:
@@ -192,7 +184,8 @@ def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarr
     Three fifths of the pixels are dark, as in Fashion-MNIST about half are.
     """
     n_in, n_out = case.sizes[0], case.sizes[-1]
-    x = np.maximum(generator.uniform(-1.5, 1, (8 * case.batch, n_in)), 0)
+    x = generator.uniform(-1.5, 1, (8 * case.batch, n_in))
+    np.maximum(x, 0, out=x)
     y = softened_labels(generator.integers(0, n_out, 8 * case.batch), n_out)
     # Learning hardly moves the network, so that the last repeat measures what the first did.
     optimizer = Optimizer(learning_rate=1e-7)
@@ -201,14 +194,14 @@ def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarr
         configuration,
         initial_parameters(case.sizes, generator),
         np.dtype(case.dtype),
-        Solver(method=case.method),
+        Solver() if case.method is None else Solver(method=case.method),
         threads=case.threads,
     )
     return backend, x, y
 
 
 def _step(case: Case, generator: np.random.Generator) -> Callable[[int], None]:
-    if case.backend == "torch":
+    if case.backend == TORCH:
         from .benchmark_torch import torch_backprop_step
 
         return torch_backprop_step(case.sizes, case.batch, case.dtype, case.threads)
@@ -223,8 +216,11 @@ def _step(case: Case, generator: np.random.Generator) -> Callable[[int], None]:
 
 
 def _calibrate(steps: Callable[[int], None]) -> int:
-    steps(2)
-    return max(1, round(SECONDS_PER_REPEAT / _time(steps, 3)))
+    """Number of steps that a repeat takes, of a step that has warmed up."""
+    seconds = _time(steps, 1)
+    if seconds < SECONDS_PER_REPEAT:
+        seconds = _time(steps, 3)
+    return max(1, round(SECONDS_PER_REPEAT / seconds))
 
 
 def _time(steps: Callable[[int], None], n: int) -> float:
@@ -234,6 +230,13 @@ def _time(steps: Callable[[int], None], n: int) -> float:
 
 
 def _peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`: Linux hands it down, so that a child counts its parent's memory as well.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -241,6 +244,5 @@ def _peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    settings = json.loads(sys.argv[1])
-    row = _measure_here(Case(**{**settings, "sizes": tuple(settings["sizes"])}))
+    row = _measure_here(Case(**json.loads(sys.argv[1])))
     print(json.dumps(dataclasses.asdict(row)))

@@ -1,55 +1,107 @@
-"""Benchmark results as a table, as JSON and as pictures."""
+"""Benchmark results as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .benchmark import Row
+from .benchmark_cases import Case, varied_size
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:
-    """Print a table."""
-    table = Table()
+    """Print the rows of one network and batch as a table of at most 80 columns."""
+    table = Table(
+        title=rows[0].case.workload,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     table.add_column("step", overflow="fold")
-    for heading in ("samples/s", "÷ backprop", "GFLOP/s", "MiB", "first step"):
+    for heading in ("samples/s", "÷ backprop", "GFLOP/s", "MiB", "start-up"):
         table.add_column(heading, justify="right")
+    for name, section in groupby(rows, key=lambda row: f"{row.case.backend} {row.case.dtype}"):
+        table.add_row(f"[bold]{name}[/]")
+        for row in section:
+            table.add_row(*_cells(row))
+        table.add_section()
+    console.print(table)
+    console.print()
+
+
+def print_scaling(console: Console, name: str, rows: Sequence[Row]) -> None:
+    """Print the step time against the size that was varied."""
+    table = Table(name, "step, ms", "÷ backprop")
     for row in rows:
-        case = row.case
-        threads = "" if case.threads is None else f", {case.threads} threads"
-        method = "" if case.rule == "backprop" else f", {case.method}"
+        milliseconds = 1e3 * row.case.batch / row.samples_per_second
         table.add_row(
-            f"{case.backend} {case.dtype}{threads}\n{case.rule}{method}",
-            f"{row.samples_per_second:,.0f}\n{row.slowest:,.0f} … {row.fastest:,.0f}",
-            f"{row.backprop_ratio:.2f}",
-            f"{row.gigaflops:.1f}\nof {row.matrix_product_gigaflops:.0f}",
-            f"{row.peak_mebibytes:.0f}",
-            f"{row.first_step_seconds:.2f} s",
+            str(varied_size(name, row.case)), f"{milliseconds:.2f}", f"{row.backprop_ratio:.2f}"
         )
+    console.print(table)
+
+
+def print_profile(console: Console, case: Case, profile: Mapping[str, float]) -> None:
+    """Print the seconds of each stage, the last of which is the whole step."""
+    whole = list(profile.values())[-1]
+    console.print(str(case), style="bold", highlight=False)
+    table = Table()
+    table.add_column("stage")
+    table.add_column("ms", justify="right")
+    table.add_column("of the step", justify="right")
+    for stage, seconds in profile.items():
+        table.add_row(stage, f"{1e3 * seconds:.2f}", f"{seconds / whole:.0%}")
     console.print(table)
 
 
 def write_rows(path: Path, rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]) -> None:
     """Write all rows, and what machine they are of, as JSON."""
-    document = {
-        "machine": {
-            "processor": processor(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
+    _write(
+        path,
+        {
+            "rows": [row_record(row) for row in rows],
+            "scaling": {name: [row_record(row) for row in of] for name, of in scaling.items()},
         },
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "scaling": {name: [dataclasses.asdict(row) for row in of] for name, of in scaling.items()},
+    )
+
+
+def write_profiles(path: Path, profiles: Mapping[Case, Mapping[str, float]]) -> None:
+    """Write the seconds of each stage, and what machine they are of, as JSON."""
+    records = [{**_case_record(case), "stage_seconds": of} for case, of in profiles.items()]
+    _write(path, {"profiles": records})
+
+
+def row_record(row: Row) -> dict[str, Any]:
+    """Turn a row into plain JSON values: of what is repeated, the median and every repeat."""
+    return {
+        **_case_record(row.case),
+        "samples_per_second": row.samples_per_second,
+        "samples_per_second_repeats": list(row.rates),
+        "step_seconds": row.case.batch / row.samples_per_second,
+        "step_seconds_repeats": list(row.step_seconds),
+        "backprop_seconds_repeats": list(row.backprop_seconds),
+        "backprop_ratio": row.backprop_ratio,
+        "backprop_ratio_repeats": list(row.ratios),
+        "gigaflops": row.gigaflops,
+        "matrix_product_gigaflops": row.matrix_product_gigaflops,
+        "peak_mebibytes": row.peak_mebibytes,
+        "start_up_seconds": row.start_up_seconds,
     }
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def rate_text(rate: float) -> str:
+    """Write samples per second as a whole number, a small one with a decimal."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def processor() -> str:
@@ -62,59 +114,43 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def draw_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Draw samples per second as bars."""
-    figure = Figure(figsize=(8, 0.6 + 0.32 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    names = [
-        f"{row.case.backend} {row.case.dtype}, {row.case.rule}"
-        + ("" if row.case.rule == "backprop" else f", {row.case.method}")
-        for row in rows
-    ]
-    rates = [row.samples_per_second for row in rows]
-    spread = [
-        [row.samples_per_second - row.slowest for row in rows],
-        [row.fastest - row.samples_per_second for row in rows],
-    ]
-    colours = ["C7" if row.case.rule == "backprop" else "C0" for row in rows]
-    axes.barh(names, rates, xerr=spread, color=colours, error_kw={"elinewidth": 0.8})
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="samples per second")
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+def _cells(row: Row) -> tuple[str, ...]:
+    ratio = _ratio(row.backprop_ratio)
+    if row.case.method is not None:
+        ratio += f"\n{_ratio(min(row.ratios))}–{_ratio(max(row.ratios))}"
+    return (
+        f" {row.case.rule}\n   {row.case.method or ''}",
+        f"{rate_text(row.samples_per_second)}\n"
+        f"{rate_text(min(row.rates))}–{rate_text(max(row.rates))}",
+        ratio,
+        f"{row.gigaflops:.1f}\nof {row.matrix_product_gigaflops:.0f}",
+        f"{row.peak_mebibytes:.0f}",
+        f"{row.start_up_seconds:.2f} s",
+    )
 
 
-def draw_scaling(path: Path, scaling: Mapping[str, Sequence[Row]]) -> None:
-    """Draw step time and its ratio to backprop against each size that was varied."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    panels = figure.subplots(2, len(scaling), squeeze=False)
-    for column, (name, rows) in enumerate(scaling.items()):
-        sizes = [varied_size(name, row) for row in rows]
-        times = [1e3 * row.case.batch / row.samples_per_second for row in rows]
-        backprop = [t / row.backprop_ratio for t, row in zip(times, rows, strict=True)]
-        top, bottom = panels[0, column], panels[1, column]
-        top.plot(sizes, times, "o-", markersize=4, label="exact inverse, fixed point")
-        top.plot(sizes, backprop, "o-", markersize=4, color="C7", label="backprop")
-        top.set(xscale="log", yscale="log", ylabel="step, ms" if column == 0 else "")
-        bottom.plot(sizes, [row.backprop_ratio for row in rows], "o-", markersize=4)
-        bottom.set(xscale="log", xlabel=name, ylabel="÷ backprop" if column == 0 else "")
-        bottom.set_ylim(bottom=0)
-        for axes in (top, bottom):
-            axes.set_xticks(sizes, [str(size) for size in sizes], fontsize="small")
-            axes.minorticks_off()
-            axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def varied_size(name: str, row: Row) -> int:
-    """Give the size that a scaling curve varies."""
-    case = row.case
+def _case_record(case: Case) -> dict[str, Any]:
     return {
+        "backend": case.backend,
+        "method": case.method,
+        "dtype": case.dtype,
+        "rule": case.rule,
+        "sizes": list(case.sizes),
         "batch": case.batch,
-        "width": case.sizes[1],
-        "depth": len(case.sizes) - 2,
-        "outputs": case.sizes[-1],
-    }[name]
+        "threads": case.threads,
+    }
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    machine = {
+        "processor": processor(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    text = json.dumps({"machine": machine, **document}, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
