@@ -12,7 +12,6 @@ import dataclasses
 import os
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -33,6 +32,7 @@ from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_network import CompiledNetwork
+from .numba_threads import ThreadTeam
 from .precision import checked_dtype
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class NumbaBackend:
         self.configuration = settings_as(configuration, self.dtype)
         self.solver = solver
         self.threads = threads or default_threads()
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._team = ThreadTeam(self.threads)
         self._blas = ThreadpoolController()
         self.load(new_learner(self.configuration, parameters.astype(self.dtype)))
 
@@ -103,7 +103,7 @@ class NumbaBackend:
                 self.solver,
                 _pick_learner(learner, replica),
                 self.dtype,
-                self._pool,
+                self._team,
                 self.threads,
             )
             for replica in np.ndindex(self._leading)

@@ -1,10 +1,9 @@
-"""One network on the CPU: its arrays, and the order in which kernels work on them."""
+"""One network on the CPU: its stages, and how threads share a learning step."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
@@ -20,23 +19,53 @@ from ..refimpl.optimizer import OptimizerState
 from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState, pack, unpack
 from ..refimpl.trajectory import Recording
-from .numba_cpu.closed_loop import closed_loop
 from .numba_cpu.integration import integrate, record
-from .numba_cpu.learning import backprop_factors, descend, factors, gradients
-from .numba_cpu.open_loop import (
-    condition,
-    evaluate,
-    feedback_weights,
-    gather,
-    inhibitory_rate_sums,
-    open_loop,
+from .numba_cpu.learning import descend, gradients, learn
+from .numba_cpu.open_loop import condition, evaluate, gather
+from .numba_cpu.readout import losses
+from .numba_cpu.sample_stages import (
+    CLOSED_LOOP,
+    FACTORS,
+    FEEDBACK,
+    GATHER,
+    LOSSES,
+    OPEN_LOOP,
+    RATE_SUMS,
+    TARGET,
+    Estimate,
+    Samples,
+    Settings,
+    run_stages,
 )
-from .numba_cpu.readout import closed_loop_target, losses
+from .numba_layout import (
+    flat_parameters,
+    layer_views,
+    network_state,
+    parameters_of,
+    put_layers,
+    put_rows,
+    take_rows,
+)
+from .numba_threads import ThreadTeam
 from .numba_workspace import Workspace, workspace
 
-Chunk = tuple[int, int]
-"""First sample of a thread's share of the batch, and the first of the next."""
 T = TypeVar("T")
+Counts = tuple[EndStateCounts, EndStateCounts]
+"""Of the open loop and of the closed loop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A thread's share of a batch: its number, its first sample and the first of the next."""
+
+    number: int
+    first: int
+    end: int
+
+    @property
+    def samples(self) -> slice:
+        """Its rows."""
+        return slice(self.first, self.end)
 
 
 class CompiledNetwork:
@@ -52,8 +81,8 @@ class CompiledNetwork:
         Start, without leading axes.
     dtype : numpy.dtype
         Precision.
-    pool : ThreadPoolExecutor or None
-        Threads to share a batch among; None works in the calling thread.
+    team : ThreadTeam
+        Threads that share a batch.
     threads : int
         Their number.
     """
@@ -64,25 +93,17 @@ class CompiledNetwork:
         solver: Solver,
         learner: Learner,
         dtype: np.dtype,
-        pool: ThreadPoolExecutor | None,
+        team: ThreadTeam,
         threads: int,
     ) -> None:
         self.configuration, self.solver, self.dtype = configuration, solver, dtype
-        self._pool, self._threads = pool, threads
-        self._sizes = np.array(configuration.sizes, dtype=np.int64)
+        self._team, self._threads = team, threads
+        self._sizes = configuration.sizes
+        self._sizes_array = np.array(configuration.sizes, dtype=np.int64)
         self._number = dtype.type
-        phi_E, phi_I = configuration.activation_E, configuration.activation_I
-        self._phi = np.array(
-            [
-                phi_E.scale,
-                phi_E.sharpness,
-                phi_E.shift,
-                phi_I.scale,
-                phi_I.sharpness,
-                phi_I.shift,
-            ],
-            dtype=dtype,
-        )
+        self._is_backprop = configuration.rule == "backprop"
+        self._is_integrated = solver.method != "fixed-point" and not self._is_backprop
+        self._settings = self._settings_of(configuration)
         controller = configuration.controller
         self._constants = np.array(
             [
@@ -95,73 +116,92 @@ class CompiledNetwork:
             ],
             dtype=dtype,
         )
-        self._eps = np.finfo(dtype).eps
-        self._is_mse = configuration.loss == "mse"
-        self._is_backprop = configuration.rule == "backprop"
         self._workspaces: dict[int, Workspace] = {}
+        self._chunks_of: dict[int, list[Chunk]] = {}
         self.load(learner)
+
+    def _settings_of(self, configuration: NetworkConfiguration) -> Settings:
+        phi = [
+            getattr(activation, name)
+            for activation in (configuration.activation_E, configuration.activation_I)
+            for name in ("scale", "sharpness", "shift")
+        ]
+        controller, feedback = configuration.controller, configuration.feedback
+        number = self._number
+        needs_gain = not (self._is_integrated or self._is_backprop)
+        return Settings(
+            phi=np.array(phi, dtype=self.dtype),
+            eps=np.finfo(self.dtype).eps,
+            is_backprop=self._is_backprop,
+            is_linear_threshold=configuration.rule == "linear-threshold",
+            is_integrated=self._is_integrated,
+            is_mse=configuration.loss == "mse",
+            to_readout=feedback.to_readout,
+            strong=feedback.strong,
+            nudge=number(feedback.nudge),
+            average=feedback.average,
+            normalize=feedback.normalize,
+            norm=number(feedback.norm),
+            clip=number(feedback.clip or 0),
+            # Neither integration nor backprop needs a steady gain; without a leak there is none.
+            kappa=number(controller.steady_gain if needs_gain else 0),
+            leak=number(controller.leak),
+        )
 
     # State out and in.
 
     def load(self, learner: Learner) -> None:
         """Take over a learner."""
-        self._theta = self._flat(learner.parameters)
+        self._theta = flat_parameters(learner.parameters, self.dtype)
         self._g = np.zeros_like(self._theta)
         optimizer = learner.optimizer
         self._n_steps = optimizer.n_steps
         self._is_adam = optimizer.first_moment is not None
+        self._m = self._v = np.zeros(0, dtype=self.dtype)
         if optimizer.first_moment is not None and optimizer.second_moment is not None:
-            self._m, self._v = (
-                self._flat(optimizer.first_moment),
-                self._flat(optimizer.second_moment),
-            )
-        else:
-            self._m = self._v = np.zeros(0, dtype=self.dtype)
-        self._r_bar = [np.array(r, dtype=self.dtype) for r in learner.mean_inhibition]
+            self._m = flat_parameters(optimizer.first_moment, self.dtype)
+            self._v = flat_parameters(optimizer.second_moment, self.dtype)
+        self._take_over([np.array(r, dtype=self.dtype) for r in learner.mean_inhibition])
 
     def learner(self) -> Learner:
         """Copy the learner out."""
         optimizer = OptimizerState(self._n_steps)
         if self._is_adam:
-            moments = self._unflat(self._m), self._unflat(self._v)
+            moments = parameters_of(self._m, self._sizes), parameters_of(self._v, self._sizes)
             optimizer = OptimizerState(self._n_steps, *moments)
         r_bar = tuple(r.copy() for r in self._r_bar)
-        return Learner(self._unflat(self._theta), optimizer, r_bar)
+        return Learner(parameters_of(self._theta, self._sizes), optimizer, r_bar)
 
     # The stages, each on arrays of its own.
 
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state."""
         w = self._with_inputs(x)
-        counts = self._sum(self._each(w.batch, lambda b: self._open_loop(w, *b)))
+        counts, _ = self._run(w, OPEN_LOOP, OPEN_LOOP)
         z = np.zeros_like(w.open_u_out)
-        return self._state(w.batch, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
+        return network_state(self._sizes, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
 
     def mean_inhibition(self, state: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in."""
-        if self.configuration.rule != "linear-threshold":
+        if not self._settings.is_linear_threshold:
             return tuple(r.copy() for r in self._r_bar)
-        w = self._workspace(len(state.u_out))
-        self._put_layers(w.open_u_I, state.u_I)
-        self._each(w.batch, lambda b: self._rate_sums(w, *b))
+        w = self._with_open_loop(state)
+        self._run(w, RATE_SUMS, RATE_SUMS)
         return tuple(self._next_r_bar(w))
 
     def feedback_weights(self, state: NetworkState) -> FeedbackWeights:
         """Q^l as applied."""
-        w = self._workspace(len(state.u_out))
-        self._put_layers(w.open_u_E, state.u_E)
-        self._put_layers(w.open_u_I, state.u_I)
-        self._each(w.batch, lambda b: self._feedback(w, *b))
-        if self.configuration.feedback.average:
+        w = self._with_open_loop(state)
+        self._run(w, FEEDBACK, FEEDBACK)
+        if self._settings.average:
             self._average(w)
-        return tuple(Q.copy() for Q in self._blocks(w.Q, w.batch, self.configuration.sizes[-1]))
+        return take_rows(w.Q, self._sizes, w.batch, slice(None), self._sizes[-1])
 
     def closed_loop_target(self, state: NetworkState, y: np.ndarray) -> np.ndarray:
         """Target of the controller."""
-        w = self._workspace(len(state.u_out))
-        w.open_u_out[:] = state.u_out
+        w = self._with_open_loop(state)
         w.y[:] = y
-        self._target(w, 0, w.batch)
+        self._run(w, TARGET, TARGET)
         return w.target.copy()
 
     def closed_loop(
@@ -171,18 +211,13 @@ class CompiledNetwork:
         w = self._with_inputs(x)
         # The drive of the first layer, loop gains and the rough first matrix belong to the
         # network's own open loop; the given state is where the search starts.
-        self._each(w.batch, lambda b: self._open_loop(w, *b))
-        self._put_layers(w.open_u_E, state.u_E)
-        self._put_layers(w.open_u_I, state.u_I)
-        w.open_u_out[:] = state.u_out
-        self._each(w.batch, lambda b: self._feedback(w, *b))
-        for block, Q_l in zip(
-            self._blocks(w.Q, w.batch, self.configuration.sizes[-1]), Q, strict=True
-        ):
-            block[:] = Q_l
+        self._run(w, OPEN_LOOP, OPEN_LOOP)
+        self._with_open_loop(state)
+        self._run(w, FEEDBACK, FEEDBACK)
+        put_layers(w.Q, self._sizes, Q)
         w.target[:] = target
-        counts = self._sum(self._each(w.batch, lambda b: self._closed_loop(w, *b)))
-        return self._state(w.batch, w.u_E, w.u_I, w.u_out, w.z), counts
+        _, counts = self._run(w, CLOSED_LOOP, CLOSED_LOOP)
+        return network_state(self._sizes, w.u_E, w.u_I, w.u_out, w.z), counts
 
     def gradients(
         self,
@@ -195,25 +230,47 @@ class CompiledNetwork:
         """g of every parameter."""
         w = self._with_inputs(x)
         w.y[:] = y
-        if self._is_backprop:
-            self._each(w.batch, lambda b: self._backprop(w, *b))
-        else:
-            self._put_layers(w.open_u_E, open_state.u_E)
-            w.open_u_out[:] = open_state.u_out
-            self._put_layers(w.u_E, closed_state.u_E)
-            self._put_layers(w.u_I, closed_state.u_I)
+        estimate = self._estimate
+        if not self._is_backprop:
+            self._with_open_loop(open_state)
+            put_layers(w.u_E, self._sizes, closed_state.u_E)
+            put_layers(w.u_I, self._sizes, closed_state.u_I)
             w.u_out[:] = closed_state.u_out
-            estimate = self._estimate([np.asarray(r, dtype=self.dtype) for r in r_bar])
-            self._each(w.batch, lambda b: self._factors(w, estimate, *b))
-        self._parts(lambda part: self._gradients(w, part))
-        return self._unflat(self._g)
+            estimate = self._estimate_from([np.asarray(r, dtype=self.dtype) for r in r_bar])
+        self._run(w, FACTORS, FACTORS, estimate)
+        self._each_share(
+            lambda share: gradients(
+                self._sizes_array,
+                w.batch,
+                share,
+                self._threads,
+                w.x_columns,
+                w.pre_columns,
+                w.delta,
+                w.delta_out,
+                self._g,
+            )
+        )
+        return parameters_of(self._g, self._sizes)
 
     def update(self, g: Parameters, r_bar: tuple[np.ndarray, ...]) -> None:
         """One optimiser step along -g."""
-        self._g[:] = self._flat(g)
-        self._r_bar = [np.array(r, dtype=self.dtype) for r in r_bar]
-        settings = self._next_settings()
-        self._parts(lambda part: self._descend(settings, part))
+        self._g[:] = flat_parameters(g, self.dtype)
+        self._take_over([np.array(r, dtype=self.dtype) for r in r_bar])
+        rates = self._next_rates()
+        self._each_share(
+            lambda share: descend(
+                self._sizes_array,
+                share,
+                self._threads,
+                self._theta,
+                self._g,
+                self._m,
+                self._v,
+                self._is_adam,
+                rates,
+            )
+        )
 
     def trajectory(
         self,
@@ -225,35 +282,22 @@ class CompiledNetwork:
     ) -> NetworkState:
         """Path from rest, or under control from `start` with the integral at zero."""
         w = self._with_inputs(x)
-        n = 2 * sum(self.configuration.sizes[1:-1]) + 2 * self.configuration.sizes[-1]
-        state = np.zeros((w.batch, n), dtype=self.dtype)
+        state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
         if start is not None:
             state[:] = pack(dataclasses.replace(start, z=np.zeros_like(start.z)))
         if Q is not None:
-            blocks = self._blocks(w.Q, w.batch, self.configuration.sizes[-1])
-            for block, Q_l in zip(blocks, Q, strict=True):
-                block[:] = Q_l
+            put_layers(w.Q, self._sizes, Q)
             w.target[:] = target
-        self._each(w.batch, lambda b: self._open_loop(w, *b))
+        self._run(w, OPEN_LOOP, OPEN_LOOP)
         tableau = TABLEAUS[recording.method]
-        path = np.zeros((recording.n_steps // recording.every + 1, w.batch, n), dtype=self.dtype)
+        n_times = recording.n_steps // recording.every + 1
+        path = np.zeros((n_times, *state.shape), dtype=self.dtype)
         record(
-            *self._network(),
-            self._is_mse,
-            self.configuration.feedback.to_readout,
-            Q is not None,
-            self._constants,
-            w.a_1,
-            w.Q,
-            w.target,
-            state,
-            self._coefficients(tableau.a),
-            self._number(recording.dt),
-            recording.n_steps,
-            recording.every,
-            path,
-        )
-        return unpack(path, self.configuration.sizes)
+            *self._network(), self._settings.is_mse, self._settings.to_readout, Q is not None,
+            self._constants, w.a_1, w.Q, w.target, state, self._coefficients(tableau.a),
+            self._number(recording.dt), recording.n_steps, recording.every, path,
+        )  # fmt: skip
+        return unpack(path, self._sizes)
 
     # The work itself.
 
@@ -268,60 +312,40 @@ class CompiledNetwork:
         n_correct : int
         open_loop_counts, closed_loop_counts : EndStateCounts
         """
-        w, rule = self._workspace(len(order)), self.configuration.rule
-        divisor = self._number(full_scale)
-        averages = self.configuration.feedback.average and not self._is_backprop
-
-        def first(b: Chunk) -> EndStateCounts:
-            chunk = slice(*b)
-            gather(source, order[chunk], divisor, w.x[chunk], w.x_columns, b[0])
-            w.y[chunk] = y[order[chunk]]
-            if self._is_backprop:
-                self._backprop(w, *b)
-                losses(self._is_mse, w.u_out[chunk], w.y[chunk], w.loss[chunk], w.correct[chunk])
-                return EndStateCounts()
-            counts = self._open_loop(w, *b)
-            self._feedback(w, *b)
-            if rule == "linear-threshold":
-                self._rate_sums(w, *b)
-            return counts
-
-        estimate = self._estimate(self._r_bar)
-
-        def second(b: Chunk) -> EndStateCounts:
-            chunk = slice(*b)
-            self._target(w, *b)
-            counts = self._closed_loop(w, *b)
-            self._factors(w, estimate, *b)
-            is_mse = self._is_mse
-            losses(is_mse, w.u_out[chunk], w.y[chunk], w.closed_loop_loss[chunk], w.correct[chunk])
-            losses(is_mse, w.open_u_out[chunk], w.y[chunk], w.loss[chunk], w.correct[chunk])
-            return counts
-
-        def both(b: Chunk) -> tuple[EndStateCounts, EndStateCounts]:
-            return first(b), second(b)
-
-        if self._is_backprop:
-            open_counts, closed_counts = self._sum(self._each(w.batch, first)), EndStateCounts()
-        elif averages or rule == "linear-threshold":
-            open_counts = self._sum(self._each(w.batch, first))
-            if averages:
+        w = self._workspace(len(order))
+        samples = Samples(source, y, order, self._number(full_scale))
+        # Averages over the batch wait for all of its samples.
+        meets = self._settings.is_linear_threshold or (
+            self._settings.average and not self._is_backprop
+        )
+        if meets:
+            open_counts, _ = self._run(w, GATHER, RATE_SUMS, samples=samples)
+            if self._settings.average:
                 self._average(w)
-            if rule == "linear-threshold":
-                self._r_bar = self._next_r_bar(w)
-                estimate = self._estimate(self._r_bar)
-            closed_counts = self._sum(self._each(w.batch, second))
+            if self._settings.is_linear_threshold:
+                self._take_over(self._next_r_bar(w))
+            _, closed_counts = self._run(w, TARGET, LOSSES)
         else:
-            pairs = self._each(w.batch, both)
-            open_counts = self._sum([pair[0] for pair in pairs])
-            closed_counts = self._sum([pair[1] for pair in pairs])
-        settings = self._next_settings()
-
-        def third(part: int) -> None:
-            self._gradients(w, part)
-            self._descend(settings, part)
-
-        self._parts(third)
+            open_counts, closed_counts = self._run(w, GATHER, LOSSES, samples=samples)
+        rates = self._next_rates()
+        self._each_share(
+            lambda share: learn(
+                self._sizes_array,
+                w.batch,
+                share,
+                self._threads,
+                w.x_columns,
+                w.pre_columns,
+                w.delta,
+                w.delta_out,
+                self._theta,
+                self._g,
+                self._m,
+                self._v,
+                self._is_adam,
+                rates,
+            )
+        )
         closed_loss = float("nan") if self._is_backprop else float(np.mean(w.closed_loop_loss))
         n_correct = int(np.count_nonzero(w.correct))
         return float(np.mean(w.loss)), closed_loss, n_correct, open_counts, closed_counts
@@ -333,300 +357,154 @@ class CompiledNetwork:
         batch = len(order)
         loss, correct = np.empty(batch, dtype=self.dtype), np.empty(batch, dtype=bool)
         found = np.empty(batch, dtype=bool)
-        if self.solver.method != "fixed-point" and not self._is_backprop:
-            return self._evaluate_integrated(source, y, order, full_scale)
+        if self._is_integrated:
+            return self._evaluate_state(source, y, order, full_scale)
 
-        def chunk(b: Chunk) -> None:
-            part = slice(*b)
-            x = np.empty((b[1] - b[0], source.shape[1]), dtype=self.dtype)
-            unused = np.empty((source.shape[1], b[1] - b[0]), dtype=self.dtype)
+        def work(chunk: Chunk) -> None:
+            part = chunk.samples
+            x = np.empty((chunk.end - chunk.first, source.shape[1]), dtype=self.dtype)
+            unused = np.empty((source.shape[1], len(x)), dtype=self.dtype)
             gather(source, order[part], self._number(full_scale), x, unused, 0)
             evaluate(
-                *self._network(),
-                self._eps,
-                self._is_backprop,
-                self._is_mse,
-                x,
-                y[order[part]],
-                loss[part],
-                correct[part],
-                found[part],
-            )
+                *self._network(), self._settings.eps, self._is_backprop, self._settings.is_mse, x,
+                y[order[part]], loss[part], correct[part], found[part],
+            )  # fmt: skip
 
-        self._each(batch, chunk)
+        self._each_chunk(batch, work)
         if not np.all(found):
-            return self._evaluate_integrated(source, y, order, full_scale)
+            return self._evaluate_state(source, y, order, full_scale)
         counts = EndStateCounts() if self._is_backprop else EndStateCounts(frozen_newton=batch)
         return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
 
-    def _evaluate_integrated(
+    def _evaluate_state(
         self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
     ) -> tuple[float, int, EndStateCounts]:
         state, counts = self.open_loop(source[order] / self._number(full_scale))
         loss, correct = np.empty(len(order), dtype=self.dtype), np.empty(len(order), dtype=bool)
-        losses(self._is_mse, np.ascontiguousarray(state.u_out), y[order], loss, correct)
+        u_out = np.ascontiguousarray(state.u_out)
+        losses(self._settings.is_mse, u_out, y[order], loss, correct)
         return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
 
-    # Chunks of a batch, one a thread.
+    # Stages on a batch, a chunk a thread.
 
-    def _network(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._theta, self._sizes, self._phi
+    def _run(
+        self,
+        w: Workspace,
+        first: int,
+        last: int,
+        estimate: Estimate | None = None,
+        samples: Samples | None = None,
+    ) -> Counts:
+        """Run stages `first` to `last`, and in Python what compiled code leaves."""
+        chosen = estimate or self._estimate
+        given = samples or Samples(w.x, w.y, np.zeros(0, dtype=np.int64), self._number(1))
 
-    def _open_loop(self, w: Workspace, b_0: int, b_1: int) -> EndStateCounts:
-        n = b_1 - b_0
-        # For an integration this still gives the drive of the first layer.
-        open_loop(
-            *self._network(),
-            self._eps,
-            w.x[b_0:b_1],
-            w.batch,
-            b_0,
-            b_1,
-            w.a_1,
-            w.open_u_E,
-            w.open_u_I,
-            w.open_r_E,
-            w.open_u_out,
-            w.open_found,
+        def work(chunk: Chunk) -> Counts:
+            counts = self._counts_if_all_are_found(chunk, first, last)
+            stage = first
+            while stage <= last:
+                stage = run_stages(
+                    self._theta, self._sizes_array, self._settings, chosen, w, given,
+                    chunk.number, chunk.first, chunk.end, stage, last,
+                )  # fmt: skip
+                if stage == OPEN_LOOP + 1 and not self._is_backprop:
+                    counts = self._finish_open_loop(w, chunk), counts[1]
+                elif stage == CLOSED_LOOP + 1 and not self._is_backprop:
+                    counts = counts[0], self._finish_closed_loop(w, chunk)
+            return counts
+
+        results = self._each_chunk(w.batch, work)
+        return (
+            sum((opened for opened, _ in results), EndStateCounts()),
+            sum((closed for _, closed in results), EndStateCounts()),
         )
-        if self.solver.method != "fixed-point":
+
+    def _counts_if_all_are_found(self, chunk: Chunk, first: int, last: int) -> Counts:
+        nothing = EndStateCounts()
+        if self._is_backprop:
+            return nothing, nothing
+        everything = EndStateCounts(frozen_newton=chunk.end - chunk.first)
+        return (
+            everything if first <= OPEN_LOOP <= last else nothing,
+            everything if first <= CLOSED_LOOP <= last else nothing,
+        )
+
+    def _finish_open_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
+        """Integrate, or solve as the reference would what the compiled search left."""
+        n, part = chunk.end - chunk.first, chunk.samples
+        if self._is_integrated:
             state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
-            settled = self._integrate(w, b_0, b_1, state, is_closed=False)
-            self._take_rows(w, state, b_0, b_1, w.open_u_E, w.open_u_I, w.open_u_out, None)
+            settled = self._integrate(w, chunk, state, is_closed=False)
+            self._put(w, part, unpack(state[part], self._sizes), is_closed=False)
             return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
-        left = np.flatnonzero(~w.open_found[b_0:b_1]) + b_0
+        left = np.flatnonzero(~w.open_found[part]) + chunk.first
         if left.size == 0:
             return EndStateCounts(frozen_newton=n)
-        found, counts = open_loop_end_state(
-            self.configuration, self.solver, self._unflat(self._theta), w.x[left]
-        )
-        self._put_rows(w, left, found, w.open_u_E, w.open_u_I, w.open_u_out)
+        parameters = parameters_of(self._theta, self._sizes)
+        found, counts = open_loop_end_state(self.configuration, self.solver, parameters, w.x[left])
+        self._put(w, left, found, is_closed=False)
         return EndStateCounts(frozen_newton=n - left.size) + counts
 
-    def _closed_loop(self, w: Workspace, b_0: int, b_1: int) -> EndStateCounts:
-        n, configuration = b_1 - b_0, self.configuration
-        if self.solver.method != "fixed-point":
+    def _finish_closed_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
+        """Integrate, or solve as the reference would what the compiled search left."""
+        n, part = chunk.end - chunk.first, chunk.samples
+        if self._is_integrated:
             state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
-            blocks = [*self._blocks(w.open_u_E, w.batch), *self._blocks(w.open_u_I, w.batch)]
-            at = 0
-            for block in (*blocks, w.open_u_out):
-                state[b_0:b_1, at : at + block.shape[1]] = block[b_0:b_1]
-                at += block.shape[1]
-            settled = self._integrate(w, b_0, b_1, state, is_closed=True)
-            self._take_rows(w, state, b_0, b_1, w.u_E, w.u_I, w.u_out, w.z)
+            state[part] = pack(self._open_state(w, part))
+            settled = self._integrate(w, chunk, state, is_closed=True)
+            self._put(w, part, unpack(state[part], self._sizes), is_closed=True)
             return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
-        closed_loop(
-            *self._network(),
-            self._eps,
-            self._is_mse,
-            configuration.feedback.to_readout,
-            self._number(configuration.controller.steady_gain),
-            self._number(configuration.controller.leak),
-            w.batch,
-            b_0,
-            b_1,
-            w.a_1,
-            w.target,
-            w.Q,
-            w.strength,
-            w.gain,
-            w.open_u_E,
-            w.open_u_out,
-            w.u_E,
-            w.u_I,
-            w.r_E,
-            w.u_out,
-            w.z,
-            w.found,
-            w.scratch[self._chunk_number(w, b_0)],
-        )
-        left = np.flatnonzero(~w.found[b_0:b_1]) + b_0
+        left = np.flatnonzero(~w.found[part]) + chunk.first
         if left.size == 0:
             return EndStateCounts(frozen_newton=n)
-        found, counts = self._closed_loop_by_reference(w, left)
-        self._put_rows(w, left, found, w.u_E, w.u_I, w.u_out)
-        w.z[left] = found.z
-        return EndStateCounts(frozen_newton=n - left.size) + counts
-
-    def _closed_loop_by_reference(
-        self, w: Workspace, left: np.ndarray
-    ) -> tuple[NetworkState, EndStateCounts]:
-        """Solve the samples that the compiled search left as the reference would."""
-        open_state = NetworkState(
-            tuple(u[left] for u in self._blocks(w.open_u_E, w.batch)),
-            tuple(u[left] for u in self._blocks(w.open_u_I, w.batch)),
-            w.open_u_out[left],
-            np.zeros_like(w.open_u_out[left]),
-        )
-        return closed_loop_end_state(
+        found, counts = closed_loop_end_state(
             self.configuration,
             self.solver,
-            self._unflat(self._theta),
+            parameters_of(self._theta, self._sizes),
             w.x[left],
-            tuple(Q[left] for Q in self._blocks(w.Q, w.batch, self.configuration.sizes[-1])),
+            take_rows(w.Q, self._sizes, w.batch, left, self._sizes[-1]),
             w.target[left],
-            open_state,
+            self._open_state(w, left),
         )
+        self._put(w, left, found, is_closed=True)
+        return EndStateCounts(frozen_newton=n - left.size) + counts
 
     def _integrate(
-        self, w: Workspace, b_0: int, b_1: int, state: np.ndarray, is_closed: bool
+        self, w: Workspace, chunk: Chunk, state: np.ndarray, is_closed: bool
     ) -> np.ndarray:
         solver, tableau = self.solver, TABLEAUS[self.solver.method]
         settled = np.zeros(w.batch, dtype=bool)
+        control = [
+            solver.dt_min,
+            solver.dt_max,
+            solver.safety,
+            solver.factor_min,
+            solver.factor_max,
+            solver.p,
+            solver.i,
+            solver.d,
+        ]
         integrate(
-            *self._network(),
-            self._is_mse,
-            self.configuration.feedback.to_readout,
-            is_closed,
-            self._constants,
-            w.batch,
-            b_0,
-            b_1,
-            w.a_1,
-            w.Q,
-            w.target,
-            state,
-            settled,
-            self._coefficients(tableau.a),
-            np.array(tableau.error, dtype=self.dtype),
-            tableau.error_order,
-            solver.step_control == "adaptive",
-            self._number(solver.rtol),
-            self._number(solver.atol),
-            solver.dt,
-            np.array(
-                [
-                    solver.dt_min,
-                    solver.dt_max,
-                    solver.safety,
-                    solver.factor_min,
-                    solver.factor_max,
-                    solver.p,
-                    solver.i,
-                    solver.d,
-                ]
-            ),
-            solver.horizon,
+            *self._network(), self._settings.is_mse, self._settings.to_readout, is_closed,
+            self._constants, w.batch, chunk.first, chunk.end, w.a_1, w.Q, w.target, state, settled,
+            self._coefficients(tableau.a), np.array(tableau.error, dtype=self.dtype),
+            tableau.error_order, solver.step_control == "adaptive", self._number(solver.rtol),
+            self._number(solver.atol), solver.dt, np.array(control), solver.horizon,
             solver.max_steps,
-        )
-        return settled[b_0:b_1]
-
-    def _rate_sums(self, w: Workspace, b_0: int, b_1: int) -> None:
-        sums = w.rate_sums[self._chunk_number(w, b_0)]
-        inhibitory_rate_sums(self._sizes, self._phi, w.batch, b_0, b_1, w.open_u_I, sums)
-
-    def _feedback(self, w: Workspace, b_0: int, b_1: int) -> None:
-        options = self.configuration.feedback
-        feedback_weights(
-            *self._network(),
-            options.normalize,
-            self._number(options.norm),
-            self._number(options.clip or 0),
-            options.average,
-            w.batch,
-            b_0,
-            b_1,
-            w.open_u_E,
-            w.open_u_I,
-            w.Q,
-            w.strength,
-            w.gain,
-            w.scratch[self._chunk_number(w, b_0)],
-        )
+        )  # fmt: skip
+        return settled[chunk.samples]
 
     def _average(self, w: Workspace) -> None:
-        options = self.configuration.feedback
-        blocks = self._blocks(w.Q, w.batch, self.configuration.sizes[-1])
-        for l, block in enumerate(blocks):
+        s = self._settings
+        for l, block in enumerate(layer_views(w.Q, self._sizes, w.batch, self._sizes[-1])):
             mean = np.mean(block, axis=0)
-            w.strength[l] = condition(
-                mean,
-                options.normalize,
-                self._number(options.norm),
-                self._number(options.clip or 0),
-            )
+            w.strength[l] = condition(mean, s.normalize, s.norm, s.clip)
             block[:] = mean
 
-    def _target(self, w: Workspace, b_0: int, b_1: int) -> None:
-        options = self.configuration.feedback
-        chunk = slice(b_0, b_1)
-        closed_loop_target(
-            self._is_mse,
-            options.strong,
-            self._number(options.nudge),
-            w.open_u_out[chunk],
-            w.y[chunk],
-            w.target[chunk],
-        )
+    # Numbers of the step to come.
 
-    def _factors(
-        self, w: Workspace, estimate: tuple[bool, np.ndarray, np.ndarray], b_0: int, b_1: int
-    ) -> None:
-        factors(
-            *self._network(),
-            *estimate,
-            self._is_mse,
-            self.configuration.feedback.to_readout,
-            w.batch,
-            b_0,
-            b_1,
-            w.y,
-            w.u_E,
-            w.u_I,
-            w.r_E,
-            w.u_out,
-            w.open_u_E,
-            w.open_u_out,
-            w.delta,
-            w.delta_out,
-            w.pre_columns,
-        )
-
-    def _backprop(self, w: Workspace, b_0: int, b_1: int) -> None:
-        backprop_factors(
-            *self._network(),
-            self._is_mse,
-            w.x[b_0:b_1],
-            w.y,
-            w.batch,
-            b_0,
-            b_1,
-            w.r_E,
-            w.u_out,
-            w.delta,
-            w.delta_out,
-            w.pre_columns,
-        )
-
-    # Shares of the parameters, one a thread.
-
-    def _gradients(self, w: Workspace, part: int) -> None:
-        gradients(
-            self._sizes,
-            w.batch,
-            part,
-            self._threads,
-            w.x_columns,
-            w.pre_columns,
-            w.delta,
-            w.delta_out,
-            self._g,
-        )
-
-    def _descend(self, settings: np.ndarray, part: int) -> None:
-        descend(
-            self._sizes,
-            part,
-            self._threads,
-            self._theta,
-            self._g,
-            self._m,
-            self._v,
-            self._is_adam,
-            settings,
-        )
-
-    def _next_settings(self) -> np.ndarray:
+    def _next_rates(self) -> np.ndarray:
+        """η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε of the next step t."""
         self._n_steps += 1
         o, t = self.configuration.optimizer, self._n_steps
         return np.array(
@@ -646,13 +524,15 @@ class CompiledNetwork:
     def _next_r_bar(self, w: Workspace) -> list[np.ndarray]:
         mean = np.sum(w.rate_sums, axis=0) / self._number(w.batch)
         rho = self._number(self.configuration.mean_inhibition.rate)
-        ends = np.cumsum(self.configuration.sizes[1:-2])
-        new = np.split(mean, ends)
+        new = np.split(mean, np.cumsum(self._sizes[1:-2]))
         one = self._number(1)
         return [(one - rho) * r + rho * n for r, n in zip(self._r_bar, new, strict=True)]
 
-    def _estimate(self, r_bar: list[np.ndarray]) -> tuple[bool, np.ndarray, np.ndarray]:
-        """How û_I is formed: exactly, or with θ and δ of every unit."""
+    def _take_over(self, r_bar: list[np.ndarray]) -> None:
+        self._r_bar = r_bar
+        self._estimate = self._estimate_from(r_bar)
+
+    def _estimate_from(self, r_bar: list[np.ndarray]) -> Estimate:
         rule = self.configuration.rule
         if rule == "linear-threshold-fixed":
             fixed = self._number(self.configuration.mean_inhibition.fixed_point)
@@ -660,43 +540,34 @@ class CompiledNetwork:
         if rule in ("linear-threshold", "linear-threshold-fixed"):
             r_0 = np.concatenate(r_bar)
             theta, delta = linearized_inverse(self.configuration.activation_I, r_0)
-            return False, theta.astype(self.dtype), delta.astype(self.dtype)
+            return Estimate(False, theta.astype(self.dtype), delta.astype(self.dtype))
         nothing = np.zeros(0, dtype=self.dtype)
-        return True, nothing, nothing
+        return Estimate(True, nothing, nothing)
 
-    # Threads.
+    # Shares of the threads.
 
     def _chunks(self, batch: int) -> list[Chunk]:
-        ends = [batch * t // self._threads for t in range(self._threads + 1)]
-        return [(a, b) for a, b in pairwise(ends) if b > a]
+        if batch not in self._chunks_of:
+            ends = [batch * t // self._threads for t in range(self._threads + 1)]
+            shares = [(a, b) for a, b in pairwise(ends) if b > a]
+            self._chunks_of[batch] = [Chunk(i, a, b) for i, (a, b) in enumerate(shares)]
+        return self._chunks_of[batch]
 
-    def _chunk_number(self, w: Workspace, b_0: int) -> int:
-        return [first for first, _ in self._chunks(w.batch)].index(b_0)
+    def _each_chunk(self, batch: int, work: Callable[[Chunk], T]) -> list[T]:
+        return self._team.share(work, self._chunks(batch))
 
-    def _each(self, batch: int, work: Callable[[Chunk], T]) -> list[T]:
-        chunks = self._chunks(batch)
-        if self._pool is None:
-            return [work(b) for b in chunks]
-        return list(self._pool.map(work, chunks))
+    def _each_share(self, work: Callable[[int], None]) -> None:
+        """Share the parameters: each thread the rows of its number."""
+        self._team.share(work, range(self._threads))
 
-    def _parts(self, work: Callable[[int], None]) -> None:
-        if self._pool is None:
-            for part in range(self._threads):
-                work(part)
-        else:
-            list(self._pool.map(work, range(self._threads)))
+    # Arrays.
 
-    @staticmethod
-    def _sum(counts: list[EndStateCounts]) -> EndStateCounts:
-        return sum(counts, EndStateCounts())
-
-    # Layout.
+    def _network(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._theta, self._sizes_array, self._settings.phi
 
     def _workspace(self, batch: int) -> Workspace:
         if batch not in self._workspaces:
-            self._workspaces = {
-                batch: workspace(self.configuration.sizes, batch, self._threads, self.dtype)
-            }
+            self._workspaces = {batch: workspace(self._sizes, batch, self._threads, self.dtype)}
         return self._workspaces[batch]
 
     def _with_inputs(self, x: np.ndarray) -> Workspace:
@@ -705,76 +576,35 @@ class CompiledNetwork:
         w.x_columns[:] = w.x.T
         return w
 
-    def _flat(self, parameters: Parameters) -> np.ndarray:
-        arrays = [*parameters.weights, parameters.readout, *parameters.biases]
-        return np.concatenate([np.ravel(a) for a in arrays]).astype(self.dtype)
+    def _with_open_loop(self, state: NetworkState) -> Workspace:
+        w = self._workspace(len(state.u_out))
+        self._put(w, slice(None), state, is_closed=False)
+        return w
 
-    def _unflat(self, flat: np.ndarray) -> Parameters:
-        sizes, at = self.configuration.sizes, 0
-        weights, biases = [], []
-        for n, m in pairwise(sizes):
-            weights.append(flat[at : at + n * m].reshape(n, m).copy())
-            at += n * m
-        for n in sizes[1:-1]:
-            biases.append(flat[at : at + n].copy())
-            at += n
-        return Parameters(tuple(weights[:-1]), tuple(biases), weights[-1])
-
-    def _blocks(self, flat: np.ndarray, batch: int, *inner: int) -> list[np.ndarray]:
-        """Views (batch, …, n_l) of the layers of a flat array."""
-        blocks, at = [], 0
-        for n in self.configuration.sizes[1:-1]:
-            size = batch * n * int(np.prod(inner))
-            blocks.append(flat[at : at + size].reshape(batch, *inner, n))
-            at += size
-        return blocks
-
-    def _put_layers(self, flat: np.ndarray, layers: tuple[np.ndarray, ...]) -> None:
-        for block, array in zip(self._blocks(flat, len(layers[0])), layers, strict=True):
-            block[:] = array
-
-    def _put_rows(
-        self,
-        w: Workspace,
-        rows: np.ndarray,
-        state: NetworkState,
-        u_E: np.ndarray,
-        u_I: np.ndarray,
-        u_out: np.ndarray,
+    def _put(
+        self, w: Workspace, rows: np.ndarray | slice, state: NetworkState, is_closed: bool
     ) -> None:
-        for flat, layers in ((u_E, state.u_E), (u_I, state.u_I)):
-            for block, array in zip(self._blocks(flat, w.batch), layers, strict=True):
-                block[rows] = array
+        """Copy the state of some samples into the workspace."""
+        u_E, u_I, u_out = (
+            (w.u_E, w.u_I, w.u_out) if is_closed else (w.open_u_E, w.open_u_I, w.open_u_out)
+        )
+        put_rows(u_E, self._sizes, w.batch, rows, state.u_E)
+        put_rows(u_I, self._sizes, w.batch, rows, state.u_I)
         u_out[rows] = state.u_out
+        if is_closed:
+            w.z[rows] = state.z
 
-    def _take_rows(
-        self,
-        w: Workspace,
-        packed: np.ndarray,
-        b_0: int,
-        b_1: int,
-        u_E: np.ndarray,
-        u_I: np.ndarray,
-        u_out: np.ndarray,
-        z: np.ndarray | None,
-    ) -> None:
-        state = unpack(packed[b_0:b_1], self.configuration.sizes)
-        self._put_rows(w, np.arange(b_0, b_1), state, u_E, u_I, u_out)
-        if z is not None:
-            z[b_0:b_1] = state.z
-
-    def _state(
-        self, batch: int, u_E: np.ndarray, u_I: np.ndarray, u_out: np.ndarray, z: np.ndarray
-    ) -> NetworkState:
+    def _open_state(self, w: Workspace, rows: np.ndarray | slice) -> NetworkState:
+        """Open-loop state of some samples, the integral at zero."""
         return NetworkState(
-            tuple(u.copy() for u in self._blocks(u_E, batch)),
-            tuple(u.copy() for u in self._blocks(u_I, batch)),
-            u_out.copy(),
-            z.copy(),
+            take_rows(w.open_u_E, self._sizes, w.batch, rows),
+            take_rows(w.open_u_I, self._sizes, w.batch, rows),
+            w.open_u_out[rows].copy(),
+            np.zeros_like(w.open_u_out[rows]),
         )
 
     def _state_size(self) -> int:
-        return 2 * sum(self.configuration.sizes[1:-1]) + 2 * self.configuration.sizes[-1]
+        return 2 * sum(self._sizes[1:-1]) + 2 * self._sizes[-1]
 
     def _coefficients(self, rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
         square = np.zeros((len(rows), len(rows)), dtype=self.dtype)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass
-class Workspace:
+class Workspace(NamedTuple):
     """Arrays of one batch, allocated once for each batch size.
 
     Layer arrays are flat, a block a layer; see `numba_cpu.layout`.

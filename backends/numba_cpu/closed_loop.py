@@ -19,14 +19,27 @@ from numba import njit
 from .layout import bias, carve, feedback, layer, units_before, weight
 from .neurons import activate, add_bias, settle
 from .readout import error, softmax
+from .weighted_sum import add_one, add_two
 
 MAX_ITERATIONS = 25
+SMALL = 16
+"""Up to this many outputs elimination in place is quicker than a call into LAPACK."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def invert(M):
-    """Invert a small matrix by Gauss-Jordan elimination with row pivots; False if singular."""
+    """Invert a matrix, which is overwritten; False if it is singular or holds no numbers.
+
+    Small ones by Gauss-Jordan elimination with row pivots, others by LAPACK.
+    """
     n = M.shape[0]
+    if n > SMALL:
+        if not np.isfinite(M).all():
+            return M, False
+        try:
+            return np.linalg.inv(M), True
+        except Exception:
+            return M, False
     one = M.dtype.type(1)
     inverse = np.zeros_like(M)
     for k in range(n):
@@ -251,12 +264,11 @@ def closed_loop(
             q, _ = carve(scratch, scratch.size - m * n, m, n)
             for b in range(m):
                 Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
-                for i in range(n):
-                    q[b, i] = c[b, 0] * Q_b[0, i]
-                for k in range(1, n_out):
-                    c_k = c[b, k]
-                    for i in range(n):
-                        q[b, i] += c_k * Q_b[k, i]
+                q[b] = zero
+                for k in range(0, n_out - 1, 2):
+                    add_two(q[b], c[b, k], Q_b[k], c[b, k + 1], Q_b[k + 1])
+                if n_out % 2:
+                    add_one(q[b], c[b, n_out - 1], Q_b[n_out - 1])
             u, r = layer(potentials, sizes, rows, l, 0, m), layer(rates, sizes, rows, l, 0, m)
             settle(phi, drive, q, u, r, eps, 1, solved)
             u_I_l = layer(inhibition, sizes, rows, l, 0, m)

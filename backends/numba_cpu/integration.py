@@ -15,6 +15,7 @@ from .elementary import CONTRACT
 from .layout import bias, feedback, units_before, weight
 from .neurons import add_bias, rate_and_slope
 from .readout import error
+from .weighted_sum import add_one, add_two
 
 
 @njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
@@ -87,10 +88,10 @@ def derivative(
                 k_I[i] = r[b, i] - u_I[i]
             if is_closed:
                 Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
-                for j in range(n_out):
-                    c_j = e[b, j]
-                    for i in range(n):
-                        k_I[i] -= c_j * Q_b[j, i]
+                for j in range(0, n_out - 1, 2):
+                    add_two(k_I, -e[b, j], Q_b[j], -e[b, j + 1], Q_b[j + 1])
+                if n_out % 2:
+                    add_one(k_I, -e[b, n_out - 1], Q_b[n_out - 1])
             for i in range(n):
                 k_I[i] /= tau_I
         start += n
@@ -107,27 +108,23 @@ def derivative(
 def combine(y, h, coefficients, n_stages, stages, result, m):
     """result = y + h Σ coefficients_s k_s, row by row; h is each row's own step."""
     for b in range(m):
-        row = result[b]
-        first = coefficients[0] * h[b]
-        for i in range(row.size):
-            row[i] = y[b, i] + first * stages[0, b, i]
-        for s in range(1, n_stages):
-            factor = coefficients[s] * h[b]
-            if factor != 0:
-                for i in range(row.size):
-                    row[i] += factor * stages[s, b, i]
+        row, step = result[b], h[b]
+        row[:] = y[b]
+        for s in range(0, n_stages - 1, 2):
+            first, second = step * coefficients[s], step * coefficients[s + 1]
+            add_two(row, first, stages[s, b], second, stages[s + 1, b])
+        if n_stages % 2:
+            add_one(row, step * coefficients[n_stages - 1], stages[n_stages - 1, b])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, scratch):
     """Root mean square of the error estimate over atol + rtol max(|y|, |y_next|), one row."""
-    for i in range(scratch.size):
-        scratch[i] = coefficients[0] * stages[0, b, i]
-    for s in range(1, n_stages):
-        factor = coefficients[s]
-        if factor != 0:
-            for i in range(scratch.size):
-                scratch[i] += factor * stages[s, b, i]
+    scratch[:] = 0
+    for s in range(0, n_stages - 1, 2):
+        add_two(scratch, coefficients[s], stages[s, b], coefficients[s + 1], stages[s + 1, b])
+    if n_stages % 2:
+        add_one(scratch, coefficients[n_stages - 1], stages[n_stages - 1, b])
     for i in range(scratch.size):
         allowed = atol + rtol * max(abs(y[b, i]), abs(y_next[b, i]))
         scratch[i] = h[b] * scratch[i] / allowed

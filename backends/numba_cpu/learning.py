@@ -211,3 +211,13 @@ def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
             p, step = theta[at], g[at]
             for i in range(p.size):
                 p[i] -= settings[0] * step[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def learn(
+    sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, theta, g, m, v, is_adam,
+    settings,
+):  # fmt: skip
+    """Gradients of this part's parameters, and the step along them."""
+    gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g)
+    descend(sizes, part, parts, theta, g, m, v, is_adam, settings)

@@ -1,0 +1,70 @@
+"""Threads that share the work of a learning step with the one that calls.
+
+A queue hands work over in a third of the time that `concurrent.futures` takes, which with
+two meetings a step is the difference between one and two hundredths of it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class ThreadTeam:
+    """The calling thread and `threads` - 1 others.
+
+    Parameters
+    ----------
+    threads : int
+        Their number, at least 1.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._results: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(threads - 1):
+            Thread(target=_help, args=(self._tasks, self._results), daemon=True).start()
+        weakref.finalize(self, _dismiss, self._tasks, threads - 1)
+
+    def share(self, work: Callable[[S], T], shares: Sequence[S]) -> list[T]:
+        """Do `work` on every share, the first in the calling thread; results in order.
+
+        An exception in any share is raised here, when all have ended.
+        """
+        for i in range(1, len(shares)):
+            self._tasks.put((work, i, shares[i]))
+        results: list[Any] = [_attempt(work, shares[0])]
+        results += [None] * (len(shares) - 1)
+        for _ in range(1, len(shares)):
+            i, outcome = self._results.get()
+            results[i] = outcome
+        for _, error in results:
+            if error is not None:
+                raise error
+        return [result for result, _ in results]
+
+
+def _attempt(work: Callable[[S], T], share: S) -> tuple[T | None, BaseException | None]:
+    try:
+        return work(share), None
+    except BaseException as error:
+        return None, error
+
+
+def _help(tasks: SimpleQueue[Any], results: SimpleQueue[Any]) -> None:
+    while (task := tasks.get()) is not None:
+        work, i, share = task
+        results.put((i, _attempt(work, share)))
+        # Nothing of a task may keep its network alive while the next is waited for.
+        del task, work, share
+
+
+def _dismiss(tasks: SimpleQueue[Any], helpers: int) -> None:
+    for _ in range(helpers):
+        tasks.put(None)
