@@ -45,3 +45,4 @@ format: .venv/installed
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find backends -name "*.nb[ic]" -delete

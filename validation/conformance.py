@@ -11,7 +11,8 @@ import numpy as np
 from ..backends import Backend, NumpyBackend
 from ..refimpl.configuration import Solver
 from ..refimpl.end_state import tolerances_to_rest
-from .learning_run import disturbed_learning_run, golden_run, learning_run
+from .learning_run import golden_run, learning_run
+from .run_effects import LEARNING_RUN, run_effects
 from .stages import (
     CLOSED_LOOP,
     CLOSED_LOOP_PATH,
@@ -36,8 +37,6 @@ from .tolerance import (
     trace_tolerance,
 )
 from .trace import Trace
-
-LEARNING_RUN = "learning steps in one run"
 
 
 @dataclass(frozen=True)
@@ -198,28 +197,8 @@ def _rounding(
 
 
 def _run_result(backend: Backend, reference: Backend, trace: Trace, solver: Solver) -> StageResult:
-    configuration, dtype = trace.configuration, backend.dtype
-    size = rounding_size(dtype, CLOSED_LOOP.longest_sum(configuration, trace.inputs.shape[1]))
-    applied = max(size, LEAST_DISTURBANCE)
-    stored = applied * rounding_size(dtype, 1) / size
-
-    def disturbed(generator: np.random.Generator) -> Arrays:
-        return disturbed_learning_run(
-            reference,
-            trace,
-            disturbance(applied, generator),
-            disturbance(stored, generator),
-            stopped_short(configuration, dtype, generator)
-            if backend.solver.method == "fixed-point"
-            else lambda u_out, target: target,
-        )
-
-    exact = disturbed_learning_run(
-        reference, trace, undisturbed, undisturbed, lambda u_out, target: target
-    )
-    # The residual is not scaled up with a disturbance, so that its effect is scaled down
-    # where rounding lies below the least disturbance; there the trace's tolerance rules.
-    effects = largest_effects(disturbed, exact, LEARNING_RUN, size / applied)
+    by_fixed_point = backend.solver.method == "fixed-point"
+    effects = run_effects(reference, trace, backend.dtype, by_fixed_point)
     tolerance = max(run_tolerance(trace), solver_tolerance(solver))
     comparison = ("", golden_run(trace), learning_run(backend, trace), effects)
     return _result(LEARNING_RUN, [comparison], tolerance, lambda name, arrays: 1.0)
@@ -246,7 +225,7 @@ def _result(
             deviation = _deviation(expected, candidate.get(name))
             scale = largest(expected)
             unit = unit_of(name, golden)
-            allowed = tolerance * unit + rounding[name]
+            allowed = max(tolerance * unit, rounding[name])
             size = largest(deviation)
             fraction = size / allowed if allowed > 0 else (0.0 if size == 0 else np.inf)
             absolute = max(absolute, size)

@@ -1,6 +1,7 @@
 """How far a right answer may lie from the golden one: derived, not picked.
 
-Two independent causes, of which the allowance is the sum:
+Two independent causes, of which the larger is the allowance, so that rounding widens
+nothing where a trace's own tolerance leaves room for it:
 
 1. The trace itself is only as good as the solver that made it, and an end state found by
    integration only as good as the solver that found it: ten times the tolerance of one
@@ -108,9 +109,23 @@ def largest(array: np.ndarray) -> float:
 
 
 def stopped_short(
-    configuration: NetworkConfiguration, dtype: np.dtype, generator: np.random.Generator
+    configuration: NetworkConfiguration,
+    dtype: np.dtype,
+    generator: np.random.Generator,
+    magnified: float = 1.0,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Move a target so that the closed loop ends where a fixed point may stop in `dtype`.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Of whose controller the residual is.
+    dtype : numpy.dtype
+        Precision of the search.
+    generator : numpy.random.Generator
+        Chooses the sign of each residual.
+    magnified : float
+        By how much, where the effect is to be scaled down again.
 
     Returns
     -------
@@ -122,6 +137,6 @@ def stopped_short(
     def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
         residual = allowed_residual(kappa, u_out.astype(dtype), target.astype(dtype))
         signs = generator.choice([-1.0, 1.0], target.shape)
-        return np.asarray(target + signs * residual / kappa, dtype=np.float64)
+        return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
 
     return moved
