@@ -31,7 +31,7 @@ from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
 from .epoch_metrics import Evaluation, TrainingMetrics
-from .numba_network import CompiledNetwork
+from .numba_network import CompiledNetwork, Counts, total
 from .numba_threads import ThreadTeam
 from .precision import checked_dtype
 
@@ -238,21 +238,16 @@ class NumbaBackend:
 
     def train(self, data: _Data, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
-        n_steps, shape = len(batch_order), (len(batch_order), *self._leading)
-        loss, closed_loop_loss = np.empty(shape), np.empty(shape)
-        n_correct = np.empty(shape, dtype=np.int64)
-        open_counts, closed_counts = EndStateCounts(), EndStateCounts()
+        figures = np.empty((len(batch_order), *self._leading, 3))
+        counts: list[Counts] = []
         with self._one_blas_thread():
             for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
                 x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
-                for step in range(n_steps):
-                    order = np.ascontiguousarray(_pick(batch_order[step], replica, 1))
-                    at = (step, *replica)
-                    loss[at], closed_loop_loss[at], n_correct[at], opened, closed = network.step(
-                        x, y, order, data.full_scale
-                    )
-                    open_counts, closed_counts = open_counts + opened, closed_counts + closed
-        return TrainingMetrics(loss, closed_loop_loss, n_correct, open_counts, closed_counts)
+                for step, batch in enumerate(batch_order):
+                    order = np.ascontiguousarray(_pick(batch, replica, 1))
+                    counts += network.step(x, y, order, data.full_scale, figures[(step, *replica)])
+        loss, closed_loop_loss, n_correct = np.moveaxis(figures, -1, 0).copy()
+        return TrainingMetrics(loss, closed_loop_loss, n_correct.astype(np.int64), *total(counts))
 
     def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TypeVar
 
@@ -52,15 +52,29 @@ from .numba_workspace import Workspace, workspace
 T = TypeVar("T")
 Counts = tuple[EndStateCounts, EndStateCounts]
 """Of the open loop and of the closed loop."""
+NOTHING = EndStateCounts()
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """Sum of the counts of parts of the work."""
+    opened = closed = NOTHING
+    for part in parts:
+        opened, closed = opened + part[0], closed + part[1]
+    return opened, closed
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """A thread's share of a batch: its number, its first sample and the first of the next."""
+    """A thread's share of a batch.
+
+    Its number, its first sample and the first of the next, and the counts that it adds to
+    where the compiled search finds all of its end states.
+    """
 
     number: int
     first: int
     end: int
+    all_found: EndStateCounts
 
     @property
     def samples(self) -> slice:
@@ -116,6 +130,9 @@ class CompiledNetwork:
             ],
             dtype=dtype,
         )
+        o = configuration.optimizer
+        betas = [o.beta_1, o.beta_2, 1 - o.beta_1, 1 - o.beta_2]
+        self._rates = np.array([o.learning_rate, *betas, 1, 1, o.epsilon], dtype=dtype)
         self._workspaces: dict[int, Workspace] = {}
         self._chunks_of: dict[int, list[Chunk]] = {}
         self.load(learner)
@@ -177,7 +194,7 @@ class CompiledNetwork:
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state."""
         w = self._with_inputs(x)
-        counts, _ = self._run(w, OPEN_LOOP, OPEN_LOOP)
+        counts, _ = total(self._run(w, OPEN_LOOP, OPEN_LOOP))
         z = np.zeros_like(w.open_u_out)
         return network_state(self._sizes, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
 
@@ -216,7 +233,7 @@ class CompiledNetwork:
         self._run(w, FEEDBACK, FEEDBACK)
         put_layers(w.Q, self._sizes, Q)
         w.target[:] = target
-        _, counts = self._run(w, CLOSED_LOOP, CLOSED_LOOP)
+        _, counts = total(self._run(w, CLOSED_LOOP, CLOSED_LOOP))
         return network_state(self._sizes, w.u_E, w.u_I, w.u_out, w.z), counts
 
     def gradients(
@@ -302,15 +319,30 @@ class CompiledNetwork:
     # The work itself.
 
     def step(
-        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
-    ) -> tuple[float, float, int, EndStateCounts, EndStateCounts]:
+        self,
+        source: np.ndarray,
+        y: np.ndarray,
+        order: np.ndarray,
+        full_scale: float,
+        figures: np.ndarray,
+    ) -> list[Counts]:
         """Learn from one batch.
+
+        Parameters
+        ----------
+        source, y : array
+            All inputs and labels.
+        order : array of int64, (batch,)
+            The batch's indices into them.
+        full_scale : float
+            Input that counts as 1.
+        figures : array of float64, (3,)
+            Takes mean loss, mean closed-loop loss and samples that are right.
 
         Returns
         -------
-        loss, closed_loop_loss : float
-        n_correct : int
-        open_loop_counts, closed_loop_counts : EndStateCounts
+        list of Counts
+            Of parts of the work; their sum is the step's.
         """
         w = self._workspace(len(order))
         samples = Samples(source, y, order, self._number(full_scale))
@@ -319,14 +351,14 @@ class CompiledNetwork:
             self._settings.average and not self._is_backprop
         )
         if meets:
-            open_counts, _ = self._run(w, GATHER, RATE_SUMS, samples=samples)
+            counts = self._run(w, GATHER, RATE_SUMS, samples=samples)
             if self._settings.average:
                 self._average(w)
             if self._settings.is_linear_threshold:
                 self._take_over(self._next_r_bar(w))
-            _, closed_counts = self._run(w, TARGET, LOSSES)
+            counts = counts + self._run(w, TARGET, LOSSES)
         else:
-            open_counts, closed_counts = self._run(w, GATHER, LOSSES, samples=samples)
+            counts = self._run(w, GATHER, LOSSES, samples=samples)
         rates = self._next_rates()
         self._each_share(
             lambda share: learn(
@@ -344,11 +376,13 @@ class CompiledNetwork:
                 self._v,
                 self._is_adam,
                 rates,
+                w.loss,
+                w.closed_loop_loss,
+                w.correct,
+                figures,
             )
         )
-        closed_loss = float("nan") if self._is_backprop else float(np.mean(w.closed_loop_loss))
-        n_correct = int(np.count_nonzero(w.correct))
-        return float(np.mean(w.loss)), closed_loss, n_correct, open_counts, closed_counts
+        return counts
 
     def evaluate(
         self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
@@ -394,40 +428,35 @@ class CompiledNetwork:
         last: int,
         estimate: Estimate | None = None,
         samples: Samples | None = None,
-    ) -> Counts:
-        """Run stages `first` to `last`, and in Python what compiled code leaves."""
+    ) -> list[Counts]:
+        """Run stages `first` to `last`, and in Python what compiled code leaves.
+
+        Returns
+        -------
+        list of Counts
+            One a chunk.
+        """
         chosen = estimate or self._estimate
         given = samples or Samples(w.x, w.y, np.zeros(0, dtype=np.int64), self._number(1))
 
         def work(chunk: Chunk) -> Counts:
-            counts = self._counts_if_all_are_found(chunk, first, last)
+            opened = chunk.all_found if first <= OPEN_LOOP <= last else NOTHING
+            closed = chunk.all_found if first <= CLOSED_LOOP <= last else NOTHING
             stage = first
             while stage <= last:
                 stage = run_stages(
                     self._theta, self._sizes_array, self._settings, chosen, w, given,
                     chunk.number, chunk.first, chunk.end, stage, last,
                 )  # fmt: skip
-                if stage == OPEN_LOOP + 1 and not self._is_backprop:
-                    counts = self._finish_open_loop(w, chunk), counts[1]
-                elif stage == CLOSED_LOOP + 1 and not self._is_backprop:
-                    counts = counts[0], self._finish_closed_loop(w, chunk)
-            return counts
+                if self._is_backprop:
+                    opened = closed = NOTHING
+                elif stage == OPEN_LOOP + 1:
+                    opened = self._finish_open_loop(w, chunk)
+                elif stage == CLOSED_LOOP + 1:
+                    closed = self._finish_closed_loop(w, chunk)
+            return opened, closed
 
-        results = self._each_chunk(w.batch, work)
-        return (
-            sum((opened for opened, _ in results), EndStateCounts()),
-            sum((closed for _, closed in results), EndStateCounts()),
-        )
-
-    def _counts_if_all_are_found(self, chunk: Chunk, first: int, last: int) -> Counts:
-        nothing = EndStateCounts()
-        if self._is_backprop:
-            return nothing, nothing
-        everything = EndStateCounts(frozen_newton=chunk.end - chunk.first)
-        return (
-            everything if first <= OPEN_LOOP <= last else nothing,
-            everything if first <= CLOSED_LOOP <= last else nothing,
-        )
+        return self._each_chunk(w.batch, work)
 
     def _finish_open_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
         """Integrate, or solve as the reference would what the compiled search left."""
@@ -506,20 +535,10 @@ class CompiledNetwork:
     def _next_rates(self) -> np.ndarray:
         """η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε of the next step t."""
         self._n_steps += 1
-        o, t = self.configuration.optimizer, self._n_steps
-        return np.array(
-            [
-                o.learning_rate,
-                o.beta_1,
-                o.beta_2,
-                1 - o.beta_1,
-                1 - o.beta_2,
-                1 - o.beta_1**t,
-                1 - o.beta_2**t,
-                o.epsilon,
-            ],
-            dtype=self.dtype,
-        )
+        o = self.configuration.optimizer
+        self._rates[5] = 1 - o.beta_1**self._n_steps
+        self._rates[6] = 1 - o.beta_2**self._n_steps
+        return self._rates
 
     def _next_r_bar(self, w: Workspace) -> list[np.ndarray]:
         mean = np.sum(w.rate_sums, axis=0) / self._number(w.batch)
@@ -550,7 +569,10 @@ class CompiledNetwork:
         if batch not in self._chunks_of:
             ends = [batch * t // self._threads for t in range(self._threads + 1)]
             shares = [(a, b) for a, b in pairwise(ends) if b > a]
-            self._chunks_of[batch] = [Chunk(i, a, b) for i, (a, b) in enumerate(shares)]
+            self._chunks_of[batch] = [
+                Chunk(i, a, b, EndStateCounts(frozen_newton=b - a))
+                for i, (a, b) in enumerate(shares)
+            ]
         return self._chunks_of[batch]
 
     def _each_chunk(self, batch: int, work: Callable[[Chunk], T]) -> list[T]:

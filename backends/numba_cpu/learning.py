@@ -216,8 +216,22 @@ def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
 @njit(nogil=True, cache=True, error_model="numpy")
 def learn(
     sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, theta, g, m, v, is_adam,
-    settings,
+    settings, loss, closed_loop_loss, correct, figures,
 ):  # fmt: skip
-    """Gradients of this part's parameters, and the step along them."""
+    """Gradients of this part's parameters, and the step along them; the first sums up the batch.
+
+    Parameters
+    ----------
+    figures : array of float64, (3,)
+        Takes mean loss, mean closed-loop loss and samples that are right.
+    """
     gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g)
     descend(sizes, part, parts, theta, g, m, v, is_adam, settings)
+    if part == 0:
+        figures[:] = 0
+        for b in range(batch):
+            figures[0] += loss[b]
+            figures[1] += closed_loop_loss[b]
+            figures[2] += correct[b]
+        figures[0] /= batch
+        figures[1] /= batch
