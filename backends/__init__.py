@@ -1,6 +1,6 @@
 """Implementations of the hot loop behind one interface: see `backend` for what a backend is."""
 
-from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData
+from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData, TimesStages
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_backend import NumbaBackend
 from .numpy_backend import NumpyBackend
@@ -14,6 +14,7 @@ __all__ = [
     "NumbaBackend",
     "NumpyBackend",
     "PlacedData",
+    "TimesStages",
     "TrainingMetrics",
     "backend_class",
     "backend_descriptions",

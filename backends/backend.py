@@ -194,3 +194,25 @@ class Backend(Protocol):
     def evaluate(self, data: PlacedData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
         ...
+
+
+@runtime_checkable
+class TimesStages(Protocol):
+    """What a backend also offers if its learning step is more than its stages in turn."""
+
+    def stage_seconds(self, data: PlacedData, order: np.ndarray) -> dict[str, float]:
+        """Learn from one batch as `train` does, and time each stage where it runs.
+
+        Parameters
+        ----------
+        data : PlacedData
+            From `place`.
+        order : array of int, (batch,)
+            Positions in the data.
+
+        Returns
+        -------
+        dict of float
+            Seconds by stage, in order.
+        """
+        ...

@@ -249,6 +249,16 @@ class NumbaBackend:
         loss, closed_loop_loss, n_correct = np.moveaxis(figures, -1, 0).copy()
         return TrainingMetrics(loss, closed_loop_loss, n_correct.astype(np.int64), *total(counts))
 
+    def stage_seconds(self, data: _Data, order: np.ndarray) -> dict[str, float]:
+        """Learn from one batch, and time each stage; of replicas, all together."""
+        seconds: dict[str, float] = {}
+        with self._one_blas_thread():
+            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
+                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
+                times = network.timed_step(x, y, np.ascontiguousarray(order), data.full_scale)
+                seconds = {name: seconds.get(name, 0.0) + t for name, t in times.items()}
+        return seconds
+
     def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
         n_samples = data.y.shape[-2]

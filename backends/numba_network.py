@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TypeVar
@@ -255,39 +256,14 @@ class CompiledNetwork:
             w.u_out[:] = closed_state.u_out
             estimate = self._estimate_from([np.asarray(r, dtype=self.dtype) for r in r_bar])
         self._run(w, FACTORS, FACTORS, estimate)
-        self._each_share(
-            lambda share: gradients(
-                self._sizes_array,
-                w.batch,
-                share,
-                self._threads,
-                w.x_columns,
-                w.pre_columns,
-                w.delta,
-                w.delta_out,
-                self._g,
-            )
-        )
+        self._all_gradients(w)
         return parameters_of(self._g, self._sizes)
 
     def update(self, g: Parameters, r_bar: tuple[np.ndarray, ...]) -> None:
         """One optimiser step along -g."""
         self._g[:] = flat_parameters(g, self.dtype)
         self._take_over([np.array(r, dtype=self.dtype) for r in r_bar])
-        rates = self._next_rates()
-        self._each_share(
-            lambda share: descend(
-                self._sizes_array,
-                share,
-                self._threads,
-                self._theta,
-                self._g,
-                self._m,
-                self._v,
-                self._is_adam,
-                rates,
-            )
-        )
+        self._descend()
 
     def trajectory(
         self,
@@ -383,6 +359,41 @@ class CompiledNetwork:
             )
         )
         return counts
+
+    def timed_step(
+        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
+    ) -> dict[str, float]:
+        """Learn from one batch, and give the seconds of each stage; threads meet after each."""
+        w = self._workspace(len(order))
+        samples = Samples(source, y, order, self._number(full_scale))
+
+        def sum_rates() -> None:
+            self._run(w, RATE_SUMS, RATE_SUMS)
+            if self._settings.is_linear_threshold:
+                self._take_over(self._next_r_bar(w))
+
+        def feed_back() -> None:
+            self._run(w, FEEDBACK, FEEDBACK)
+            if self._settings.average:
+                self._average(w)
+
+        seconds = {}
+        for name, work in {
+            "gathering": lambda: self._run(w, GATHER, GATHER, samples=samples),
+            "open loop": lambda: self._run(w, OPEN_LOOP, OPEN_LOOP),
+            "mean inhibition": sum_rates,
+            "feedback weights": feed_back,
+            "closed-loop target": lambda: self._run(w, TARGET, TARGET),
+            "closed loop": lambda: self._run(w, CLOSED_LOOP, CLOSED_LOOP),
+            "postsynaptic factors": lambda: self._run(w, FACTORS, FACTORS),
+            "losses": lambda: self._run(w, LOSSES, LOSSES),
+            "gradients": lambda: self._all_gradients(w),
+            "optimiser update": self._descend,
+        }.items():
+            began = time.perf_counter()
+            work()
+            seconds[name] = time.perf_counter() - began
+        return seconds
 
     def evaluate(
         self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
@@ -522,6 +533,23 @@ class CompiledNetwork:
             solver.max_steps,
         )  # fmt: skip
         return settled[chunk.samples]
+
+    def _all_gradients(self, w: Workspace) -> None:
+        self._each_share(
+            lambda share: gradients(
+                self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
+                w.delta, w.delta_out, self._g,
+            )
+        )  # fmt: skip
+
+    def _descend(self) -> None:
+        rates = self._next_rates()
+        self._each_share(
+            lambda share: descend(
+                self._sizes_array, share, self._threads, self._theta, self._g, self._m, self._v,
+                self._is_adam, rates,
+            )
+        )  # fmt: skip
 
     def _average(self, w: Workspace) -> None:
         s = self._settings

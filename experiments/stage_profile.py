@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import Backend, PlacedData, TimesStages
 from .benchmark import build
 from .benchmark_cases import Case
 
@@ -18,10 +19,11 @@ SECONDS_PER_STAGE = 2.0
 
 
 def stage_profile(case: Case) -> dict[str, float]:
-    """Time each stage on its own, and the step in one go.
+    """Time the stages of a learning step, and the step in one go.
 
-    Called one by one the stages copy arrays in and out, and what a fused step computes once
-    they may compute again, so that their sum exceeds the step.
+    A backend that times them itself does so inside its step, of which they are then the
+    parts. Of another each is called on its own: copying arrays in and out, and computing
+    again what a fused step computes once, their sum may exceed the step.
 
     Parameters
     ----------
@@ -34,15 +36,35 @@ def stage_profile(case: Case) -> dict[str, float]:
         Median seconds by stage; the last is the whole step.
     """
     backend, x, y = build(case, np.random.default_rng(0))
-    x, y = x[: case.batch].astype(case.dtype), y[: case.batch].astype(case.dtype)
+    data = backend.place(x, y)
+    order = np.arange(case.batch)
+    if isinstance(backend, TimesStages):
+        profile = _parts(backend, data, order)
+    else:
+        profile = _calls(backend, x[order].astype(case.dtype), y[order].astype(case.dtype))
+    # Several steps a call, as in training, unless a single one is long against the call.
+    n = 8 if _seconds(lambda: backend.train(data, order[None])) < 0.1 else 1
+    orders = order[None].repeat(n, axis=0)
+    profile["whole learning step"] = _median(lambda: backend.train(data, orders)) / n
+    return profile
+
+
+def _parts(backend: TimesStages, data: PlacedData, order: np.ndarray) -> dict[str, float]:
+    """Median seconds of the stages inside the step."""
+    backend.stage_seconds(data, order)
+    steps: list[dict[str, float]] = []
+    _median(lambda: steps.append(backend.stage_seconds(data, order)))
+    return {name: float(np.median([step[name] for step in steps])) for name in steps[0]}
+
+
+def _calls(backend: Backend, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Median seconds of the stages called one by one."""
     open_loop, _ = backend.open_loop(x)
     r_bar = backend.mean_inhibition(open_loop)
     Q = backend.feedback_weights(open_loop)
     target = backend.closed_loop_target(open_loop, y)
     closed_loop, _ = backend.closed_loop(x, Q, target, open_loop)
     gradients = backend.gradients(x, y, open_loop, closed_loop, r_bar)
-    data = backend.place(x, y)
-    order = np.arange(case.batch)[None]
     stages: dict[str, Callable[[], Any]] = {
         "open loop": lambda: backend.open_loop(x),
         "mean inhibition": lambda: backend.mean_inhibition(open_loop),
@@ -52,12 +74,7 @@ def stage_profile(case: Case) -> dict[str, float]:
         "gradients": lambda: backend.gradients(x, y, open_loop, closed_loop, r_bar),
         "optimiser update": lambda: backend.update(gradients, r_bar),
     }
-    profile = {name: _median(work) for name, work in stages.items()}
-    # Several steps a call, as in training, unless a single one is long against the call.
-    n = 8 if _seconds(lambda: backend.train(data, order)) < 0.1 else 1
-    order = order.repeat(n, axis=0)
-    profile["whole learning step"] = _median(lambda: backend.train(data, order)) / n
-    return profile
+    return {name: _median(work) for name, work in stages.items()}
 
 
 def _median(work: Callable[[], Any]) -> float:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from disinhib.backends import numba_backend, numba_cpu
+from disinhib.backends import numba_cpu
 
 
 def pytest_configure(config):
@@ -14,9 +14,8 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):
         return
     kernels = Path(numba_cpu.__file__).parent
-    sources = [*kernels.glob("*.py"), *Path(numba_backend.__file__).parent.glob("numba_*.py")]
     compiled = list((kernels / "__pycache__").glob("*.nb[ic]"))
-    changed = max(source.stat().st_mtime for source in sources)
+    changed = max(source.stat().st_mtime for source in kernels.glob("*.py"))
     if any(file.stat().st_mtime < changed for file in compiled):
         for file in compiled:
             file.unlink(missing_ok=True)

@@ -247,6 +247,20 @@ def test_runs_are_bitwise_alike_and_threads_differ_by_rounding(rule, dtype):
             np.testing.assert_allclose(a, b, rtol=0, atol=allowed, err_msg=name)
 
 
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5"])
+@pytest.mark.parametrize(("rule", "average"), [(rule, a) for rule in RULES for a in (False, True)])
+def test_a_step_timed_stage_by_stage_learns_as_any_other(rule, average, method):
+    configuration = NetworkConfiguration(sizes=SIZES, rule=rule, feedback=Feedback(average=average))
+    expected = trained(NumpyBackend, configuration, Solver(method=method), n_steps=1)[1]
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    backend = NumbaBackend(configuration, parameters, np.float64, Solver(method=method), threads=2)
+    seconds = backend.stage_seconds(backend.place(*task()), np.arange(4))
+    for found, array in zip(arrays_of(backend.learner()), arrays_of(expected), strict=True):
+        np.testing.assert_allclose(found, array, rtol=0, atol=1e-9)
+    assert {"open loop", "feedback weights", "closed loop"} < set(seconds)
+    assert all(t > 0 for t in seconds.values())
+
+
 def test_more_threads_than_samples():
     configuration = NetworkConfiguration(sizes=SIZES)
     metrics, _ = trained(NumbaBackend, configuration, Solver(), threads=7)
