@@ -38,7 +38,7 @@ from .numba_cpu.sample_stages import (
     Settings,
     run_stages,
 )
-from .numba_layout import (
+from .flat_layout import (
     flat_parameters,
     layer_views,
     network_state,

@@ -1,0 +1,17 @@
+// What device code needs of CUDA. Compiled for a CPU, the header that drives it (in the
+// tests) defines CUDA's words first: every kernel then runs as plain C++.
+#pragma once
+
+#ifdef __CUDACC__
+// Memory of the block, its size set at launch; a group's arrays are carved out of it.
+extern __shared__ double block_memory[];
+#define BLOCK_MEMORY block_memory
+#endif
+
+// Threads of the blocks that work on groups, at most: with registers for so many.
+enum { MOST_THREADS = 512 };
+
+#define INFINITE (__builtin_huge_val())
+
+typedef long long Int;
+typedef unsigned long long Count;

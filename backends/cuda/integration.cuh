@@ -1,0 +1,270 @@
+// The dynamics integrated sample by sample (model page, sections 2, 3 and 7).
+//
+// The arithmetic is the reference's: same stages, same error norm, same PID control, same
+// criterion of rest. Every sample of a group has a step of its own; a sample at rest waits
+// until its group's last has come to rest too.
+#pragma once
+
+#include "closed_loop.cuh"
+#include "group.cuh"
+#include "neurons.cuh"
+
+enum { OPEN = 0, CLOSED = 1, EVERY_SAMPLE = 2 };
+
+// dy/dt of every sample of the group, y and k packed as states.
+template <typename T, int S>
+__device__ inline void derivative(
+    const Group<T, S>& g, bool is_closed, const T* y, Int y_stride, T* k, Int k_stride) {
+  const Plan<T>* p = g.p;
+  const T *settings = g.settings, *theta = p->theta + g.replica * p->n_parameters;
+  T *c = output_array(g, 0), *e = output_array(g, 1);
+  Int n_out = p->n_out, at_out = 2 * p->n_units, at_z = at_out + n_out;
+  __syncthreads();
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+    const T* y_s = y + s * y_stride;
+    if (is_closed) {
+      const T* target = p->target + (g.first + s) * n_out;
+      error(p->is_mse, n_out, y_s + at_out, target, e + s * n_out);
+    }
+    for (Int j = 0; j < n_out; ++j) {
+      T e_j = is_closed ? e[s * n_out + j] : T(0), z = y_s[at_z + j];
+      k[s * k_stride + at_z + j] =
+          is_closed ? (e_j - settings[LEAK] * z) / settings[TAU_C] : T(0);
+      c[s * n_out + j] = is_closed ? settings[K_P] * e_j + settings[K_I] * z : T(0);
+    }
+  }
+  __syncthreads();
+  Int start = 0;
+  for (Int l = 0; l < p->n_hidden; ++l) {
+    Int n = p->sizes[l + 1];
+    const T* bias = theta + bias_start(p, l);
+    if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      int s = int(at / n);
+      Int i = at % n;
+      const T* y_s = y + s * y_stride + start + i;
+      T* k_s = k + s * k_stride + start + i;
+      T a = l == 0 ? p->a_1[(g.first + s) * n + i] : g.above[at] + bias[i];
+      T u_E = y_s[0], u_I = y_s[p->n_units], r_E, r_I, slope;
+      rate_and_slope_E(settings, u_E, r_E, slope);
+      rate_and_slope_I(settings, u_I, r_I, slope);
+      T q = is_closed ? disinhibition(g, l, s, i, c) : T(0);
+      k_s[0] = (a - u_E - r_I) / settings[TAU_E];
+      k_s[p->n_units] = (r_E - u_I - q) / settings[TAU_I];
+      g.below[at] = r_E;
+    }
+    start += n;
+  }
+  Int top = p->n_hidden;
+  group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
+  for (Int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x) {
+    Int s = at / n_out, j = at % n_out;
+    T direct = p->to_readout ? c[at] : T(0);
+    k[s * k_stride + at_out + j] =
+        (g.above[at] - y[s * y_stride + at_out + j] + direct) / settings[TAU_E];
+  }
+  __syncthreads();
+}
+
+// Where an integration starts: rest, or the open-loop end state with the integral at zero.
+template <typename T>
+__device__ inline T start_of(const Plan<T>* p, bool is_closed, Int row, Int at) {
+  if (!is_closed || at >= 2 * p->n_units + p->n_out) return T(0);
+  if (at >= 2 * p->n_units) return p->open_u_out[row * p->n_out + at - 2 * p->n_units];
+  T* array = at < p->n_units ? p->open_u_E : p->open_u_I;
+  Int unit = at % p->n_units, l = 0;
+  while (unit >= p->sizes[l + 1]) unit -= p->sizes[++l];
+  return layer_row(p, array, l, row)[unit];
+}
+
+// Copy a packed state to where the end states of the loop lie.
+template <typename T>
+__device__ inline void put_end_state(const Plan<T>* p, bool is_closed, Int row, const T* y) {
+  T *u_E = is_closed ? p->u_E : p->open_u_E, *u_I = is_closed ? p->u_I : p->open_u_I;
+  T* u_out = is_closed ? p->u_out : p->open_u_out;
+  const T* settings = p->settings + (row / p->batch) * N_SETTINGS;
+  Int start = 0;
+  for (Int l = 0; l < p->n_hidden; ++l) {
+    Int n = p->sizes[l + 1];
+    for (Int i = threadIdx.x; i < n; i += blockDim.x) {
+      T rate, slope;
+      layer_row(p, u_E, l, row)[i] = y[start + i];
+      layer_row(p, u_I, l, row)[i] = y[p->n_units + start + i];
+      rate_and_slope_E(settings, y[start + i], rate, slope);
+      if (!is_closed) layer_row(p, p->open_r_E, l, row)[i] = rate;
+    }
+    start += n;
+  }
+  for (Int j = threadIdx.x; j < p->n_out; j += blockDim.x) {
+    u_out[row * p->n_out + j] = y[2 * p->n_units + j];
+    if (is_closed) p->z[row * p->n_out + j] = y[2 * p->n_units + p->n_out + j];
+  }
+}
+
+// y_next = y + h (sum of the stage's coefficients times the derivatives so far).
+template <typename T, int S>
+__device__ inline void combine(
+    const Group<T, S>& g, Int stage, const double* step, const T* y, const T* k, T* y_next) {
+  Int size = state_size(g.p), k_stride = (g.p->n_stages + 1) * size;
+  const T* coefficients = g.p->tableau + stage * g.p->n_stages;
+  for (Int at = threadIdx.x; at < g.samples * size; at += blockDim.x) {
+    Int s = at / size, i = at % size;
+    T sum = y[at];
+    for (Int q = 0; q <= stage; ++q) sum += T(step[s]) * coefficients[q] * k[s * k_stride + q * size + i];
+    y_next[at] = sum;
+  }
+}
+
+// Integrate until every sample has come to rest: those that a search left, or all.
+template <typename T, int S>
+__global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int what) {
+  Group<T, S> g = group_of_block<T, S>(p);
+  bool is_closed = what & CLOSED;
+  Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;
+  const Int* is_left = is_closed ? p->closed_left : p->open_left;
+  Count* counts = p->counts + (is_closed ? N_WAYS : 0);
+  const double* control = p->control;
+  double *dt = g.scalars, *step = dt + S, *time = step + S, *last = time + S;
+  double* before_last = last + S;
+  int *is_active = g.flags, *at_minimum = is_active + S, *is_kept = at_minimum + S;
+  int* goes_on = is_kept + S;
+  T *y = p->state + g.first * size, *y_next = p->next_state + g.first * size;
+  T* k = p->stages + g.first * k_stride;
+  T rtol = T(control[RTOL]), atol = T(control[ATOL]);
+  for (int s = threadIdx.x; s < S; s += blockDim.x) {
+    is_active[s] = s < g.samples && ((what & EVERY_SAMPLE) || is_left[g.first + s]);
+    dt[s] = control[DT];
+    time[s] = 0;
+    at_minimum[s] = 0;
+    last[s] = before_last[s] = 1;
+  }
+  __syncthreads();
+  int active = 0;
+  for (int s = 0; s < S; ++s) active += is_active[s];
+  if (active == 0) return;
+  for (Int at = threadIdx.x; at < g.samples * size; at += blockDim.x)
+    y[at] = start_of(p, is_closed, g.first + at / size, at % size);
+  derivative(g, is_closed, y, size, k, k_stride);
+  for (Int taken = 0; taken < Int(control[MAX_STEPS]) && active > 0; ++taken) {
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+      double rest = control[HORIZON] - time[s];
+      step[s] = dt[s] < rest ? dt[s] : rest;
+    }
+    __syncthreads();
+    for (Int stage = 0; stage < n_stages; ++stage) {
+      combine(g, stage, step, y, k, y_next);
+      derivative(g, is_closed, y_next, size, k + (stage + 1) * size, k_stride);
+    }
+    for (int s = 0; s < g.samples; ++s) {
+      if (!is_active[s]) continue;
+      const T *old_y = y + s * size, *new_y = y_next + s * size, *k_s = k + s * k_stride;
+      T errors = 0, speed = 0, extent = 0;
+      for (Int i = threadIdx.x; i < size; i += blockDim.x) {
+        T estimate = 0;
+        for (Int q = 0; q <= n_stages; ++q) estimate += p->error_weights[q] * k_s[q * size + i];
+        T old_size = fabs(old_y[i]), new_size = fabs(new_y[i]);
+        T allowed = atol + rtol * (old_size > new_size ? old_size : new_size);
+        T scaled = T(step[s]) * estimate / allowed;
+        errors += scaled * scaled;
+        speed += k_s[n_stages * size + i] * k_s[n_stages * size + i];
+        extent += new_y[i] * new_y[i];
+      }
+      errors = block_sum(errors, g.partial);
+      speed = block_sum(speed, g.partial);
+      extent = block_sum(extent, g.partial);
+      if (threadIdx.x == 0) {
+        bool kept = true;
+        if (control[ADAPTIVE] != 0) {
+          double scaled = sqrt(double(errors) / size);
+          if (!isfinite(scaled)) scaled = INFINITE;
+          kept = scaled < 1 || at_minimum[s];
+          double inverse = scaled > 0 ? 1 / scaled : INFINITE;
+          double P = control[GAIN_P], I = control[GAIN_I], D = control[GAIN_D];
+          double order = control[ERROR_ORDER];
+          double factor = control[SAFETY] * pow(inverse, (P + I + D) / order) *
+                          pow(last[s], -(P + 2 * D) / order) * pow(before_last[s], D / order);
+          // A kept step never shrinks the next; a rejected one always does.
+          double lower = kept ? 1.0 : control[FACTOR_MIN];
+          double upper = kept ? control[FACTOR_MAX] : control[SAFETY];
+          factor = factor > upper ? upper : (factor < lower ? lower : factor);
+          double next_dt = dt[s] * factor;
+          at_minimum[s] = next_dt <= control[DT_MIN] || (at_minimum[s] && factor == 1);
+          dt[s] = next_dt < control[DT_MIN] ? control[DT_MIN]
+                                            : (next_dt > control[DT_MAX] ? control[DT_MAX] : next_dt);
+          if (kept) {
+            before_last[s] = last[s];
+            last[s] = inverse > 0 && inverse < INFINITE ? inverse : 1.0;
+          }
+        }
+        bool finite = isfinite(speed) && isfinite(extent);
+        bool at_rest = false;
+        goes_on[s] = !(kept && !finite);
+        if (kept && finite) {
+          time[s] += step[s];
+          at_rest = sqrt(double(speed) / size) <
+                    double(atol) + double(rtol) * sqrt(double(extent) / size);
+          goes_on[s] = !at_rest && time[s] < control[HORIZON] * (1 - 1e-12);
+        }
+        is_kept[s] = kept && finite;
+        if (!goes_on[s]) {
+          atomicAdd(counts + INTEGRATED, Count(1));
+          if (!at_rest) atomicAdd(counts + UNSETTLED, Count(1));
+        }
+      }
+      __syncthreads();
+      if (is_kept[s]) {
+        for (Int i = threadIdx.x; i < size; i += blockDim.x) {
+          y[s * size + i] = new_y[i];
+          k[s * k_stride + i] = k_s[n_stages * size + i];
+        }
+      }
+      __syncthreads();
+      if (!goes_on[s]) put_end_state(p, is_closed, g.first + s, y + s * size);
+    }
+    __syncthreads();
+    active = 0;
+    for (int s = 0; s < g.samples; ++s) active += is_active[s] && goes_on[s];
+    __syncthreads();
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_active[s] &= goes_on[s];
+    __syncthreads();
+  }
+  for (int s = 0; s < g.samples; ++s) {
+    if (!is_active[s]) continue;
+    put_end_state(p, is_closed, g.first + s, y + s * size);
+    if (threadIdx.x == 0) {
+      atomicAdd(counts + INTEGRATED, Count(1));
+      atomicAdd(counts + UNSETTLED, Count(1));
+    }
+  }
+}
+
+// Integrate with a constant step from `state` into path, (time, rows, n).
+template <typename T, int S>
+__global__ void __launch_bounds__(MOST_THREADS) record(const Plan<T>* p, Int what) {
+  Group<T, S> g = group_of_block<T, S>(p);
+  bool is_closed = what & CLOSED;
+  Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;
+  Int all = g.samples * size, frame = n_rows(p) * size;
+  T *y = p->state + g.first * size, *y_next = p->next_state + g.first * size;
+  T *k = p->stages + g.first * k_stride, *path = p->path + g.first * size;
+  double* step = g.scalars;
+  for (int s = threadIdx.x; s < S; s += blockDim.x) step[s] = p->control[DT];
+  for (Int at = threadIdx.x; at < all; at += blockDim.x) {
+    y[at] = start_of(p, is_closed, g.first + at / size, at % size);
+    path[at] = y[at];
+  }
+  derivative(g, is_closed, y, size, k, k_stride);
+  for (Int taken = 1; taken <= p->path_steps; ++taken) {
+    for (Int stage = 0; stage < n_stages; ++stage) {
+      combine(g, stage, step, y, k, y_next);
+      derivative(g, is_closed, y_next, size, k + (stage + 1) * size, k_stride);
+    }
+    for (Int at = threadIdx.x; at < all; at += blockDim.x) {
+      Int s = at / size, i = at % size;
+      y[at] = y_next[at];
+      k[s * k_stride + i] = k[s * k_stride + n_stages * size + i];
+      if (taken % p->path_every == 0) path[taken / p->path_every * frame + at] = y[at];
+    }
+    __syncthreads();
+  }
+}

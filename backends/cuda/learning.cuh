@@ -1,0 +1,183 @@
+// Postsynaptic factors, gradients and the optimiser (model page, sections 5 and 7).
+#pragma once
+
+#include "group.cuh"
+#include "neurons.cuh"
+#include "readout.cuh"
+
+// r̄ with the present batch taken in, and the line through phi_I^-1 there. A thread a unit.
+template <typename T>
+__global__ void mean_inhibition(const Plan<T>* p, Int) {
+  Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= p->replicas * p->n_units) return;
+  Int replica = at / p->n_units, unit = at % p->n_units, l = 0, i = unit;
+  while (i >= p->sizes[l + 1]) i -= p->sizes[++l];
+  const T* settings = p->settings + replica * N_SETTINGS;
+  T mean = p->r_bar[at];
+  if (p->rule == LINEAR_THRESHOLD) {
+    T sum = 0, rate, slope;
+    for (Int b = 0; b < p->batch; ++b) {
+      rate_and_slope_I(settings, layer_row(p, p->open_u_I, l, replica * p->batch + b)[i], rate, slope);
+      sum += rate;
+    }
+    T rho = settings[RHO];
+    mean = (T(1) - rho) * mean + rho * (sum / T(p->batch));
+  }
+  p->next_r_bar[at] = mean;
+}
+
+// theta and delta of the linearised inverse, at r̄ or at the fixed r_0. A thread a unit.
+template <typename T>
+__global__ void linearize(const Plan<T>* p, Int) {
+  Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= p->replicas * p->n_units) return;
+  const T* settings = p->settings + (at / p->n_units) * N_SETTINGS;
+  T r_0 = p->rule == LINEAR_THRESHOLD_FIXED ? settings[R_0] : p->next_r_bar[at];
+  T u_0 = inverse_rate_I(settings, r_0), rate, slope;
+  rate_and_slope_I(settings, u_0, rate, slope);
+  p->inclination[at] = T(1) / slope;
+  p->intercept[at] = u_0 - r_0 / slope;
+}
+
+// delta of every layer, and the presynaptic rates, which r_E receives.
+template <typename T, int S>
+__global__ void __launch_bounds__(MOST_THREADS) factors(const Plan<T>* p, Int) {
+  Group<T, S> g = group_of_block<T, S>(p);
+  Int start = g.replica * p->n_units, n_out = p->n_out;
+  for (Int l = 0; l < p->n_hidden; ++l) {
+    Int n = p->sizes[l + 1];
+    bool is_top = l == p->n_hidden - 1;
+    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      Int row = g.first + at / n, i = at % n;
+      T u_I = layer_row(p, p->u_I, l, row)[i], estimate = u_I, r_E, r_I, slope_E, slope_I;
+      if (p->rule != EXACT_INVERSE) {
+        rate_and_slope_I(g.settings, u_I, r_I, slope_I);
+        estimate = p->intercept[start + i] + p->inclination[start + i] * r_I;
+      }
+      rate_and_slope_E(g.settings, layer_row(p, p->u_E, l, row)[i], r_E, slope_E);
+      layer_row(p, p->delta, l, row)[i] = (estimate - r_E) * slope_E;
+      // Without feedback to it, the readout learns from the open loop alone.
+      layer_row(p, p->r_E, l, row)[i] =
+          is_top && !p->to_readout ? layer_row(p, p->open_r_E, l, row)[i] : r_E;
+      if (is_top) g.below[at] = r_E;
+    }
+    start += n;
+  }
+  T *u_out = p->u_out + g.first * n_out, *delta_out = p->delta_out + g.first * n_out;
+  if (p->to_readout) {
+    Int top = p->n_hidden;
+    group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
+    for (Int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x)
+      delta_out[at] = g.above[at] - u_out[at];
+  } else {
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+      Int at = (g.first + s) * n_out;
+      T* delta_s = delta_out + s * n_out;
+      error(p->is_mse, n_out, p->open_u_out + at, p->y + at, delta_s);
+      for (Int k = 0; k < n_out; ++k) delta_s[k] = -delta_s[k];
+    }
+  }
+}
+
+// Layer l of the plain network's forward pass, on x W that r_E holds. A block a row.
+template <typename T>
+__global__ void forward_layer(const Plan<T>* p, Int l) {
+  Int row = blockIdx.x, replica = row / p->batch, n = p->sizes[l + 1];
+  const T* bias = p->theta + replica * p->n_parameters + bias_start(p, l);
+  const T* settings = p->settings + replica * N_SETTINGS;
+  T *r_E = layer_row(p, p->r_E, l, row), *delta = layer_row(p, p->delta, l, row);
+  for (Int i = threadIdx.x; i < n; i += blockDim.x)
+    rate_and_slope_E(settings, r_E[i] + bias[i], r_E[i], delta[i]);
+}
+
+// Gradient of the plain network's loss at its output. A thread a row.
+template <typename T>
+__global__ void output_error(const Plan<T>* p, Int) {
+  Int row = Int(blockIdx.x) * blockDim.x + threadIdx.x, n = p->n_out;
+  if (row >= n_rows(p)) return;
+  T* delta_out = p->delta_out + row * n;
+  error(p->is_mse, n, p->open_u_out + row * n, p->y + row * n, delta_out);
+  for (Int k = 0; k < n; ++k) delta_out[k] = -delta_out[k];
+}
+
+// Layer l of the plain network's backward pass: the slopes in delta times what comes back.
+template <typename T>
+__global__ void backward_layer(const Plan<T>* p, Int l) {
+  Int n = p->sizes[l + 1], at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at < n_rows(p) * n) layer_row(p, p->delta, l, 0)[at] *= p->back[at];
+}
+
+// g of the biases: the mean of delta. A thread a unit.
+template <typename T>
+__global__ void bias_gradients(const Plan<T>* p, Int) {
+  Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= p->replicas * p->n_units) return;
+  Int replica = at / p->n_units, unit = at % p->n_units, l = 0, i = unit;
+  while (i >= p->sizes[l + 1]) i -= p->sizes[++l];
+  T sum = 0;
+  for (Int b = 0; b < p->batch; ++b) sum += layer_row(p, p->delta, l, replica * p->batch + b)[i];
+  p->g[(replica + 1) * p->n_parameters - p->n_units + unit] = sum / T(p->batch);
+}
+
+// One step of the optimiser along -g.
+template <typename T>
+__global__ void descend(const Plan<T>* p, Int) {
+  T* unbias = (T*)BLOCK_MEMORY;
+  if (threadIdx.x == 0) {
+    double t = double(p->step[1] + 1);
+    unbias[0] = T(1 - pow(p->control[DECAY_1], t));
+    unbias[1] = T(1 - pow(p->control[DECAY_2], t));
+  }
+  __syncthreads();
+  Int all = p->replicas * p->n_parameters;
+  Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= all) return;
+  const T* settings = p->settings + (at / p->n_parameters) * N_SETTINGS;
+  T g = p->g[at];
+  if (!p->is_adam) {
+    p->theta[at] -= settings[LEARNING_RATE] * g;
+    return;
+  }
+  T m = p->m[at] = settings[BETA_1] * p->m[at] + settings[REST_1] * g;
+  T v = p->v[at] = settings[BETA_2] * p->v[at] + settings[REST_2] * (g * g);
+  p->theta[at] -=
+      settings[LEARNING_RATE] * (m / unbias[0]) / (sqrt(v / unbias[1]) + settings[EPSILON]);
+}
+
+// Losses and right samples of the present step into figures, (steps, replicas, 3): mean loss,
+// mean closed-loop loss, samples that are right. A block a replica.
+template <typename T>
+__global__ void sum_up(const Plan<T>* p, Int with_closed_loop) {
+  double* partial = (double*)BLOCK_MEMORY;
+  Int replica = blockIdx.x, n = p->n_out;
+  double loss = 0, closed_loop_loss = 0, right = 0;
+  for (Int b = threadIdx.x; b < p->batch; b += blockDim.x) {
+    Int at = (replica * p->batch + b) * n;
+    loss += sample_loss(p->is_mse, n, p->open_u_out + at, p->y + at);
+    if (with_closed_loop)
+      closed_loop_loss += sample_loss(p->is_mse, n, p->u_out + at, p->y + at);
+    right += largest(n, p->open_u_out + at) == largest(n, p->y + at);
+  }
+  loss = block_sum(loss, partial);
+  closed_loop_loss = block_sum(closed_loop_loss, partial);
+  right = block_sum(right, partial);
+  if (threadIdx.x == 0) {
+    double* figures = p->figures + (p->step[0] * p->replicas + replica) * 3;
+    figures[0] = loss / p->batch;
+    figures[1] = with_closed_loop ? closed_loop_loss / p->batch : INFINITE - INFINITE;
+    figures[2] = right;
+  }
+}
+
+// Go on to the next step, with the r̄ that the present one found if told so. One block.
+template <typename T>
+__global__ void advance(const Plan<T>* p, Int takes_over) {
+  if (takes_over) {
+    for (Int at = threadIdx.x; at < p->replicas * p->n_units; at += blockDim.x)
+      p->r_bar[at] = p->next_r_bar[at];
+  }
+  if (threadIdx.x == 0) {
+    p->step[0] += 1;
+    p->step[1] += 1;
+  }
+}

@@ -1,0 +1,65 @@
+// A neuron's arithmetic (model page, sections 1 and 6).
+#pragma once
+
+#include "plan.cuh"
+
+// s log(1 + exp(k (u - m))) and its derivative, from one exponential.
+template <typename T>
+__device__ inline void rate_and_slope(T s, T k, T m, T u, T& rate, T& slope) {
+  T v = k * (u - m);
+  T e = exp(-fabs(v));
+  rate = s * ((v > 0 ? v : T(0)) + log1p(e));
+  slope = s * k * ((v >= 0 ? T(1) : e) / (T(1) + e));
+}
+
+template <typename T>
+__device__ inline void rate_and_slope_E(const T* settings, T u, T& rate, T& slope) {
+  rate_and_slope(settings[SCALE_E], settings[SHARPNESS_E], settings[SHIFT_E], u, rate, slope);
+}
+
+template <typename T>
+__device__ inline void rate_and_slope_I(const T* settings, T u, T& rate, T& slope) {
+  rate_and_slope(settings[SCALE_I], settings[SHARPNESS_I], settings[SHIFT_I], u, rate, slope);
+}
+
+template <typename T> __device__ inline T machine_epsilon();
+template <> __device__ inline float machine_epsilon<float>() { return 1.1920928955078125e-07f; }
+template <> __device__ inline double machine_epsilon<double>() { return 2.220446049250313e-16; }
+
+// One step of Newton's method for u + phi_I(phi_E(u) - q) = a.
+//
+// After the last step s the rate is phi_E(u) - phi_E' s, short of the exact one by order s².
+// Returns whether what is left lies below rounding, by the curvature of the equation.
+template <typename T>
+__device__ inline bool newton_step(const T* settings, T a, T q, T& u, T& rate) {
+  T r_E, slope_E, r_I, slope_I;
+  rate_and_slope_E(settings, u, r_E, slope_E);
+  rate_and_slope_I(settings, r_E - q, r_I, slope_I);
+  T step = (u + r_I - a) / (T(1) + slope_I * slope_E);
+  u -= step;
+  rate = r_E - slope_E * step;
+  T half_curvature =
+      settings[SHARPNESS_E] * (T(1) + settings[SCALE_E] * settings[SHARPNESS_I]) / T(2);
+  T rounding = machine_epsilon<T>() * (T(1) + fabs(a) + fabs(q) + fabs(u));
+  // Written so that what is no number has not converged.
+  return half_curvature * step * step - rounding <= 0;
+}
+
+// Where Newton's method starts in open loop: at or above the root, and near it, for phi lies
+// above both its asymptotes, 0 and s k (u - m).
+template <typename T>
+__device__ inline T upper_bound(const T* settings, T a) {
+  T slope_E = settings[SCALE_E] * settings[SHARPNESS_E];
+  T slope_I = settings[SCALE_I] * settings[SHARPNESS_I];
+  T bent = (a + slope_I * (slope_E * settings[SHIFT_E] + settings[SHIFT_I])) /
+           (T(1) + slope_I * slope_E);
+  return a < bent ? a : bent;
+}
+
+// phi_I^-1(r), for r > 0.
+template <typename T>
+__device__ inline T inverse_rate_I(const T* settings, T r) {
+  T x = r / settings[SCALE_I];
+  T v = x > 1 ? x + log1p(-exp(-x)) : log(expm1(x));
+  return settings[SHIFT_I] + v / settings[SHARPNESS_I];
+}

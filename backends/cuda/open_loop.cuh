@@ -1,0 +1,71 @@
+// Inputs, and the equilibrium without control (model page, section 6).
+#pragma once
+
+#include "group.cuh"
+#include "neurons.cuh"
+#include "readout.cuh"
+
+// Fetch the samples of the present step, a block a row.
+template <typename T>
+__global__ void gather(const Plan<T>* p, Int) {
+  Int row = blockIdx.x, replica = row / p->batch, sample = row % p->batch;
+  Int at = p->order[p->step[0] * p->order_of_step + replica * p->order_stride + sample];
+  Int from = (replica * p->source_stride + at) * p->n_in;
+  T divisor = p->full_scale[0];
+  for (Int i = threadIdx.x; i < p->n_in; i += blockDim.x) {
+    T value = p->source_is_bytes ? T(((const unsigned char*)p->source)[from + i])
+                                 : ((const T*)p->source)[from + i];
+    p->x[row * p->n_in + i] = value / divisor;
+  }
+  const T* label = p->labels + (replica * p->labels_stride + at) * p->n_out;
+  for (Int k = threadIdx.x; k < p->n_out; k += blockDim.x) p->y[row * p->n_out + k] = label[k];
+}
+
+// Add the biases of the first layer to x W^1, which a_1 holds. A block a row.
+template <typename T>
+__global__ void add_first_bias(const Plan<T>* p, Int) {
+  Int row = blockIdx.x, n = p->sizes[1];
+  const T* bias = p->theta + (row / p->batch) * p->n_parameters + bias_start(p, 0);
+  for (Int i = threadIdx.x; i < n; i += blockDim.x) p->a_1[row * n + i] += bias[i];
+}
+
+// Equilibrium at c = 0 of a group of samples, from the drive of the first layer.
+template <typename T, int S>
+__global__ void __launch_bounds__(MOST_THREADS) open_loop(const Plan<T>* p, Int) {
+  Group<T, S> g = group_of_block<T, S>(p);
+  const T* theta = p->theta + g.replica * p->n_parameters;
+  int* is_left = g.flags;
+  for (int s = threadIdx.x; s < S; s += blockDim.x) is_left[s] = 0;
+  __syncthreads();
+  for (Int l = 0; l < p->n_hidden; ++l) {
+    Int n = p->sizes[l + 1];
+    const T* bias = theta + bias_start(p, l);
+    if (l > 0) {
+      group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    }
+    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      Int s = at / n, i = at % n, row = g.first + s;
+      T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
+      T u = upper_bound(g.settings, a), r, slope;
+      bool solved = false;
+      for (int pass = 0; pass < 60 && !solved; ++pass) {
+        solved = newton_step(g.settings, a, T(0), u, r);
+      }
+      if (!solved) is_left[s] = 1;
+      rate_and_slope_E(g.settings, u, r, slope);
+      layer_row(p, p->open_u_E, l, row)[i] = u;
+      layer_row(p, p->open_u_I, l, row)[i] = r;
+      layer_row(p, p->open_r_E, l, row)[i] = r;
+      g.below[at] = r;
+    }
+  }
+  Int top = p->n_hidden;
+  group_product(g, weight(p, g.replica, top), p->sizes[top], p->n_out, g.below, g.above);
+  for (Int at = threadIdx.x; at < g.samples * p->n_out; at += blockDim.x) {
+    p->open_u_out[g.first * p->n_out + at] = g.above[at];
+  }
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+    p->open_left[g.first + s] = is_left[s];
+    if (!is_left[s]) atomicAdd(p->counts + FOUND, Count(1));
+  }
+}

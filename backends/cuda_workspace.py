@@ -1,0 +1,163 @@
+"""The memory in which the CUDA kernels work on a batch, and the plan that points to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..refimpl.configuration import NetworkConfiguration, Solver
+from ..refimpl.end_state import tolerances_to_rest
+from ..refimpl.integration import TABLEAUS
+from .cuda_device import Device, DeviceArray
+from .cuda_source import enumerators, plan_members
+
+RULES = {
+    "exact-inverse": "EXACT_INVERSE",
+    "linear-threshold": "LINEAR_THRESHOLD",
+    "linear-threshold-fixed": "LINEAR_THRESHOLD_FIXED",
+    "backprop": "BACKPROP",
+}
+
+
+@dataclass
+class Workspace:
+    """Arrays for one batch size and the plan's values, by the names of `struct Plan`.
+
+    Parameters
+    ----------
+    batch : int
+        Samples a replica.
+    arrays : dict
+        Device arrays.
+    values : dict of int
+        Members of the plan: numbers and addresses.
+    plan : device array
+        The plan as last written.
+    """
+
+    batch: int
+    arrays: dict[str, DeviceArray]
+    values: dict[str, int]
+    plan: DeviceArray
+
+
+def state_size(sizes: tuple[int, ...]) -> int:
+    """Components of a sample's packed state."""
+    return 2 * (sum(sizes[1:-1]) + sizes[-1])
+
+
+def workspace_elements(
+    configuration: NetworkConfiguration, rows: int, n_stages: int, matrices_in_block: bool
+) -> dict[str, int]:
+    """Elements of each array of a workspace, in the network's precision."""
+    sizes = configuration.sizes
+    n_in, n_1, n_out = sizes[0], sizes[1], sizes[-1]
+    units, widest, n_hidden = sum(sizes[1:-1]), max(sizes[1:-1]), len(sizes) - 2
+    elements = dict.fromkeys(("open_u_out", "y", "delta_out", "u_out", "z", "target"), rows * n_out)
+    elements |= dict.fromkeys(("r_E", "delta"), rows * units)
+    elements |= {"x": rows * n_in, "back": rows * widest}
+    if configuration.rule == "backprop":
+        return elements
+    layers = ("open_u_E", "open_u_I", "open_r_E", "gain", "u_E", "u_I")
+    elements |= dict.fromkeys(layers, rows * units)
+    elements |= dict.fromkeys(("J_even", "J_odd"), rows * n_out * widest)
+    elements |= dict.fromkeys(("state", "next_state"), rows * state_size(sizes))
+    return elements | {
+        "a_1": rows * n_1,
+        "Q": rows * n_out * units,
+        "strength": rows * n_hidden,
+        "matrices": 0 if matrices_in_block else rows * 2 * n_out**2,
+        "stages": rows * (n_stages + 1) * state_size(sizes),
+    }
+
+
+def settings_array(configuration: NetworkConfiguration, leading: tuple[int, ...]) -> np.ndarray:
+    """Settings of every replica, (replicas, N_SETTINGS), float64."""
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    controller, feedback = configuration.controller, configuration.feedback
+    inhibition, o = configuration.mean_inhibition, configuration.optimizer
+    has_gain = np.all(np.asarray(controller.leak) > 0)
+    named: dict[str, Any] = {
+        "SCALE_E": phi_E.scale, "SHARPNESS_E": phi_E.sharpness, "SHIFT_E": phi_E.shift,
+        "SCALE_I": phi_I.scale, "SHARPNESS_I": phi_I.sharpness, "SHIFT_I": phi_I.shift,
+        "TAU_E": configuration.tau_E, "TAU_I": configuration.tau_I,
+        "K_P": controller.k_p, "K_I": controller.k_i, "LEAK": controller.leak,
+        "TAU_C": controller.tau, "KAPPA": controller.steady_gain if has_gain else 0,
+        "NUDGE": feedback.nudge, "NORM": feedback.norm,
+        "CLIP": 0 if feedback.clip is None else feedback.clip,
+        "RHO": inhibition.rate, "R_0": inhibition.fixed_point,
+        "LEARNING_RATE": o.learning_rate, "BETA_1": o.beta_1, "BETA_2": o.beta_2,
+        "REST_1": 1 - o.beta_1, "REST_2": 1 - o.beta_2, "EPSILON": o.epsilon,
+    }  # fmt: skip
+    order = [name for name in enumerators("Setting") if name != "N_SETTINGS"]
+    columns = [
+        np.broadcast_to(np.asarray(named[name], dtype=np.float64), (*leading, 1, 1)).ravel()
+        for name in order
+    ]
+    return np.stack(columns, axis=-1)
+
+
+def control_array(
+    configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype, dt: float | None = None
+) -> np.ndarray:
+    """Numbers in float64: of the step control and of the optimiser's decay."""
+    rtol, atol = solver.rtol, solver.atol
+    if solver.method == "fixed-point":
+        # For samples that no search finds.
+        rtol, atol = tolerances_to_rest(dtype)
+    named = {
+        "RTOL": rtol, "ATOL": atol, "DT": solver.dt if dt is None else dt,
+        "DT_MIN": solver.dt_min, "DT_MAX": solver.dt_max, "HORIZON": solver.horizon,
+        "MAX_STEPS": solver.max_steps, "SAFETY": solver.safety,
+        "FACTOR_MIN": solver.factor_min, "FACTOR_MAX": solver.factor_max,
+        "GAIN_P": solver.p, "GAIN_I": solver.i, "GAIN_D": solver.d,
+        "ERROR_ORDER": TABLEAUS[integration_method(solver)].error_order,
+        "ADAPTIVE": solver.step_control == "adaptive",
+        "DECAY_1": configuration.optimizer.beta_1, "DECAY_2": configuration.optimizer.beta_2,
+    }  # fmt: skip
+    order = [name for name in enumerators("Control") if name != "N_CONTROLS"]
+    return np.array([named[name] for name in order], dtype=np.float64)
+
+
+def integration_method(solver: Solver) -> str:
+    """Method by which states are integrated, those included that no search finds."""
+    return "tsit5" if solver.method == "fixed-point" else solver.method
+
+
+def tableau_arrays(method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (stages, stages) and weights of the error (stages + 1), float64."""
+    tableau = TABLEAUS[method]
+    square = np.zeros((len(tableau.a), len(tableau.a)))
+    for stage, row in enumerate(tableau.a):
+        square[stage, : len(row)] = row
+    return square, np.array(tableau.error)
+
+
+def structure_values(configuration: NetworkConfiguration, solver: Solver) -> dict[str, int]:
+    """Members of the plan that follow from the configuration alone."""
+    sizes, feedback = configuration.sizes, configuration.feedback
+    return {
+        "n_hidden": configuration.n_hidden,
+        "n_in": sizes[0],
+        "n_out": sizes[-1],
+        "n_parameters": sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+        + sum(sizes[1:-1]),
+        "n_units": sum(sizes[1:-1]),
+        "widest": max(sizes[1:-1]),
+        "rule": enumerators("Rule")[RULES[configuration.rule]],
+        "is_mse": configuration.loss == "mse",
+        "to_readout": feedback.to_readout,
+        "strong": feedback.strong,
+        "average": feedback.average,
+        "normalize": feedback.normalize,
+        "is_adam": configuration.optimizer.name == "adam",
+    }
+
+
+def write_plan(device: Device, workspace: Workspace) -> None:
+    """Bring the plan on the device up to date with the workspace's values."""
+    values = workspace.values
+    plan = np.array([int(values.get(name, 0)) for name in plan_members()], dtype=np.int64)
+    device.put(plan, into=workspace.plan)

@@ -1,0 +1,169 @@
+"""A CUDA device through CuPy: kernels by NVRTC, products by cuBLAS, steps as CUDA graphs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .backend import BackendUnavailable
+from .cuda_device import DeviceArray, Launch, Product
+from .cuda_source import instance, instances, kernels, source
+
+INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
+TF32_VARIABLE = "DISINHIB_TF32"
+CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
+RESERVED_BLOCK_BYTES = 1024
+"""Of a block's memory, what CUDA keeps for itself."""
+
+
+def uses_tf32() -> bool:
+    """Whether products may round their factors to TF32: only if DISINHIB_TF32 is 1."""
+    return os.environ.get(TF32_VARIABLE, "0") == "1"
+
+
+def why_unavailable() -> str:
+    """Say why no CUDA device can be used here, in one line; empty if one can."""
+    try:
+        import cupy
+    except ImportError as problem:
+        # CuPy's own text runs over many lines; a library that it lacks is worth naming.
+        missing = isinstance(problem, ModuleNotFoundError) and problem.name == "cupy"
+        return INSTALL if missing else f"CuPy cannot be imported: {str(problem).splitlines()[0]}"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() > 0:
+            return ""
+    except cupy.cuda.runtime.CUDARuntimeError as problem:
+        return f"no CUDA device: {problem}"
+    return "no CUDA device"
+
+
+class CupyDevice:
+    """The current CUDA device.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Precision of the network.
+
+    Raises
+    ------
+    BackendUnavailable
+        No device can be used.
+    """
+
+    threads = 256
+    group_threads = 512
+
+    def __init__(self, dtype: np.dtype) -> None:
+        reason = why_unavailable()
+        if reason:
+            raise BackendUnavailable(f"backend 'cupy' cannot run here: {reason}")
+        import cupy
+        from cupy_backends.cuda.libs import cublas
+
+        self.dtype = np.dtype(dtype)
+        self._cupy, self._cublas = cupy, cublas
+        self._ctype = "float" if self.dtype == np.float32 else "double"
+        attributes = cupy.cuda.Device().attributes
+        self.processors = int(attributes["MultiProcessorCount"])
+        self.block_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"]) - RESERVED_BLOCK_BYTES
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._handle = cupy.cuda.device.get_cublas_handle()
+        self._math = CUBLAS_TF32_TENSOR_OP_MATH if uses_tf32() else CUBLAS_DEFAULT_MATH
+        module = cupy.RawModule(
+            code=source(),
+            options=("-std=c++17",),
+            backend="nvrtc",
+            name_expressions=instances(self._ctype),
+        )
+        self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
+        for name, kernel in self._kernels.items():
+            if kernels()[name.split("<")[0]]:
+                kernel.max_dynamic_shared_size_bytes = self.block_bytes
+        # cuBLAS takes its workspace at the first product, which must not be a recorded one.
+        one = self.put(np.ones(1, dtype=self.dtype))
+        address = self.address(one)
+        self.multiply(Product(1, 1, 1, address, address, address, 1, 1, 1))
+        self.synchronize()
+
+    def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
+        """Memory for `size` elements."""
+        memory = self._cupy.cuda.memory
+        try:
+            with self._stream:
+                return self._cupy.empty(size, dtype=dtype)
+        except memory.OutOfMemoryError:
+            asked = size * np.dtype(dtype).itemsize
+            raise BackendUnavailable(
+                f"the GPU is out of memory: {asked:,} bytes were asked for, "
+                f"{self.free_bytes():,} are free; take a smaller batch or fewer replicas"
+            ) from None
+
+    def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
+        """Copy to the device."""
+        array = np.ascontiguousarray(array)
+        target = self.empty(array.size, array.dtype) if into is None else into[: array.size]
+        target.set(array.ravel(), stream=self._stream)
+        # What the host changes next must not reach the copy.
+        self._stream.synchronize()
+        return target if into is None else into
+
+    def get(self, array: DeviceArray, size: int | None = None) -> np.ndarray:
+        """Copy out when all that was asked for is done."""
+        found: np.ndarray = array[:size].get(stream=self._stream)
+        self._stream.synchronize()
+        return found
+
+    def address(self, array: DeviceArray) -> int:
+        """Address of the first element."""
+        return int(array.data.ptr)
+
+    def free_bytes(self) -> int:
+        """Bytes free on the device, and those that CuPy holds for whoever asks."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
+        """Run a kernel."""
+        function = self._kernels[instance(kernel, self._ctype, how.samples)]
+        with self._stream:
+            function(
+                (how.blocks,), (how.threads,), (plan, np.int64(argument)),
+                shared_mem=how.block_bytes,
+            )  # fmt: skip
+
+    def multiply(self, product: Product) -> None:
+        """Run a product; cuBLAS, which counts in columns, is given C's transpose to find."""
+        p, itemsize_of = product, self.dtype.type
+        alpha, beta = np.array(p.alpha, dtype=itemsize_of), np.array(0, dtype=itemsize_of)
+        gemm = getattr(
+            self._cublas,
+            "sgemmStridedBatched" if self.dtype == np.float32 else "dgemmStridedBatched",
+        )
+        self._cublas.setStream(self._handle, self._stream.ptr)
+        self._cublas.setMathMode(self._handle, self._math)
+        self._cublas.setPointerMode(self._handle, self._cublas.CUBLAS_POINTER_MODE_HOST)
+        gemm(
+            self._handle, int(p.b_transposed), int(p.a_transposed), p.columns, p.rows, p.inner,
+            alpha.ctypes.data, p.b, p.inner if p.b_transposed else p.columns, p.b_stride,
+            p.a, p.rows if p.a_transposed else p.inner, p.a_stride,
+            beta.ctypes.data, p.c, p.columns, p.c_stride, p.count,
+        )  # fmt: skip
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Capture as a CUDA graph; a replay is one launch."""
+        with self._stream:
+            self._stream.begin_capture()
+            try:
+                work()
+            finally:
+                graph: Any = self._stream.end_capture()
+        graph.upload(self._stream)
+        return lambda: graph.launch(self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all is done."""
+        self._stream.synchronize()

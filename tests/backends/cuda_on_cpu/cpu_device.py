@@ -1,0 +1,122 @@
+"""A `Device` whose kernels a C++ compiler made from the CUDA sources."""
+
+import ctypes
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from disinhib.backends.cuda_source import source
+from disinhib.backends.cupy_backend import CupyBackend
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+
+
+@functools.cache
+def library():
+    """Compile the kernels, once for each version of their sources."""
+    text = (HERE / "launch.cpp").read_text().replace('#include "kernels.cu"', source())
+    words = (HERE / "cuda_words.h").read_text()
+    version = hashlib.sha256((text + words).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"disinhib-kernels-{version}"
+    compiled = folder / "kernels.so"
+    if not compiled.exists():
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            (Path(own) / "launch.cpp").write_text(text)
+            subprocess.run(
+                [COMPILER, "-std=c++17", "-O2", "-fPIC", "-shared", f"-I{HERE}", "launch.cpp",
+                 "-o", "kernels.so"],
+                cwd=own, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            (Path(own) / "kernels.so").replace(compiled)
+    found = ctypes.CDLL(str(compiled))
+    found.launch.argtypes = [
+        ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+        ctypes.c_size_t, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int,
+    ]  # fmt: skip
+    return found
+
+
+class CpuDevice:
+    """Blocks one after the other; a block's threads take turns between barriers."""
+
+    def __init__(
+        self, dtype, threads=1, is_reversed=False, processors=8, block_bytes=200_000, free=2**40
+    ):
+        self.dtype = np.dtype(dtype)
+        self.threads = self.group_threads = threads
+        self.processors, self.block_bytes = processors, block_bytes
+        self._is_reversed, self._free = is_reversed, free
+        self.launched = []
+
+    def empty(self, size, dtype):
+        array = np.empty(size, dtype=dtype)
+        # What a kernel reads before it is written is no number.
+        array.view(np.uint8)[:] = 0xFF
+        return array
+
+    def put(self, array, into=None):
+        flat = np.ravel(array)
+        if into is None:
+            return flat.copy()
+        into[: flat.size] = flat
+        return into
+
+    def get(self, array, size=None):
+        return array[:size].copy()
+
+    def address(self, array):
+        return array.ctypes.data
+
+    def free_bytes(self):
+        return self._free
+
+    def launch(self, kernel, how, plan, argument):
+        self.launched.append(kernel)
+        threads = min(how.threads, self.threads) if self.threads == 1 else how.threads
+        blocks = how.blocks if threads == how.threads else how.blocks * how.threads
+        unknown = library().launch(
+            kernel.encode(), self.dtype == np.float64, how.samples, blocks, threads,
+            how.block_bytes, plan.ctypes.data, argument, self._is_reversed,
+        )  # fmt: skip
+        assert not unknown, kernel
+
+    def multiply(self, p):
+        a = self._matrices(p.a, (p.inner, p.rows) if p.a_transposed else (p.rows, p.inner), p.a_stride, p.count)
+        b = self._matrices(p.b, (p.columns, p.inner) if p.b_transposed else (p.inner, p.columns), p.b_stride, p.count)
+        c = self._matrices(p.c, (p.rows, p.columns), p.c_stride, p.count)
+        a = np.swapaxes(a, -1, -2) if p.a_transposed else a
+        b = np.swapaxes(b, -1, -2) if p.b_transposed else b
+        c[:] = self.dtype.type(p.alpha) * (a @ b)
+
+    def _matrices(self, address, shape, stride, count):
+        size = (count - 1) * stride + shape[0] * shape[1]
+        kind = ctypes.c_float if self.dtype == np.float32 else ctypes.c_double
+        flat = np.ctypeslib.as_array((kind * size).from_address(address))
+        itemsize = self.dtype.itemsize
+        strides = (stride * itemsize, shape[1] * itemsize, itemsize)
+        return np.lib.stride_tricks.as_strided(flat, (count, *shape), strides)
+
+    def record(self, work):
+        return work
+
+    def synchronize(self):
+        pass
+
+
+def cpu_backend(**options):
+    """A backend class, as far as callers can tell, on a CpuDevice with these options."""
+
+    def build(configuration, parameters, dtype, solver, threads=None):
+        return CupyBackend(
+            configuration, parameters, dtype, solver, threads,
+            device=lambda dtype: CpuDevice(dtype, **options),
+        )  # fmt: skip
+
+    return build

@@ -1,0 +1,36 @@
+// CUDA's words for a CPU: a block's threads are fibers, which take turns between barriers.
+//
+// Run in one order and in the reverse, threads that do not meet where they must see each
+// other's numbers too early or too late, and results differ.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#define __global__
+#define __device__
+#define __launch_bounds__(n)
+
+using std::exp;
+using std::expm1;
+using std::fabs;
+using std::isfinite;
+using std::log;
+using std::log1p;
+using std::pow;
+using std::sqrt;
+
+struct Position {
+  int x;
+};
+extern Position threadIdx, blockIdx, blockDim;
+extern double* block_memory;
+#define BLOCK_MEMORY block_memory
+
+void __syncthreads();
+
+inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long n) {
+  unsigned long long before = *at;
+  *at += n;
+  return before;
+}
