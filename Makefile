@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint types tests format clean
+.PHONY: demo test test-slow lint types tests format gpu-wheels gpu-check clean
 
 demo: .venv/installed
 	$(BIN)/disinhib demo
@@ -39,10 +39,27 @@ types: .venv/installed
 tests: .venv/installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
+# On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu,
+# the benchmark. Takes from wheels/ what the machine lacks, the package among it.
+gpu-check:
+	$(PYTHON) -m venv --system-site-packages .gpu-venv
+	.gpu-venv/bin/python -m pip install --quiet --no-index --find-links wheels disinhib pytest
+	benchmarks/gpu_check.sh .gpu-venv/bin
+
+# Brings wheels for it along, on a machine with a network: for Python 3.12 on Linux.
+gpu-wheels: .venv/installed
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheels .
+	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: --no-deps \
+	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+	  pydantic pydantic-core annotated-types typing-extensions typing-inspection tomli-w \
+	  threadpoolctl matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing \
+	  python-dateutil six typer shellingham rich markdown-it-py mdurl pygments click \
+	  annotated-doc pytest iniconfig pluggy
+
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find backends -name "*.nb[ic]" -delete

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..refimpl.state import NetworkState, unpack
 from ..refimpl.trajectory import Recording
 from .backend import BackendUnavailable
 from .cuda_device import Device, DeviceArray, Launch, Product
-from .cuda_source import SAMPLES_PER_GROUP, enumerators, kernels
+from .cuda_source import SAMPLES_PER_GROUP, enumerators
 from .cuda_workspace import (
     Workspace,
     control_array,
@@ -218,9 +219,7 @@ class CudaNetwork:
         else:
             self._with_open_loop(open_state)
             # φ_E of the open loop, from which the readout may learn.
-            rates = tuple(
-                np.asarray(self._rate_E(u), dtype=self._dtype) for u in open_state.u_E
-            )
+            rates = tuple(np.asarray(self._rate_E(u), dtype=self._dtype) for u in open_state.u_E)
             self._put_layers(w, "open_r_E", rates)
             self._put_layers(w, "u_E", closed_state.u_E)
             self._put_layers(w, "u_I", closed_state.u_I)
@@ -316,7 +315,7 @@ class CudaNetwork:
             w = self._workspace(batch)
             figures = self._bind(w, data, order)
             self._set_step(0)
-            step = self._recording(w, "evaluation", lambda w=w: self._evaluate(w))
+            step = self._recording(w, "evaluation", partial(self._evaluate, w))
             for _ in order:
                 step()
             shape = (len(order), self._replicas, 3)
@@ -350,11 +349,13 @@ class CudaNetwork:
                 "backward pass": lambda: self._backward(w),
             }
             return begin | passes | end
-        learns_mean = self.configuration.rule == "linear-threshold"
+        mean = {"mean inhibition": lambda: self._per_unit(w, "mean_inhibition")}
+        if self.configuration.rule != "linear-threshold":
+            mean = {}
         return (
             begin
             | {"open loop": lambda: self._find_open_loop(w)}
-            | ({"mean inhibition": lambda: self._per_unit(w, "mean_inhibition")} if learns_mean else {})
+            | mean
             | {
                 "feedback weights": lambda: self._feed_back(w),
                 "closed-loop target": lambda: self._per_row(w, "closed_loop_target"),
@@ -401,11 +402,18 @@ class CudaNetwork:
                 names = ("J_odd", "J_even") if l % 2 == 0 else ("J_even", "J_odd")
                 self._device.multiply(
                     Product(
-                        rows=w.batch * n_out, inner=above, columns=n,
-                        a=w.values[names[0]], b=self._weight(l + 1), c=w.values[names[1]],
-                        a_stride=w.batch * n_out * above, b_stride=self._structure["n_parameters"],
-                        c_stride=w.batch * n_out * n, b_transposed=True, count=self._replicas,
-                    )  # fmt: skip
+                        rows=w.batch * n_out,
+                        inner=above,
+                        columns=n,
+                        a=w.values[names[0]],
+                        b=self._weight(l + 1),
+                        c=w.values[names[1]],
+                        a_stride=w.batch * n_out * above,
+                        b_stride=self._structure["n_parameters"],
+                        c_stride=w.batch * n_out * n,
+                        b_transposed=True,
+                        count=self._replicas,
+                    )
                 )
             self._launch(w, "feedback_weights", block, argument=l)
             if self.configuration.feedback.average:
@@ -417,6 +425,7 @@ class CudaNetwork:
             self._per_group(w, "integrate", CLOSED | EVERY_SAMPLE)
         else:
             self._per_group(w, "closed_loop")
+            self._per_group(w, "search_again", samples=1)
             self._per_group(w, "integrate", CLOSED)
 
     def _find_factors(self, w: Workspace) -> None:
@@ -446,11 +455,18 @@ class CudaNetwork:
             n = self._sizes[l + 1]
             self._device.multiply(
                 Product(
-                    rows=w.batch, inner=n_above, columns=n,
-                    a=above, b=self._weight(l + 1), c=w.values["back"],
-                    a_stride=w.batch * n_above, b_stride=n_parameters, c_stride=w.batch * n,
-                    b_transposed=True, count=self._replicas,
-                )  # fmt: skip
+                    rows=w.batch,
+                    inner=n_above,
+                    columns=n,
+                    a=above,
+                    b=self._weight(l + 1),
+                    c=w.values["back"],
+                    a_stride=w.batch * n_above,
+                    b_stride=n_parameters,
+                    c_stride=w.batch * n,
+                    b_transposed=True,
+                    count=self._replicas,
+                )
             )
             blocks = -(-self._rows(w) * n // self._device.threads)
             self._launch(w, "backward_layer", Launch(blocks, self._device.threads), argument=l)
@@ -469,11 +485,19 @@ class CudaNetwork:
                 delta = w.values["delta"] + self._layer_start(w, l) * itemsize
             self._device.multiply(
                 Product(
-                    rows=n, inner=w.batch, columns=n_above,
-                    a=pre, b=delta, c=w.values["g"] + at * itemsize,
-                    a_stride=w.batch * n, b_stride=w.batch * n_above, c_stride=n_parameters,
-                    a_transposed=True, alpha=1 / w.batch, count=self._replicas,
-                )  # fmt: skip
+                    rows=n,
+                    inner=w.batch,
+                    columns=n_above,
+                    a=pre,
+                    b=delta,
+                    c=w.values["g"] + at * itemsize,
+                    a_stride=w.batch * n,
+                    b_stride=w.batch * n_above,
+                    c_stride=n_parameters,
+                    a_transposed=True,
+                    alpha=1 / w.batch,
+                    count=self._replicas,
+                )
             )
             at += n * n_above
         self._per_unit(w, "bias_gradients")
@@ -507,10 +531,12 @@ class CudaNetwork:
         units = self._replicas * self._structure["n_units"]
         self._launch(w, kernel, Launch(-(-units // 32), 32), 0)
 
-    def _per_group(self, w: Workspace, kernel: str, argument: int = 0) -> None:
+    def _per_group(
+        self, w: Workspace, kernel: str, argument: int = 0, samples: int | None = None
+    ) -> None:
         """A block a group of samples."""
-        assert kernels()[kernel]
-        samples, block_bytes, _ = self._group(w.batch)
+        usual, block_bytes, _ = self._group(w.batch)
+        samples = samples or usual
         blocks = self._replicas * -(-w.batch // samples)
         how = Launch(blocks, self._device.group_threads, block_bytes, samples)
         self._launch(w, kernel, how, argument)
@@ -553,12 +579,17 @@ class CudaNetwork:
         c_from = self._layer_start(w, l) if c == "r_E" else 0
         self._device.multiply(
             Product(
-                rows=w.batch, inner=n, columns=m,
-                a=w.values[a] + a_from * itemsize, b=self._weight(l),
+                rows=w.batch,
+                inner=n,
+                columns=m,
+                a=w.values[a] + a_from * itemsize,
+                b=self._weight(l),
                 c=w.values[c] + c_from * itemsize,
-                a_stride=w.batch * n, b_stride=self._structure["n_parameters"],
-                c_stride=w.batch * m, count=self._replicas,
-            )  # fmt: skip
+                a_stride=w.batch * n,
+                b_stride=self._structure["n_parameters"],
+                c_stride=w.batch * m,
+                count=self._replicas,
+            )
         )
 
     def _weight(self, l: int) -> int:
@@ -666,6 +697,7 @@ class CudaNetwork:
         open_loop, closed_loop = (
             EndStateCounts(
                 frozen_newton=int(row[way["FOUND"]]),
+                fresh_newton=int(row[way["FOUND_ANEW"]]),
                 integrated=int(row[way["INTEGRATED"]]),
                 unsettled=int(row[way["UNSETTLED"]]),
             )
@@ -751,9 +783,7 @@ class CudaNetwork:
             stack([one.readout for one in ones]),
         )
 
-    def _flat_units(
-        self, layers: tuple[np.ndarray, ...], leading: tuple[int, ...]
-    ) -> np.ndarray:
+    def _flat_units(self, layers: tuple[np.ndarray, ...], leading: tuple[int, ...]) -> np.ndarray:
         """Numbers of every unit, (replicas, units), flat."""
         parts = [np.broadcast_to(a, (*leading, a.shape[-1])) for a in layers]
         return np.concatenate(parts, axis=-1).ravel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,6 @@ def workspace_elements(
     elements = dict.fromkeys(("open_u_out", "y", "delta_out", "u_out", "z", "target"), rows * n_out)
     elements |= dict.fromkeys(("r_E", "delta"), rows * units)
     elements |= {"x": rows * n_in, "back": rows * widest}
-    if configuration.rule == "backprop":
-        return elements
     layers = ("open_u_E", "open_u_I", "open_r_E", "gain", "u_E", "u_I")
     elements |= dict.fromkeys(layers, rows * units)
     elements |= dict.fromkeys(("J_even", "J_odd"), rows * n_out * widest)
@@ -142,8 +141,7 @@ def structure_values(configuration: NetworkConfiguration, solver: Solver) -> dic
         "n_hidden": configuration.n_hidden,
         "n_in": sizes[0],
         "n_out": sizes[-1],
-        "n_parameters": sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
-        + sum(sizes[1:-1]),
+        "n_parameters": sum(a * b for a, b in pairwise(sizes)) + sum(sizes[1:-1]),
         "n_units": sum(sizes[1:-1]),
         "widest": max(sizes[1:-1]),
         "rule": enumerators("Rule")[RULES[configuration.rule]],

@@ -20,6 +20,15 @@ from ..refimpl.optimizer import OptimizerState
 from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState, pack, unpack
 from ..refimpl.trajectory import Recording
+from .flat_layout import (
+    flat_parameters,
+    layer_views,
+    network_state,
+    parameters_of,
+    put_layers,
+    put_rows,
+    take_rows,
+)
 from .numba_cpu.integration import integrate, record
 from .numba_cpu.learning import descend, gradients, learn
 from .numba_cpu.open_loop import condition, evaluate, gather
@@ -37,15 +46,6 @@ from .numba_cpu.sample_stages import (
     Samples,
     Settings,
     run_stages,
-)
-from .flat_layout import (
-    flat_parameters,
-    layer_views,
-    network_state,
-    parameters_of,
-    put_layers,
-    put_rows,
-    take_rows,
 )
 from .numba_threads import ThreadTeam
 from .numba_workspace import Workspace, workspace

@@ -25,7 +25,8 @@ from ..datasets.labels import softened_labels
 from ..refimpl.configuration import NetworkConfiguration, Optimizer, Solver
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
-from .benchmark_cases import TORCH, Case
+from .benchmark_cases import TORCH, TORCHES, Case
+from .product_rate import product_rate
 
 N_REPEATS = 9
 FEWEST_REPEATS = 7
@@ -126,7 +127,7 @@ def required_operations(case: Case) -> float:
 
 def _measure_here(case: Case) -> Row:
     generator = np.random.default_rng(0)
-    if case.backend == TORCH:
+    if case.backend in TORCHES:
         # Imported before the clock starts, as the libraries of our own backends are.
         importlib.import_module("torch")
     began = time.perf_counter()
@@ -145,7 +146,7 @@ def _measure_here(case: Case) -> Row:
         case=case,
         step_seconds=step_seconds,
         backprop_seconds=backprop_seconds,
-        matrix_product_gigaflops=matrix_product_rate(np.dtype(case.dtype)),
+        matrix_product_gigaflops=product_rate(case.backend, case.dtype),
         peak_mebibytes=peak / MEBIBYTE,
         start_up_seconds=start_up,
     )
@@ -165,17 +166,6 @@ def _times_in_turns(
         backprop_seconds.append(_time(backprop, counts[backprop]))
         step_seconds.append(backprop_seconds[-1] if step is backprop else _time(step, counts[step]))
     return tuple(step_seconds), tuple(backprop_seconds)
-
-
-def matrix_product_rate(dtype: np.dtype, n: int = 1536) -> float:
-    """Operations per nanosecond of a large matrix product: the machine's measured ceiling."""
-    a = np.random.default_rng(0).random((n, n)).astype(dtype)
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - began)
-    return float(2 * n**3 / np.median(times) / 1e9)
 
 
 def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarray, np.ndarray]:
@@ -201,10 +191,11 @@ def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarr
 
 
 def _step(case: Case, generator: np.random.Generator) -> Callable[[int], None]:
-    if case.backend == TORCH:
+    if case.backend in TORCHES:
         from .benchmark_torch import torch_backprop_step
 
-        return torch_backprop_step(case.sizes, case.batch, case.dtype, case.threads)
+        device = "cpu" if case.backend == TORCH else "cuda"
+        return torch_backprop_step(case.sizes, case.batch, case.dtype, case.threads, device)
     backend, x, y = build(case, generator)
     data = backend.place(x, y)
     order = np.arange(8 * case.batch).reshape(8, case.batch)

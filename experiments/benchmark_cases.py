@@ -33,7 +33,9 @@ BATCHES = (BATCH, 1, 1000)
 """Networks and batches of the standard table, the published ones first."""
 
 TORCH = "torch"
-"""Not a backend of ours: PyTorch's own backprop step of the same plain network."""
+TORCH_CUDA = "torch-cuda"
+TORCHES = (TORCH, TORCH_CUDA)
+"""No backends of ours: PyTorch's own backprop step of the same plain network, on CPU and GPU."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Case:
     Parameters
     ----------
     backend : str
-        A backend's name, or 'torch' for PyTorch's own backprop step.
+        A backend's name, or 'torch' or 'torch-cuda' for PyTorch's own backprop step.
     dtype : {'float32', 'float64'}
         Precision.
     rule : str
@@ -160,7 +162,7 @@ def chosen_cases(choice: Choice) -> list[Case]:
         for backend in choice.backends
         for dtype in choice.dtypes or PRECISIONS
         for rule, method in steps
-        if backend != TORCH or rule == "backprop"
+        if backend not in TORCHES or rule == "backprop"
     ]
     return list(dict.fromkeys(cases))
 
@@ -178,7 +180,7 @@ def profiled_cases(choice: Choice) -> list[Case]:
     """
     definite = dataclasses.replace(
         choice,
-        backends=[backend for backend in choice.backends if backend != TORCH],
+        backends=[backend for backend in choice.backends if backend not in TORCHES],
         dtypes=choice.dtypes or ("float32",),
         rules=choice.rules or ("exact-inverse",),
         methods=choice.methods or ("fixed-point",),

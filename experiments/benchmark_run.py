@@ -10,7 +10,15 @@ from itertools import groupby
 from rich.console import Console
 
 from .benchmark import Row, measure
-from .benchmark_cases import TORCH, Case, Choice, chosen_cases, profiled_cases, scaling_cases
+from .benchmark_cases import (
+    TORCH,
+    TORCH_CUDA,
+    Case,
+    Choice,
+    chosen_cases,
+    profiled_cases,
+    scaling_cases,
+)
 from .benchmark_report import print_profile, print_rows, print_scaling, processor
 from .stage_profile import stage_profile
 
@@ -36,8 +44,7 @@ def run_benchmark(
     ConfigurationError
         A choice is impossible, or a case cannot run.
     """
-    with_torch = importlib.util.find_spec(TORCH) is not None
-    backends = [*choice.backends, *([TORCH] if with_torch else [])]
+    backends = [*choice.backends, *_torches(choice.backends)]
     cases = chosen_cases(dataclasses.replace(choice, backends=backends))
     threads = "" if choice.threads is None else f", {choice.threads} threads"
     console.print(f"{processor()}{threads}, {len(cases)} rows", highlight=False)
@@ -52,6 +59,17 @@ def run_benchmark(
             scaling[name] = _measured(console, curve)
             print_scaling(console, name, scaling[name])
     return rows, scaling
+
+
+def _torches(backends: Sequence[str]) -> list[str]:
+    """PyTorch on the CPU if it is installed, and on the GPU if a backend of ours is there."""
+    if importlib.util.find_spec(TORCH) is None:
+        return []
+    if "cupy" not in backends:
+        return [TORCH]
+    import torch
+
+    return [TORCH, TORCH_CUDA] if torch.cuda.is_available() else [TORCH]
 
 
 def run_profile(console: Console, choice: Choice) -> dict[Case, dict[str, float]]:

@@ -15,6 +15,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..backends import BackendUnavailable, backend_class, backend_descriptions
 from ..backends.precision import PRECISIONS
@@ -185,7 +186,9 @@ def backends_command() -> None:
     for heading in ("name", "version", "device", "can run here"):
         table.add_column(heading, overflow="fold")
     for description in backend_descriptions():
-        can_run = f"[red]no: {description.unavailable}[/]" if description.unavailable else "yes"
+        reason = description.unavailable
+        # A reason may hold square brackets, which are no markup.
+        can_run = Text(f"no: {reason}", style="red") if reason else Text("yes")
         table.add_row(description.name, description.version, description.device, can_run)
     console.print(table)
 

@@ -3,6 +3,9 @@
 
 #include "plan.cuh"
 
+// Far more of Newton's steps than a neuron needs from any start.
+enum { MAX_PASSES = 60 };
+
 // s log(1 + exp(k (u - m))) and its derivative, from one exponential.
 template <typename T>
 __device__ inline void rate_and_slope(T s, T k, T m, T u, T& rate, T& slope) {

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(MOST_THREADS) open_loop(const Plan<T>* p, Int)
       T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
       bool solved = false;
-      for (int pass = 0; pass < 60 && !solved; ++pass) {
+      for (int pass = 0; pass < MAX_PASSES && !solved; ++pass) {
         solved = newton_step(g.settings, a, T(0), u, r);
       }
       if (!solved) is_left[s] = 1;

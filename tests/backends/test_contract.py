@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disinhib.backends import Backend, backend_class, backend_descriptions
+from disinhib.backends import Backend
 from disinhib.backends.epoch_metrics import joined
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 from disinhib.refimpl.controller import Controller
@@ -15,12 +15,16 @@ from disinhib.refimpl.trajectory import Recording
 from disinhib.validation.parameter_groups import named_arrays
 from disinhib.validation.stages import state_arrays
 
+from .implementations import IMPLEMENTATIONS, implementation
+
 SIZES = (7, 6, 5, 3)
-NAMES = [d.name for d in backend_descriptions() if not d.unavailable]
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 RULES = ["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"]
 
-pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.parametrize("dtype", DTYPES)]
+pytestmark = [
+    pytest.mark.parametrize("name", IMPLEMENTATIONS),
+    pytest.mark.parametrize("dtype", DTYPES),
+]
 
 
 def data(n=40, dtype=np.float64):
@@ -35,7 +39,7 @@ def build(name, dtype, rule="exact-inverse", method="fixed-point", parameters=No
     configuration = NetworkConfiguration(sizes=SIZES, rule=rule)
     if parameters is None:
         parameters = initial_parameters(SIZES, np.random.default_rng(1))
-    return backend_class(name)(configuration, parameters, dtype, Solver(method=method))
+    return implementation(name)(configuration, parameters, dtype, Solver(method=method))
 
 
 def test_is_a_backend(name, dtype):
@@ -187,7 +191,7 @@ def test_replicas_train_as_if_alone(name, dtype):
 
 
 def test_what_cannot_be_is_refused_at_once(name, dtype):
-    kind = backend_class(name)
+    kind = implementation(name)
     parameters = initial_parameters((7, 6, 3), np.random.default_rng(0))
     with pytest.raises(ConfigurationError, match="need 2 of each"):
         kind(NetworkConfiguration(sizes=SIZES), parameters, dtype, Solver())

@@ -1,8 +1,6 @@
 """The compiled kernels: accuracy of the elementary functions, every combination, threads."""
 
-import dataclasses
 import gc
-import itertools
 import subprocess
 import sys
 import threading
@@ -17,18 +15,16 @@ from disinhib.backends.numba_cpu.closed_loop import invert
 from disinhib.backends.numba_cpu.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 from disinhib.backends.numba_cpu.neurons import rate_and_slope
 from disinhib.backends.numba_threads import ThreadTeam
-from disinhib.refimpl.activation import SoftReLU
 from disinhib.refimpl.configuration import (
-    Controller,
     Feedback,
     NetworkConfiguration,
-    Optimizer,
     Solver,
 )
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation.parameter_groups import named_arrays
 
 from ..validation.run_allowance import run_allowance
+from .small_task import RULES, SIZES, arrays_of, task, trained
 
 
 @njit(error_model="numpy", fastmath=CONTRACT)
@@ -100,128 +96,6 @@ def test_inverse_of_a_small_matrix(n):
     np.testing.assert_allclose(inverse @ M, np.eye(n), atol=1e-10)
     M[:, 0] = 0
     assert not invert(M)[1]
-
-
-SIZES = (6, 7, 5, 3)
-RULES = ["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"]
-LOSSES = ["softmax-cross-entropy", "mse"]
-FEEDBACK = {
-    "default": {},
-    "average": {"average": True},
-    "clip": {"clip": 0.05},
-    "raw": {"normalize": False},
-    "weak": {"strong": False},
-    "not to readout": {"to_readout": False},
-    "all": {"average": True, "clip": 0.1, "norm": 2.0, "strong": False, "to_readout": False},
-}
-SOLVERS = {
-    "fixed-point": Solver(),
-    "tsit5": Solver(method="tsit5", rtol=1e-6, atol=1e-9),
-    "euler": Solver(method="euler", rtol=1e-4, atol=1e-7),
-    "tsit5 constant": Solver(method="tsit5", step_control="constant", dt=4e-3, horizon=0.1),
-}
-
-
-def task(batch=12):
-    generator = np.random.default_rng(4)
-    x = generator.random((batch, SIZES[0]))
-    y = np.full((batch, SIZES[-1]), 0.005)
-    y[np.arange(batch), generator.integers(0, SIZES[-1], batch)] = 0.99
-    return x, y
-
-
-def trained(kind, configuration, solver, dtype=np.float64, n_steps=3, **options):
-    x, y = task()
-    parameters = initial_parameters(configuration.sizes, np.random.default_rng(0))
-    backend = kind(configuration, parameters, dtype, solver, **options)
-    order = np.arange(12).reshape(3, 4)[:n_steps]
-    metrics = backend.train(backend.place(x, y), order)
-    return metrics, backend.learner()
-
-
-def arrays_of(learner):
-    return [*named_arrays(learner.parameters).values(), *learner.mean_inhibition]
-
-
-# The reference takes seconds to integrate; one of the options stands for all in the fast tests.
-@pytest.mark.parametrize(
-    ("feedback", "method"),
-    [
-        pytest.param(
-            feedback,
-            method,
-            marks=[pytest.mark.slow] if method in ("tsit5", "euler") and feedback != "all" else [],
-        )
-        for feedback, method in itertools.product(FEEDBACK, SOLVERS)
-    ],
-)
-def test_three_steps_of_every_combination_are_the_reference_s(feedback, method):
-    """Plain descent, so that a gradient's own size is compared, and Adam in its turn."""
-    for rule, loss, optimizer in itertools.product(RULES, LOSSES, ["sgd", "adam"]):
-        if rule == "backprop" and (feedback != "default" or method != "fixed-point"):
-            continue
-        configuration = NetworkConfiguration(
-            sizes=SIZES,
-            rule=rule,
-            loss=loss,
-            activation_I=SoftReLU(0.9, 1.1, 0.1),
-            feedback=Feedback(**FEEDBACK[feedback]),
-            optimizer=Optimizer(optimizer, learning_rate=0.01),
-        )
-        found, learner = trained(NumbaBackend, configuration, SOLVERS[method])
-        expected, reference = trained(NumpyBackend, configuration, SOLVERS[method])
-        # Both fixed points may leave a residual of ε^¾ κ times outputs of about 1, which Adam
-        # passes on in proportion to the gradients it came from.
-        atol = 1e-9 if optimizer == "sgd" else 1e-7
-        for a, b in zip(arrays_of(learner), arrays_of(reference), strict=True):
-            np.testing.assert_allclose(a, b, atol=atol, err_msg=f"{rule} {loss} {optimizer}")
-        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-9)
-        np.testing.assert_allclose(found.closed_loop_loss, expected.closed_loop_loss, rtol=1e-8)
-        np.testing.assert_array_equal(found.n_correct, expected.n_correct)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
-@pytest.mark.parametrize("n_out", [1, 2, 40])
-def test_other_depths_and_outputs(depth, n_out):
-    sizes = (6, *range(4, 4 + depth), n_out)
-    configuration = NetworkConfiguration(sizes=sizes, loss="mse")
-    generator = np.random.default_rng(1)
-    x, y = generator.random((4, 6)), generator.random((4, n_out))
-    parameters = initial_parameters(sizes, generator)
-    learners = []
-    for kind in (NumbaBackend, NumpyBackend):
-        backend = kind(configuration, parameters, np.float64, Solver())
-        backend.learning_step(x, y)
-        learners.append(backend.learner())
-    for a, b in zip(*map(arrays_of, learners), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-8)
-
-
-def test_what_the_compiled_search_leaves_the_reference_solves():
-    """So strong a controller that Broyden's method from a rough matrix may fail."""
-    configuration = NetworkConfiguration(
-        sizes=SIZES,
-        loss="mse",
-        activation_E=SoftReLU(3, 3, 0.5),
-        controller=Controller(k_p=5, k_i=500),
-    )
-    x, y = task()
-    parameters = initial_parameters(SIZES, np.random.default_rng(0))
-    strong = dataclasses.replace(parameters, readout=parameters.readout * 8)
-    solver = dataclasses.replace(Solver(), horizon=30.0)
-    backends = [
-        kind(configuration, strong, np.float64, solver) for kind in (NumbaBackend, NumpyBackend)
-    ]
-    results = []
-    for backend in backends:
-        open_loop, _ = backend.open_loop(x)
-        Q = backend.feedback_weights(open_loop)
-        results.append(backend.closed_loop(x, Q, 3 * y, open_loop))
-    (found, counts), (expected, _) = results
-    assert counts.frozen_newton < 12
-    assert counts.frozen_newton + counts.fresh_newton + counts.integrated == 12
-    assert counts.unsettled == 0
-    np.testing.assert_allclose(found.u_out, expected.u_out, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RULES)

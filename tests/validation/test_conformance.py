@@ -7,15 +7,16 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.backends import NumpyBackend, backend_class, backend_descriptions
+from disinhib.backends import NumpyBackend, backend_class
 from disinhib.refimpl.parameters import Parameters
 from disinhib.validation import conform, find_traces, read_trace, shipped_directory
 from disinhib.validation.learning_run import golden_run
 from disinhib.validation.stages import STEP_STAGES, state_arrays
 
+from ..backends.implementations import AVAILABLE
+
 TRACES = {path.stem: path for path in find_traces([shipped_directory()])[0]}
 SMALL = sorted(name for name in TRACES if "fashion" not in name)
-BACKENDS = [d.name for d in backend_descriptions() if not d.unavailable]
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 
 README_TOLERANCE = dict.fromkeys(SMALL, 1e-09) | {
@@ -36,7 +37,7 @@ def test_all_published_traces_are_shipped():
     assert len(TRACES) == 8
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", AVAILABLE)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", sorted(TRACES))
 def test_backend_computes_the_published_model(name, dtype, backend):
@@ -62,13 +63,13 @@ def test_backend_computes_the_published_model(name, dtype, backend):
         # The reference on every trace; on others two stand for all in the fast tests.
         pytest.param(
             name,
-            backend,
-            marks=[]
-            if backend == "numpy" or name in ("one-hidden-mse", "weak-feedback")
-            else [pytest.mark.slow],
+            backend.values[0],
+            marks=backend.marks
+            if backend.id == "numpy" or name in ("one-hidden-mse", "weak-feedback")
+            else [*backend.marks, pytest.mark.slow],
         )
         for name in SMALL
-        for backend in BACKENDS
+        for backend in AVAILABLE
     ],
 )
 def test_integration_at_tight_tolerance_ends_in_the_published_states(name, backend):

@@ -88,20 +88,20 @@ class CpuDevice:
         assert not unknown, kernel
 
     def multiply(self, p):
-        a = self._matrices(p.a, (p.inner, p.rows) if p.a_transposed else (p.rows, p.inner), p.a_stride, p.count)
-        b = self._matrices(p.b, (p.columns, p.inner) if p.b_transposed else (p.inner, p.columns), p.b_stride, p.count)
-        c = self._matrices(p.c, (p.rows, p.columns), p.c_stride, p.count)
-        a = np.swapaxes(a, -1, -2) if p.a_transposed else a
-        b = np.swapaxes(b, -1, -2) if p.b_transposed else b
+        a = self._matrices(p.a, p.rows, p.inner, p.a_stride, p.count, p.a_transposed)
+        b = self._matrices(p.b, p.inner, p.columns, p.b_stride, p.count, p.b_transposed)
+        c = self._matrices(p.c, p.rows, p.columns, p.c_stride, p.count, False)
         c[:] = self.dtype.type(p.alpha) * (a @ b)
 
-    def _matrices(self, address, shape, stride, count):
-        size = (count - 1) * stride + shape[0] * shape[1]
+    def _matrices(self, address, rows, columns, stride, count, is_transposed):
+        shape = (columns, rows) if is_transposed else (rows, columns)
+        size = (count - 1) * stride + rows * columns
         kind = ctypes.c_float if self.dtype == np.float32 else ctypes.c_double
         flat = np.ctypeslib.as_array((kind * size).from_address(address))
         itemsize = self.dtype.itemsize
         strides = (stride * itemsize, shape[1] * itemsize, itemsize)
-        return np.lib.stride_tricks.as_strided(flat, (count, *shape), strides)
+        found = np.lib.stride_tricks.as_strided(flat, (count, *shape), strides)
+        return np.swapaxes(found, -1, -2) if is_transposed else found
 
     def record(self, work):
         return work

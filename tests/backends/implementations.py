@@ -1,0 +1,24 @@
+"""Everything that must behave as the reference does."""
+
+import pytest
+
+from disinhib.backends import backend_class, backend_descriptions
+
+from .cuda_on_cpu import COMPILER, cpu_backend
+
+CUDA_ON_CPU = "cuda-on-cpu"
+NO_COMPILER = pytest.mark.skipif(COMPILER is None, reason="neither g++ nor clang++ is here")
+AVAILABLE = [
+    pytest.param(d.name, id=d.name, marks=[pytest.mark.gpu] if d.name == "cupy" else [])
+    for d in backend_descriptions()
+    if not d.unavailable
+]
+IMPLEMENTATIONS = [
+    *AVAILABLE,
+    pytest.param(CUDA_ON_CPU, id=CUDA_ON_CPU, marks=NO_COMPILER),
+]
+
+
+def implementation(name):
+    """A backend class, or what builds as one would."""
+    return cpu_backend() if name == CUDA_ON_CPU else backend_class(name)

@@ -1,0 +1,186 @@
+"""The CUDA sources without a GPU: as C++ on the CPU, in several orders of a block's threads."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from disinhib.backends import BackendUnavailable, NumpyBackend
+from disinhib.backends.cuda_source import enumerators, instances, kernels, plan_members, source
+from disinhib.backends.cuda_workspace import structure_values
+from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, Optimizer, Solver
+from disinhib.refimpl.parameters import initial_parameters
+from disinhib.validation import conform, find_traces, read_trace, shipped_directory
+
+from .cuda_on_cpu import cpu_backend, library
+from .implementations import NO_COMPILER
+from .small_task import FEEDBACK, RULES, SIZES, arrays_of, trained
+
+TRACES = {path.stem: path for path in find_traces([shipped_directory()])[0]}
+SMALL = sorted(name for name in TRACES if "fashion" not in name)
+BLOCKS = {
+    "one thread": {},
+    "threads in order, one sample a group": {"threads": 16, "processors": 1000},
+    "threads in reverse, two samples a group": {
+        "threads": 16,
+        "processors": 6,
+        "is_reversed": True,
+    },
+    "few threads, matrices not in the block": {"threads": 3, "block_bytes": 1200},
+}
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_kernels_compute_the_published_model(block, name, dtype):
+    results = conform(read_trace(TRACES[name]), cpu_backend(**BLOCKS[block]), dtype, "fixed-point")
+    assert [f"{r.stage} at {r.worst}" for r in results if not r.passed] == []
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kernels_learn_on_real_images(dtype):
+    trace = read_trace(TRACES["fashion-mnist-3x256-exact-inverse"])
+    results = conform(trace, cpu_backend(), dtype, "fixed-point")
+    assert [f"{r.stage} at {r.worst}" for r in results if not r.passed] == []
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5", "euler"])
+@pytest.mark.parametrize("rule", RULES)
+def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method):
+    """Whoever reads another thread's number before a barrier would get another one."""
+    configuration = NetworkConfiguration(
+        sizes=SIZES, rule=rule, feedback=Feedback(**FEEDBACK["all"]), optimizer=Optimizer("sgd")
+    )
+    solver = Solver(method=method, rtol=1e-3, atol=1e-6)
+    learners = [
+        arrays_of(
+            trained(
+                cpu_backend(threads=16, processors=6, is_reversed=is_reversed),
+                configuration, solver,
+            )[1]
+        )
+        for is_reversed in (False, True)
+    ]  # fmt: skip
+    for a, b in zip(*learners, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rates_and_slopes(dtype):
+    u = np.linspace(-80, 80, 200_001).astype(dtype)
+    rate, slope = np.empty_like(u), np.empty_like(u)
+    kind = ctypes.c_float if dtype == np.float32 else ctypes.c_double
+    pointers = [array.ctypes.data_as(ctypes.POINTER(kind)) for array in (u, rate, slope)]
+    run = library().rates_float if dtype == np.float32 else library().rates_double
+    run(ctypes.c_longlong(u.size), kind(1.0), kind(1.0), kind(0.0), *pointers)
+    wide, eps = u.astype(np.longdouble), np.finfo(dtype).eps
+    # exp, log1p, one sum; exp, one sum, one quotient: each rounded once.
+    np.testing.assert_allclose(
+        rate, np.logaddexp(np.longdouble(0), wide).astype(np.float64), rtol=3 * eps
+    )
+    np.testing.assert_allclose(slope, expit(wide).astype(np.float64), rtol=3 * eps)
+
+
+@NO_COMPILER
+def test_a_device_without_room_says_what_would_fit():
+    configuration = NetworkConfiguration(sizes=SIZES)
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    backend = cpu_backend(free=100_000)(configuration, parameters, np.float64, Solver())
+    x = np.zeros((100, SIZES[0]))
+    with pytest.raises(BackendUnavailable, match="out of memory") as raised:
+        backend.open_loop(x)
+    asked, free, fitting = (
+        int(re.search(pattern, str(raised.value)).group(1).replace(",", ""))
+        for pattern in (r"asks for ([\d,]+) bytes", r"([\d,]+) are free", r"batch (\d+) would")
+    )
+    assert asked > free == 100_000
+    assert 1 <= fitting < 100
+    backend.open_loop(x[:fitting])
+
+
+@NO_COMPILER
+def test_a_step_is_recorded_once_and_reads_its_batch_on_the_device():
+    """Of a second epoch the host asks for nothing but to repeat."""
+    configuration = NetworkConfiguration(sizes=SIZES)
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    backend = cpu_backend()(configuration, parameters, np.float64, Solver())
+    recorded = []
+    record = backend._device.record
+    backend._device.record = lambda work: recorded.append(work) or record(work)
+    generator = np.random.default_rng(1)
+    data = backend.place(generator.random((40, SIZES[0])), np.full((40, SIZES[-1]), 1 / 3))
+    for _ in range(3):
+        backend.train(data, generator.permutation(40).reshape(8, 5))
+    assert len(recorded) == 1
+
+
+def test_the_text_to_compile_holds_every_source_once():
+    text = source()
+    assert "#include" not in text
+    assert text.count("struct Plan {") == text.count("struct Group {") == 1
+    assert len(re.findall(r"__global__ void", text)) == len(kernels())
+    assert {"gather<float>", "closed_loop<float, 1>", "closed_loop<float, 4>"} < set(
+        instances("float")
+    )
+
+
+def test_the_plan_is_what_the_kernels_read():
+    members = plan_members()
+    # Each of eight bytes: the host writes it as an array of whole numbers.
+    assert {kind for kind in members.values() if not kind.endswith("*")} == {"Int"}
+    assert next(iter(members)) == "n_hidden"
+    values = structure_values(NetworkConfiguration(sizes=SIZES), Solver())
+    assert set(values) <= set(members)
+    assert values["n_parameters"] == 6 * 7 + 7 * 5 + 5 * 3 + 7 + 5
+    assert enumerators("Rule") == {
+        "EXACT_INVERSE": 0, "LINEAR_THRESHOLD": 1, "LINEAR_THRESHOLD_FIXED": 2, "BACKPROP": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
+def test_the_sources_compile_for_real_devices(architecture, tmp_path):
+    lines = [source()]
+    for ctype in ("float", "double"):
+        for kernel in instances(ctype):
+            lines.append(f"template __global__ void {kernel}(const Plan<{ctype}>*, Int);")
+    (tmp_path / "all.cu").write_text("\n".join(lines))
+    command = ["nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", "all.cu", "-o", "all.cubin"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "all.cubin").stat().st_size > 0
+
+
+@NO_COMPILER
+def test_replicas_may_have_settings_of_their_own():
+    rates = np.array([1e-3, 1e-2]).reshape(2, 1, 1)
+    networks = [initial_parameters(SIZES, np.random.default_rng(s)) for s in range(2)]
+    stack = type(networks[0])(
+        *(tuple(np.stack(w) for w in zip(*arrays, strict=True)) for arrays in
+          ([n.weights for n in networks], [n.biases for n in networks])),
+        np.stack([n.readout for n in networks]),
+    )  # fmt: skip
+    generator = np.random.default_rng(3)
+    x, y = generator.random((12, SIZES[0])), np.full((12, SIZES[-1]), 1 / 3)
+    order = np.arange(12).reshape(3, 4)
+    learners = []
+    for kind in (cpu_backend(threads=16), NumpyBackend):
+        configuration = NetworkConfiguration(
+            sizes=SIZES, rule="linear-threshold", optimizer=Optimizer(learning_rate=rates)
+        )
+        backend = kind(configuration, stack, np.float64, Solver())
+        backend.train(backend.place(x, y), order)
+        learners.append(arrays_of(backend.learner()))
+    for a, b in zip(*learners, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)

@@ -1,0 +1,132 @@
+"""The GPU backend: what it says where it cannot run, and on a GPU what only that can show."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disinhib.backends import BackendUnavailable, backend_class, backend_descriptions
+from disinhib.refimpl.configuration import NetworkConfiguration, Solver
+from disinhib.refimpl.parameters import Parameters, initial_parameters
+
+DESCRIPTION = {d.name: d for d in backend_descriptions()}["cupy"]
+SIZES = (784, 256, 256, 256, 10)
+
+no_gpu = pytest.mark.skipif(not DESCRIPTION.unavailable, reason="there is a GPU")
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(bool(DESCRIPTION.unavailable), reason=DESCRIPTION.unavailable or "-"),
+]
+
+
+def disinhib(*arguments):
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "disinhib"), *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+@no_gpu
+def test_without_a_gpu_the_list_of_backends_says_what_is_missing():
+    reason = DESCRIPTION.unavailable
+    assert "pip install 'disinhib[cuda13]'" in reason or "no CUDA device: cudaError" in reason
+    listed = disinhib("backends")
+    assert listed.returncode == 0
+    assert "no: " in listed.stdout
+    words = "[cuda13]" if "pip install" in reason else "cudaError"
+    assert words in listed.stdout
+
+
+@no_gpu
+@pytest.mark.parametrize("command", ["train", "conform", "bench"])
+def test_without_a_gpu_asking_for_it_is_one_line_and_code_2(command):
+    with pytest.raises(BackendUnavailable, match="backend 'cupy' cannot run here: "):
+        backend_class("cupy")
+    result = disinhib(command, "--backend", "cupy")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "backend 'cupy' cannot run here" in result.stderr
+
+
+def network(dtype, rule="exact-inverse", method="fixed-point", replicas=None):
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    if replicas:
+        parameters = Parameters(
+            tuple(np.stack([W] * replicas) for W in parameters.weights),
+            tuple(np.stack([b] * replicas) for b in parameters.biases),
+            np.stack([parameters.readout] * replicas),
+        )
+    configuration = NetworkConfiguration(sizes=SIZES, rule=rule)
+    return backend_class("cupy")(configuration, parameters, dtype, Solver(method=method))
+
+
+def images(n=1000):
+    generator = np.random.default_rng(1)
+    x = generator.integers(0, 256, (n, 784)) * (generator.random((n, 784)) < 0.5)
+    y = np.full((n, 10), 0.01 / 9)
+    y[np.arange(n), generator.integers(0, 10, n)] = 0.99
+    return x.astype(np.uint8), y
+
+
+class TestOnGpu:
+    pytestmark = on_gpu
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("rule", ["exact-inverse", "linear-threshold", "backprop"])
+    def test_runs_are_bitwise_alike(self, dtype, rule):
+        order = np.random.default_rng(2).permutation(1000).reshape(10, 100)
+        learners = []
+        for _ in range(2):
+            backend = network(dtype, rule)
+            backend.train(backend.place(*images(), 255), order)
+            learners.append(backend.learner().parameters)
+        for a, b in zip(learners[0].weights, learners[1].weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_products_are_not_rounded_to_tf32(self):
+        """TF32 keeps 10 bits: errors of 1e-4 where float32's sums of 784 err by some 1e-6."""
+        x, _ = images(100)
+        single, double = network(np.float32), network(np.float64)
+        (a, _), (b, _) = single.open_loop(x / 255), double.open_loop(x / 255)
+        assert np.max(np.abs(a.u_E[0] - b.u_E[0])) < 1e-5
+
+    def test_equal_replicas_learn_alike(self):
+        order = np.arange(1000).reshape(10, 100)
+        backend = network(np.float32, replicas=3)
+        backend.train(backend.place(*images(), 255), order)
+        readout = backend.learner().parameters.readout
+        np.testing.assert_array_equal(readout[0], readout[1])
+        np.testing.assert_array_equal(readout[0], readout[2])
+
+    def test_too_large_a_batch_names_what_would_fit(self):
+        backend = network(np.float64, replicas=64)
+        with pytest.raises(BackendUnavailable, match=r"out of memory: .* would fit"):
+            backend.open_loop(np.zeros((100_000, 784)))
+
+    @pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="no compute-sanitizer")
+    @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+    def test_no_thread_reads_what_it_must_not(self, tool):
+        code = (
+            "import numpy as np\n"
+            "from disinhib.backends import backend_class\n"
+            "from disinhib.refimpl.configuration import NetworkConfiguration, Solver\n"
+            "from disinhib.refimpl.parameters import initial_parameters\n"
+            "sizes = (20, 33, 17, 5)\n"
+            "for method in ('fixed-point', 'tsit5'):\n"
+            "    b = backend_class('cupy')(\n"
+            "        NetworkConfiguration(sizes=sizes, rule='linear-threshold'),\n"
+            "        initial_parameters(sizes, np.random.default_rng(0)),\n"
+            "        np.float32, Solver(method=method))\n"
+            "    x, y = np.random.default_rng(1).random((8, 20)), np.full((8, 5), 0.2)\n"
+            "    b.train(b.place(x, y), np.arange(8).reshape(2, 4))\n"
+        )
+        command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+        result = subprocess.run(
+            [*command, sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout[-2000:]
