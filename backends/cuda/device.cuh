@@ -11,7 +11,8 @@ extern __shared__ double block_memory[];
 // Threads of the blocks that work on groups, at most: with registers for so many.
 enum { MOST_THREADS = 512 };
 
-#define INFINITE (__builtin_huge_val())
+// NVRTC has no headers with a name for it.
+#define INFINITE (-log(0.0))
 
 typedef long long Int;
 typedef unsigned long long Count;

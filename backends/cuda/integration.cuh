@@ -13,7 +13,7 @@ enum { OPEN = 0, CLOSED = 1, EVERY_SAMPLE = 2 };
 
 // dy/dt of every sample of the group, y and k packed as states.
 template <typename T, int S>
-__device__ inline void derivative(
+__device__ __noinline__ void derivative(
     const Group<T, S>& g, bool is_closed, const T* y, Int y_stride, T* k, Int k_stride) {
   const Plan<T>* p = g.p;
   const T *settings = g.settings, *theta = p->theta + g.replica * p->n_parameters;

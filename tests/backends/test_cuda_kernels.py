@@ -4,6 +4,8 @@ import ctypes
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +74,28 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
     ]  # fmt: skip
     for a, b in zip(*learners, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@NO_COMPILER
+@pytest.mark.parametrize(
+    "function",
+    [
+        "group_product",
+        pytest.param("step_and_correct", marks=pytest.mark.slow),
+        pytest.param("invert", marks=pytest.mark.slow),
+    ],
+)
+def test_a_missing_barrier_shows(function):
+    """The check above can fail."""
+    configuration = NetworkConfiguration(sizes=SIZES, optimizer=Optimizer("sgd"))
+    solver = Solver(max_steps=100)
+    learners = []
+    for is_reversed in (False, True):
+        kind = cpu_backend(
+            threads=16, processors=6, is_reversed=is_reversed, without_barriers_of=function
+        )
+        learners.append(arrays_of(trained(kind, configuration, solver)[1]))
+    assert any(not np.array_equal(a, b) for a, b in zip(*learners, strict=True))
 
 
 @NO_COMPILER
@@ -145,6 +169,35 @@ def test_the_plan_is_what_the_kernels_read():
     assert enumerators("Rule") == {
         "EXACT_INVERSE": 0, "LINEAR_THRESHOLD": 1, "LINEAR_THRESHOLD_FIXED": 2, "BACKPROP": 3,
     }  # fmt: skip
+
+
+def nvrtc():
+    """NVIDIA's run-time compiler, where a toolkit or a CuPy with one is installed."""
+    roots = [*map(Path, sys.path), Path("/usr/local/cuda")]
+    patterns = ["nvidia/*/lib/libnvrtc.so*", "lib64/libnvrtc.so*"]
+    found = [file for root in roots for pattern in patterns for file in root.glob(pattern)]
+    return ctypes.CDLL(str(found[0])) if found else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(nvrtc() is None, reason="no NVRTC")
+@pytest.mark.parametrize("ctype", ["float", "double"])
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
+def test_the_sources_compile_as_cupy_compiles_them(architecture, ctype):
+    compiler, program = nvrtc(), ctypes.c_void_p()
+    created = compiler.nvrtcCreateProgram(
+        ctypes.byref(program), source().encode(), b"kernels.cu", 0, None, None
+    )
+    assert created == 0
+    for kernel in instances(ctype):
+        assert compiler.nvrtcAddNameExpression(program, kernel.encode()) == 0
+    options = (ctypes.c_char_p * 2)(f"-arch={architecture}".encode(), b"-std=c++17")
+    failed = compiler.nvrtcCompileProgram(program, 2, options)
+    size = ctypes.c_size_t()
+    compiler.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    compiler.nvrtcGetProgramLog(program, log)
+    assert not failed, log.value.decode()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@
 
 #define __global__
 #define __device__
+#define __noinline__
 #define __launch_bounds__(n)
 
 using std::exp;
