@@ -49,12 +49,9 @@ gpu-check:
 # Brings wheels for it along, on a machine with a network: for Python 3.12 on Linux.
 gpu-wheels: .venv/installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheels .
-	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: --no-deps \
+	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
 	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
-	  pydantic pydantic-core annotated-types typing-extensions typing-inspection tomli-w \
-	  threadpoolctl matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing \
-	  python-dateutil six typer shellingham rich markdown-it-py mdurl pygments click \
-	  annotated-doc pytest iniconfig pluggy
+	  pydantic tomli-w threadpoolctl matplotlib typer rich pytest
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

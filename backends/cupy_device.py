@@ -15,8 +15,8 @@ from .cuda_source import instance, instances, kernels, source
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
 TF32_VARIABLE = "DISINHIB_TF32"
 CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
-RESERVED_BLOCK_BYTES = 1024
-"""Of a block's memory, what CUDA keeps for itself."""
+MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 16, 97
+"""Numbers of CUDA's `cudaDeviceAttr`, for which CuPy has no names."""
 
 
 def uses_tf32() -> bool:
@@ -67,9 +67,9 @@ class CupyDevice:
         self.dtype = np.dtype(dtype)
         self._cupy, self._cublas = cupy, cublas
         self._ctype = "float" if self.dtype == np.float32 else "double"
-        attributes = cupy.cuda.Device().attributes
-        self.processors = int(attributes["MultiProcessorCount"])
-        self.block_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"]) - RESERVED_BLOCK_BYTES
+        attribute, device = cupy.cuda.runtime.deviceGetAttribute, cupy.cuda.Device().id
+        self.processors = int(attribute(MULTIPROCESSOR_COUNT, device))
+        self.block_bytes = int(attribute(MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device))
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._handle = cupy.cuda.device.get_cublas_handle()
         self._math = CUBLAS_TF32_TENSOR_OP_MATH if uses_tf32() else CUBLAS_DEFAULT_MATH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..backends import backend_descriptions
 from .benchmark import Row
 from .benchmark_cases import Case, varied_size
 
@@ -151,6 +153,11 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "backends": [
+            dataclasses.asdict(description)
+            for description in backend_descriptions()
+            if not description.unavailable
+        ],
     }
     text = json.dumps({"machine": machine, **document}, indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -36,6 +36,8 @@ class EpochRecord:
     open_loop, closed_loop, evaluation : dict of int
         How many samples reached their end state in which way; `unsettled` counts
         integrations that ended at their horizon or step limit.
+    computed_by : str
+        Backend, its version and its device; empty in logs of before this was kept.
     """
 
     epoch: int
@@ -51,6 +53,7 @@ class EpochRecord:
     open_loop: dict[str, int]
     closed_loop: dict[str, int]
     evaluation: dict[str, int]
+    computed_by: str = ""
 
     @property
     def unsettled(self) -> int:
@@ -68,6 +71,7 @@ def epoch_record(
     test: Evaluation,
     training_seconds: float,
     seconds: float,
+    computed_by: str,
 ) -> EpochRecord:
     """Sum up an epoch.
 
@@ -83,6 +87,8 @@ def epoch_record(
         After the epoch.
     training_seconds, seconds : float
         Of training alone, and with evaluation.
+    computed_by : str
+        Backend, its version and its device.
     """
     n_samples = metrics.loss.size * batch_size
     closed_loop_loss = float(metrics.closed_loop_loss.mean())
@@ -100,6 +106,7 @@ def epoch_record(
         open_loop=_counts(metrics.open_loop_counts),
         closed_loop=_counts(metrics.closed_loop_counts),
         evaluation=_counts(valid.counts + test.counts),
+        computed_by=computed_by,
     )
 
 

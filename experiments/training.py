@@ -10,7 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..backends import Backend, PlacedData, TrainingMetrics, backend_class
+from ..backends import (
+    Backend,
+    BackendDescription,
+    PlacedData,
+    TrainingMetrics,
+    backend_class,
+)
 from ..backends.epoch_metrics import joined
 from ..datasets.batch_order import batch_order, random_generator
 from ..datasets.dataset import Dataset, Split
@@ -200,6 +206,7 @@ def train(
             test,
             training_seconds=position.seconds,
             seconds=seconds_before + time.perf_counter() - began,
+            computed_by=_named(backend_class(run.configuration.backend).describe()),
         )
         records.append(record)
         # The log first: a line without its checkpoint is dropped on resuming and comes
@@ -213,6 +220,10 @@ def train(
             drawn = time.perf_counter()
     _draw(run, records)
     return position, records
+
+
+def _named(description: BackendDescription) -> str:
+    return f"{description.name} {description.version}, {description.device}"
 
 
 def save(run: Run, position: Position) -> None:
