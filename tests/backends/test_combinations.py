@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("name", [p for p in IMPLEMENTATIONS if p.id
         pytest.param(
             feedback,
             method,
-            marks=[pytest.mark.slow] if method in ("tsit5", "euler") and feedback != "all" else [],
+            marks=[pytest.mark.slow] if method != "fixed-point" and feedback != "all" else [],
         )
         for feedback, method in itertools.product(FEEDBACK, SOLVERS)
     ],
