@@ -128,7 +128,7 @@ def train_command(
     }
     if resume_from is not None:
         _refuse_with_resume({**flags, "config": config, "out": out})
-        run, position, records = resume(resume_from, epochs)
+        run, position, records = resume(resume_from, epochs, _notify)
     else:
         configuration = load_run_configuration(config, {**flags, "epochs": epochs})
         directory = out or _free_directory(configuration.dataset, configuration.rule)
@@ -401,6 +401,10 @@ def _write(path: Path, write: Any) -> None:
         write()
     except OSError as problem:
         raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+def _notify(line: str) -> None:
+    Console(stderr=True).print(f"disinhib: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int) -> None:

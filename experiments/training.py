@@ -24,7 +24,8 @@ from ..datasets.labels import softened_labels
 from ..datasets.load import load_dataset
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
-from ..validation import Checkpoint, Position, read_checkpoint, read_start, write_checkpoint
+from ..validation import Checkpoint, Position, newest_checkpoint, read_start, write_checkpoint
+from ..validation.durable_file import generations
 from .learning_curves import draw_learning_curves
 from .metrics_log import EpochRecord, append_record, epoch_record, keep_records
 from .run_configuration import RunConfiguration, run_configuration, write_run_configuration
@@ -94,7 +95,7 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     ConfigurationError, DatasetError, FileError, BackendUnavailable
         Something asked for cannot be had; nothing has been written then.
     """
-    for name in ("checkpoint.h5", "metrics.jsonl", "config.toml"):
+    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl", "config.toml"):
         if (directory / name).exists():
             raise ConfigurationError(
                 f"{directory} already holds a run ({name}): go on with --resume, "
@@ -106,7 +107,9 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     return run
 
 
-def resume(directory: Path, epochs: int | None) -> tuple[Run, Position, list[EpochRecord]]:
+def resume(
+    directory: Path, epochs: int | None, notify: Callable[[str], None] = lambda line: None
+) -> tuple[Run, Position, list[EpochRecord]]:
     """Prepare to go on with a run.
 
     Parameters
@@ -115,6 +118,8 @@ def resume(directory: Path, epochs: int | None) -> tuple[Run, Position, list[Epo
         Of the run.
     epochs : int or None
         New total number of epochs; None keeps the configured one.
+    notify : callable
+        Told, a line each, of damaged checkpoints and of the one taken in their place.
 
     Returns
     -------
@@ -131,9 +136,11 @@ def resume(directory: Path, epochs: int | None) -> tuple[Run, Position, list[Epo
         It cannot go on; nothing has been changed then.
     """
     checkpoint_file = directory / "checkpoint.h5"
-    if not checkpoint_file.is_file():
+    if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
         raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
-    checkpoint = read_checkpoint(checkpoint_file)
+    checkpoint, problems = newest_checkpoint(checkpoint_file)
+    for problem in problems:
+        notify(problem)
     settings = dict(checkpoint.configuration)
     done = checkpoint.position.epochs
     if epochs is not None:

@@ -1,6 +1,12 @@
 """Proof that a backend computes the published model, and files that can be trusted."""
 
-from .checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    Position,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from .conformance import StageResult, conform
 from .inspection import contents
 from .parameter_groups import FileError
@@ -18,6 +24,7 @@ __all__ = [
     "conform",
     "contents",
     "find_traces",
+    "newest_checkpoint",
     "read_checkpoint",
     "read_start",
     "read_trace",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,15 @@ from ..backends.epoch_metrics import TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
+from .content_digest import check_digest, sign
+from .durable_file import generations, replace_durably
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array, read_parameters, write_parameters
 
 SCHEMA = "disinhib-checkpoint"
 SCHEMA_VERSION = 1
+MOST_GENERATIONS = 100
+"""As many names are looked at for a whole checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +71,45 @@ class Checkpoint:
     configuration: dict[str, Any]
 
 
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that the file is always a whole one, the old or the new.
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) -> None:
+    """Write a checkpoint so that a whole one is on disk at every moment.
 
     Parameters
     ----------
     path : str or Path
-        Replaced at once, when the new file is complete on disk.
+        Takes the new one, when it is complete and checked; those before get names of
+        their own, see `durable_file.generations`.
     checkpoint : Checkpoint
         What to write.
+    keep : int
+        How many are kept.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; those before stand.
     """
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with h5py.File(unfinished, "w") as file:
+    configuration, random_state = (
+        json.dumps(value) for value in (checkpoint.configuration, checkpoint.random_state)
+    )
+
+    # In memory first: HDF5 that meets a full disk may end the process.
+    with h5py.File("checkpoint", "w", driver="core", backing_store=False) as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["config"] = json.dumps(checkpoint.configuration)
-        file.attrs["random_state"] = json.dumps(checkpoint.random_state)
+        file.attrs["config"] = configuration
+        file.attrs["random_state"] = random_state
         _write_learner(file, checkpoint.learner)
         _write_position(file.create_group("position"), checkpoint.position)
-    with open(unfinished, "rb+") as file_on_disk:
-        os.fsync(file_on_disk.fileno())
-    os.replace(unfinished, path)
+        sign(file)
+        file.flush()
+        image = file.id.get_file_image()
+
+    def check(unfinished: Path) -> None:
+        with reading(unfinished) as file:
+            check_digest(file)
+
+    replace_durably(Path(path), image, check, keep)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -113,12 +133,49 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise FileError(
                 f"{path}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
             )
+        check_digest(file)
         return Checkpoint(
             learner=_read_learner(file),
             position=_read_position(file["position"]),
             random_state=json.loads(file.attrs["random_state"]),
             configuration=json.loads(file.attrs["config"]),
         )
+
+
+def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
+    """Read the newest checkpoint that is whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the newest is; those before lie beside it.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+    problems : list of str
+        What is wrong with newer ones, a line each, and which was taken instead.
+
+    Raises
+    ------
+    FileError
+        None is whole; the message is that of the newest.
+    """
+    path = Path(path)
+    problems: list[FileError] = []
+    for candidate in generations(path, MOST_GENERATIONS):
+        if not candidate.is_file():
+            continue
+        try:
+            checkpoint = read_checkpoint(candidate)
+        except FileError as problem:
+            problems.append(problem)
+            continue
+        told = [*map(str, problems), f"the one before is taken: {candidate}"] if problems else []
+        if not problems and candidate != path:
+            told = [f"{path} is missing, the one before is taken: {candidate}"]
+        return checkpoint, told
+    raise problems[0] if problems else FileError(f"{path}: no such file")
 
 
 def _write_learner(file: h5py.File, learner: Learner) -> None:

@@ -31,7 +31,10 @@ def reading(path: str | Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as problem:
+    except FileError:
+        raise
+    except Exception as problem:
+        # What a damaged file makes HDF5 or a parser of its content raise has no end of kinds.
         raise FileError(f"{path}: not a readable HDF5 file ({_first_line(problem)})") from problem
 
 

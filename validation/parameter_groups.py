@@ -7,6 +7,9 @@ import numpy as np
 
 from ..refimpl.parameters import Parameters
 
+MOST_EXPANSION = 1040
+"""By how much deflate's output can grow when it is read (RFC 1951: 258 bytes from two bits)."""
+
 
 class FileError(ValueError):
     """An HDF5 file that cannot be used; the message is one line and names the file."""
@@ -56,7 +59,7 @@ def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def read_array(group: h5py.Group, path: str) -> np.ndarray:
-    """Read one array.
+    """Read one array of numbers.
 
     Parameters
     ----------
@@ -68,10 +71,20 @@ def read_array(group: h5py.Group, path: str) -> np.ndarray:
     Raises
     ------
     FileError
-        There is none.
+        There is none, it holds no numbers, or it claims to hold more than the file does.
     """
     item = group.get(path)
+    where = f"{group.name.rstrip('/')}/{path}"
+    name = group.file.filename
     if not isinstance(item, h5py.Dataset):
-        where = f"{group.name.rstrip('/')}/{path}"
-        raise FileError(f"{group.file.filename}: dataset {where} is missing")
+        raise FileError(f"{name}: dataset {where} is missing")
+    if item.dtype.kind not in "biuf":
+        raise FileError(f"{name}: dataset {where} has dtype {item.dtype}: numbers are needed")
+    stored, claimed = item.id.get_storage_size(), item.size * item.dtype.itemsize
+    expansion = MOST_EXPANSION if item.id.get_create_plist().get_nfilters() else 1
+    # Before anything of the claimed size is allocated.
+    if stored > group.file.id.get_filesize() or claimed > expansion * stored:
+        raise FileError(
+            f"{name}: dataset {where} claims {claimed:,} bytes, of which {stored:,} are stored"
+        )
     return np.asarray(item[()])

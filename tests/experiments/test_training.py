@@ -22,6 +22,7 @@ from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.learning_step import learning_step, new_learner
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import Position, read_checkpoint
+from disinhib.validation.content_digest import sign
 from disinhib.validation.parameter_groups import named_arrays, write_parameters
 
 SETTINGS = {"hidden": [8], "epochs": 3, "batch_size": 50, "seed": 0, "dtype": "float64"}
@@ -64,6 +65,7 @@ def test_a_run_writes_what_the_manual_says(tmp_path):
     watcher = Watcher()
     train(*new_run(out), watcher)
     assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoint-1.h5",
         "checkpoint.h5",
         "config.toml",
         "curves.png",
@@ -211,6 +213,27 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_checkpoint_whole(tmp_pat
     assert read_checkpoint(out / "checkpoint.h5").position.epochs == 0
 
 
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    """And the run ends as if nothing had happened."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    train(*new_run(whole, epochs=3), Watcher())
+    train(*new_run(out, epochs=2), Watcher())
+    damaged = out / "checkpoint.h5"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    told = []
+    run, position, records = resume(out, 3, told.append)
+    assert position.epochs == 1
+    assert len(told) == 2
+    assert "checkpoint.h5: the file is damaged" in told[0]
+    assert told[1].endswith("checkpoint-1.h5")
+    train(run, position, records, Watcher())
+    for name, array in parameters_of(whole).items():
+        np.testing.assert_array_equal(parameters_of(out)[name], array)
+    assert without_times(out) == without_times(whole)
+
+
 def test_another_random_state_is_not_resumed(tmp_path):
     out = tmp_path / "run"
     train(*new_run(out, epochs=1), Watcher())
@@ -218,6 +241,7 @@ def test_another_random_state_is_not_resumed(tmp_path):
         state = json.loads(file.attrs["random_state"])
         state["state"]["state"] += 1
         file.attrs["random_state"] = json.dumps(state)
+        sign(file)
     with pytest.raises(ConfigurationError, match="it would be another run"):
         resume(out, 3)
 

@@ -1,0 +1,68 @@
+"""Replacing a file so that at every moment a whole one is on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+from .parameter_groups import FileError
+
+
+def generations(path: Path, keep: int) -> list[Path]:
+    """Name the file and the older ones beside it, newest first: name.h5, name-1.h5 and so on."""
+    older = [path.with_name(f"{path.stem}-{age}{path.suffix}") for age in range(1, keep)]
+    return [path, *older]
+
+
+def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], keep: int) -> None:
+    """Write a new generation of a file; the oldest beyond `keep` goes.
+
+    The new file is written beside the old one, brought to disk, checked as it lies there, and
+    only then takes the name. A crash at any point leaves a whole file under one of the names
+    of `generations`.
+
+    Parameters
+    ----------
+    path : Path
+        The newest generation's name.
+    content : bytes
+        Of the file.
+    check : callable
+        Raises if the file there is not what was written.
+    keep : int
+        Generations, at least 1.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; the generations before are as they were.
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_bytes(content)
+        _bring_to_disk(unfinished)
+        check(unfinished)
+        names = generations(path, keep)
+        for newer, older in reversed(list(pairwise(names))):
+            if newer.exists():
+                os.replace(newer, older)
+        os.replace(unfinished, path)
+        _bring_to_disk(path.parent)
+    except OSError as problem:
+        raise FileError(
+            f"{path}: cannot be written ({problem.strerror or problem}); what was saved before stands"
+        ) from problem
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def _bring_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
