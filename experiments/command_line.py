@@ -32,6 +32,7 @@ from ..validation import (
     read_trace,
     shipped_directory,
 )
+from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conformance_report import print_conformance, write_conformance
 from .run_configuration import load_run_configuration
 from .training import Run, TrainingDiverged, begin, resume, train
@@ -107,8 +108,12 @@ def train_command(
     resume_from: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
     ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="N[epochs|steps|minutes]", help="How often to save the run.")
+    ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
+    interval = parse_checkpoint_interval(checkpoint_every)
     flags: dict[str, Any] = {
         "dataset": dataset,
         "data_dir": data_dir,
@@ -133,7 +138,7 @@ def train_command(
         configuration = load_run_configuration(config, {**flags, "epochs": epochs})
         directory = out or _free_directory(configuration.dataset, configuration.rule)
         run, position, records = begin(configuration, directory), Position(0), []
-    return _train(run, position, records)
+    return _train(run, position, records, interval)
 
 
 @app.command("conform")
@@ -304,7 +309,7 @@ def bench_command(
             _write(second, lambda: draw_scaling(second, curves))
 
 
-def _train(run: Run, position: Position, records: list[Any]) -> int:
+def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
     from .progress_display import ProgressDisplay
 
     configuration = run.configuration
@@ -326,28 +331,31 @@ def _train(run: Run, position: Position, records: list[Any]) -> int:
         _stop_on_interrupt() as stop,
         ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
     ):
-        position, records = train(run, position, records, display, stop)
+        position, records = train(run, position, records, display, stop, interval)
     if position.epochs < configuration.epochs:
         console.print(
             f"Stopped after {position.epochs} epochs and {position.steps} steps; "
             f"go on with: disinhib train --resume {run.directory}",
             soft_wrap=True,
         )
-        return 130
+        return 128 + stop()
     console.print(f"Written to {run.directory}", soft_wrap=True)
     return 0
 
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[Any]:
-    """Turn the first interrupt or termination into a request to stop; a second one insists."""
-    asked = False
+    """Turn the first interrupt or termination into a request to stop; a second one insists.
+
+    What is yielded gives the number of the signal that asked, 0 while none has.
+    """
+    asked = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
-        asked = True
+        asked = number
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -19,7 +19,7 @@ from .run_configuration import RunConfiguration, run_configuration
 from .training import begin, train
 
 RULES = ("exact-inverse", "linear-threshold", "backprop")
-RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "curves.png")
+RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5", "curves.png")
 
 
 def run_demo(directory: Path, console: Console) -> bool:

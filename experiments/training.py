@@ -26,9 +26,11 @@ from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
 from ..validation import Checkpoint, Position, newest_checkpoint, read_start, write_checkpoint
 from ..validation.durable_file import generations
+from .checkpoint_interval import CheckpointInterval
 from .learning_curves import draw_learning_curves
 from .metrics_log import EpochRecord, append_record, epoch_record, keep_records
 from .run_configuration import RunConfiguration, run_configuration, write_run_configuration
+from .run_lock import RunLock
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -68,6 +70,8 @@ class Run:
         The dataset where the backend keeps it.
     first_order : array of int64, (steps, batch), or None
         Batches of the first epoch where a start file gives them.
+    lock : RunLock
+        Keeps other processes out of the directory; released when training ends.
     """
 
     configuration: RunConfiguration
@@ -78,6 +82,7 @@ class Run:
     validation: PlacedData
     test: PlacedData
     first_order: np.ndarray | None
+    lock: RunLock
 
 
 def begin(configuration: RunConfiguration, directory: Path) -> Run:
@@ -95,14 +100,12 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     ConfigurationError, DatasetError, FileError, BackendUnavailable
         Something asked for cannot be had; nothing has been written then.
     """
-    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl", "config.toml"):
-        if (directory / name).exists():
-            raise ConfigurationError(
-                f"{directory} already holds a run ({name}): go on with --resume, "
-                "or choose another --out"
-            )
-    run = _prepare(configuration, directory)
+    _refuse_a_run(directory)
+    prepared = _prepare(configuration)
     _make_directory(directory)
+    run = Run(directory=directory, lock=RunLock(directory), **prepared)
+    # Another process may have come and gone while the data were read.
+    _refuse_a_run(directory)
     write_run_configuration(directory / "config.toml", configuration)
     return run
 
@@ -138,6 +141,7 @@ def resume(
     checkpoint_file = directory / "checkpoint.h5"
     if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
         raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
+    lock = RunLock(directory)
     checkpoint, problems = newest_checkpoint(checkpoint_file)
     for problem in problems:
         notify(problem)
@@ -152,7 +156,7 @@ def resume(
         settings["epochs"] = epochs
     configuration = run_configuration(settings, str(checkpoint_file))
     _check_random_state(checkpoint, configuration)
-    run = _prepare(configuration, directory)
+    run = Run(directory=directory, lock=lock, **_prepare(configuration))
     run.backend.load(checkpoint.learner)
     if epochs is not None:
         write_run_configuration(directory / "config.toml", configuration)
@@ -165,6 +169,7 @@ def train(
     records: list[EpochRecord],
     observer: Observer,
     stop: Callable[[], bool] = lambda: False,
+    interval: CheckpointInterval = CheckpointInterval(),  # noqa: B008  (frozen)
 ) -> tuple[Position, list[EpochRecord]]:
     """Train to the configured number of epochs, or until told to stop.
 
@@ -180,6 +185,8 @@ def train(
         Told of every part and every epoch.
     stop : callable
         Asked between steps; when it says so, a checkpoint is written there.
+    interval : CheckpointInterval
+        How often one is written anyway; one is at the end.
 
     Returns
     -------
@@ -192,15 +199,63 @@ def train(
     TrainingDiverged
         The loss is no longer a number. The last checkpoint stands.
     """
-    records, drawn = list(records), time.perf_counter()
+    try:
+        return _train(run, position, list(records), observer, stop, Saver(run, interval))
+    finally:
+        run.lock.release()
+
+
+class Saver:
+    """Writes the checkpoints of a run, and knows when the next is due.
+
+    Parameters
+    ----------
+    run : Run
+        What is saved.
+    interval : CheckpointInterval
+        How often.
+    """
+
+    def __init__(self, run: Run, interval: CheckpointInterval) -> None:
+        self._run, self._interval = run, interval
+        self._epochs = self._steps = 0
+        self._saved_at = time.perf_counter()
+
+    def passed(self, position: Position, epochs: int, steps: int) -> None:
+        """Take note of epochs or steps that have passed, and save if it is time."""
+        self._epochs, self._steps = self._epochs + epochs, self._steps + steps
+        seconds = time.perf_counter() - self._saved_at
+        if self._interval.is_due(self._epochs, self._steps, seconds):
+            self.save(position)
+
+    def most_steps(self) -> int | None:
+        """Steps that may pass before the next save; None if steps do not decide."""
+        return self._interval.steps_left(self._steps)
+
+    def save(self, position: Position) -> None:
+        """Write the checkpoint of this moment."""
+        save(self._run, position)
+        self._epochs = self._steps = 0
+        self._saved_at = time.perf_counter()
+
+
+def _train(
+    run: Run,
+    position: Position,
+    records: list[EpochRecord],
+    observer: Observer,
+    stop: Callable[[], bool],
+    saver: Saver,
+) -> tuple[Position, list[EpochRecord]]:
+    drawn = time.perf_counter()
     if position.epochs == 0 and position.steps == 0:
-        save(run, position)
+        saver.save(position)
     while position.epochs < run.configuration.epochs:
         began = time.perf_counter()
         seconds_before = position.seconds
-        position = _train_epoch(run, position, observer, stop)
+        position = _train_epoch(run, position, observer, stop, saver)
         if position.steps < len(_epoch_order(run, position.epochs)):
-            save(run, position)
+            saver.save(position)
             break
         assert position.metrics is not None
         valid = run.backend.evaluate(run.validation)
@@ -220,7 +275,10 @@ def train(
         # again, a checkpoint without its line would lose it.
         append_record(run.directory / "metrics.jsonl", record)
         position = Position(position.epochs + 1)
-        save(run, position)
+        if position.epochs == run.configuration.epochs:
+            saver.save(position)
+        else:
+            saver.passed(position, epochs=1, steps=0)
         observer.on_epoch(record)
         if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
             _draw(run, records)
@@ -252,7 +310,8 @@ def _draw(run: Run, records: list[EpochRecord]) -> None:
         draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
 
 
-def _prepare(configuration: RunConfiguration, directory: Path) -> Run:
+def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
+    """Load data and build the backend, before anything is written."""
     kind = backend_class(configuration.backend)
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape
@@ -281,16 +340,24 @@ def _prepare(configuration: RunConfiguration, directory: Path) -> Run:
         labels = softened_labels(split.labels, dataset.n_classes)
         return backend.place(split.images, labels, full_scale=dataset.full_scale)
 
-    return Run(
-        configuration=configuration,
-        directory=directory,
-        dataset=dataset,
-        backend=backend,
-        train=place(dataset.train),
-        validation=place(dataset.validation),
-        test=place(dataset.test),
-        first_order=first_order,
-    )
+    return {
+        "configuration": configuration,
+        "dataset": dataset,
+        "backend": backend,
+        "train": place(dataset.train),
+        "validation": place(dataset.validation),
+        "test": place(dataset.test),
+        "first_order": first_order,
+    }
+
+
+def _refuse_a_run(directory: Path) -> None:
+    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl", "config.toml"):
+        if (directory / name).exists():
+            raise ConfigurationError(
+                f"{directory} already holds a run ({name}): go on with --resume, "
+                "or choose another --out"
+            )
 
 
 def _make_directory(directory: Path) -> None:
@@ -309,23 +376,27 @@ def _epoch_order(run: Run, epoch: int) -> np.ndarray:
 
 
 def _train_epoch(
-    run: Run, position: Position, observer: Observer, stop: Callable[[], bool]
+    run: Run, position: Position, observer: Observer, stop: Callable[[], bool], saver: Saver
 ) -> Position:
     """Go through the epoch in parts, short enough that someone watching sees it move."""
     order = _epoch_order(run, position.epochs)
     parts = [] if position.metrics is None else [position.metrics]
     steps, seconds, part = position.steps, position.seconds, 1
     while steps < len(order) and not stop():
+        part = min(part, saver.most_steps() or part, len(order) - steps)
         began = time.perf_counter()
         parts.append(run.backend.train(run.train, order[steps : steps + part]))
         took = time.perf_counter() - began
-        steps, seconds = min(steps + part, len(order)), seconds + took
+        steps, seconds = steps + part, seconds + took
         if not np.all(np.isfinite(parts[-1].loss)):
             raise TrainingDiverged(
                 f"the loss is not finite in epoch {position.epochs + 1}, step {steps}: "
                 "try a lower learning rate; the last checkpoint stands"
             )
         observer.on_steps(position.epochs, steps, len(order), joined(parts))
+        if steps < len(order):
+            here = Position(position.epochs, steps, seconds, joined(parts))
+            saver.passed(here, epochs=0, steps=part)
         part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
     return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
 

@@ -53,7 +53,8 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
         _bring_to_disk(path.parent)
     except OSError as problem:
         raise FileError(
-            f"{path}: cannot be written ({problem.strerror or problem}); what was saved before stands"
+            f"{path}: cannot be written ({problem.strerror or problem}); "
+            "what was saved before stands"
         ) from problem
     finally:
         with suppress(OSError):

@@ -1,0 +1,173 @@
+"""Runs that are stopped, killed or run into each other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disinhib.experiments.checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
+from disinhib.experiments.run_configuration import run_configuration
+from disinhib.experiments.run_lock import RunLock
+from disinhib.experiments.training import begin, resume, train
+from disinhib.refimpl.errors import ConfigurationError
+from disinhib.validation import Position, newest_checkpoint
+from disinhib.validation.parameter_groups import named_arrays
+
+from .test_training import SETTINGS, Watcher, parameters_of, without_times
+
+COMMAND = str(Path(sys.executable).parent / "disinhib")
+SMALL = ["train", "--dataset", "digits", "--hidden", "8", "--batch-size", "50"]
+
+
+def started(directory, *options):
+    pipe = subprocess.PIPE
+    return subprocess.Popen([COMMAND, *options], cwd=directory, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_its_number_is_in_the_exit_code(tmp_path, number, code):
+    process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    process.send_signal(number)
+    output, problems = process.communicate(timeout=60)
+    assert process.returncode == code, problems
+    assert "go on with: disinhib train --resume run" in output
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path):
+    first = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    second = started(tmp_path, "train", "--resume", "run")
+    _, problems = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert len(problems.strip().splitlines()) == 1
+    assert f"is in use by process {first.pid} on " in problems
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_a_lock_ends_with_its_holder(tmp_path):
+    """A file left behind by a process that was killed holds no one up."""
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from disinhib.experiments.run_lock import RunLock\n"
+        "lock = RunLock(Path(sys.argv[1]))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / "lock").exists()
+    lock = RunLock(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()} on"):
+        RunLock(tmp_path)
+    lock.release()
+    RunLock(tmp_path).release()
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "unit"),
+    [("1epoch", 1, "epochs"), ("3 epochs", 3, "epochs"), ("100steps", 100, "steps"),
+     ("5 minutes", 5, "minutes")],
+)  # fmt: skip
+def test_intervals(text, number, unit):
+    assert parse_checkpoint_interval(text) == CheckpointInterval(number, unit)
+
+
+@pytest.mark.parametrize("text", ["", "0steps", "5", "two epochs", "1.5minutes", "-1 steps"])
+def test_what_is_no_interval_is_named(text):
+    with pytest.raises(ConfigurationError, match="--checkpoint-every is "):
+        parse_checkpoint_interval(text)
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path):
+    class Peeking(Watcher):
+        def on_steps(self, epoch, steps, n_steps, metrics):
+            super().on_steps(epoch, steps, n_steps, metrics)
+            found, _ = newest_checkpoint(tmp_path / "run" / "checkpoint.h5")
+            seen.append((found.position.epochs, found.position.steps))
+
+    seen = []
+    settings = {**SETTINGS, "epochs": 2}
+    run = begin(run_configuration(settings, "test"), tmp_path / "run")
+    train(run, Position(0), [], Peeking(), interval=CheckpointInterval(5, "steps"))
+    # 27 batches an epoch: what is on disk is never more than 5 steps behind.
+    assert {(0, 0), (0, 5), (0, 10), (1, 0), (1, 5)} <= set(seen)
+    run = begin(run_configuration(settings, "test"), tmp_path / "other")
+    train(run, Position(0), [], Watcher())
+    assert without_times(tmp_path / "run") == without_times(tmp_path / "other")
+    for name, array in parameters_of(tmp_path / "run").items():
+        np.testing.assert_array_equal(array, parameters_of(tmp_path / "other")[name])
+
+
+def killed_runs(directory, kills, seed):
+    """Kill a run so many times at random moments, resume it each time, and let it end."""
+    generator = np.random.default_rng(seed)
+    options = [*SMALL, "--epochs", "40", "--out", "run", "--checkpoint-every", "1step"]
+    notes = []
+    done = 0
+    while done < kills:
+        process = started(directory, *options)
+        lock = directory / "run" / "lock"
+        wait_for(lambda p=process, lock=lock: lock.exists() or p.poll() is not None)
+        time.sleep(generator.uniform(0, 0.6))
+        if process.poll() is not None:
+            _, problems = process.communicate()
+            assert process.returncode == 0, problems
+            break
+        process.kill()
+        _, problems = process.communicate()
+        notes += problems.splitlines()
+        done += 1
+        if (directory / "run" / "checkpoint.h5").exists():
+            options = ["train", "--resume", "run", "--checkpoint-every", "1step"]
+        elif (directory / "run" / "config.toml").exists():
+            (directory / "run" / "config.toml").unlink()
+    return done, notes
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_kill_loses_a_run(tmp_path, kills):
+    """Saves after every step, so that many a kill falls into one."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    ended = started(whole, *SMALL, "--epochs", "40", "--out", "run")
+    _, problems = ended.communicate(timeout=300)
+    assert ended.returncode == 0, problems
+    total, round_number = 0, 0
+    while total < kills:
+        directory = tmp_path / f"round-{round_number}"
+        directory.mkdir()
+        done, notes = killed_runs(directory, kills - total, round_number)
+        last = started(directory, "train", "--resume", "run")
+        _, problems = last.communicate(timeout=300)
+        assert last.returncode == 0, problems
+        assert notes == []
+        total, round_number = total + done, round_number + 1
+        for name, array in parameters_of(whole / "run").items():
+            found = named_arrays(
+                newest_checkpoint(directory / "run" / "checkpoint.h5")[0].learner.parameters
+            )
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+        assert without_times(directory / "run") == without_times(whole / "run")
+        lines = (directory / "run" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 41))
+
+
+def test_resuming_what_another_process_finished_is_no_error(tmp_path):
+    run = begin(run_configuration({**SETTINGS, "epochs": 1}, "test"), tmp_path / "run")
+    train(run, Position(0), [], Watcher())
+    again, position, _ = resume(tmp_path / "run", None)
+    assert position.epochs == 1
+    again.lock.release()
