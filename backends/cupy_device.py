@@ -10,7 +10,7 @@ import numpy as np
 
 from .backend import BackendUnavailable
 from .cuda_device import DeviceArray, Launch, Product
-from .cuda_source import instance, instances, kernels, source
+from .cuda_source import instance, instances, source
 
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
 TF32_VARIABLE = "DISINHIB_TF32"
@@ -80,9 +80,8 @@ class CupyDevice:
             name_expressions=instances(self._ctype),
         )
         self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
-        for name, kernel in self._kernels.items():
-            if kernels()[name.split("<")[0]]:
-                kernel.max_dynamic_shared_size_bytes = self.block_bytes
+        for kernel in self._kernels.values():
+            kernel.max_dynamic_shared_size_bytes = self.block_bytes
         # cuBLAS takes its workspace at the first product, which must not be a recorded one.
         one = self.put(np.ones(1, dtype=self.dtype))
         address = self.address(one)
