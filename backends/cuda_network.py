@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..refimpl.activation import rate
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
 from ..refimpl.end_state import EndStateCounts
@@ -327,7 +328,7 @@ class CudaNetwork:
     def stages(self, data: PlacedOnDevice, order: np.ndarray) -> dict[str, Callable[[], None]]:
         """Stages of a learning step on one batch, to be called in order."""
         w = self._workspace(order.shape[-1])
-        self._figures = self._bind(w, data, order[None])
+        self._bind(w, data, order[None])
         self._set_step(0)
         self._n_steps += 1
         return self._step_stages(w)
@@ -379,7 +380,7 @@ class CudaNetwork:
     def _drive(self, w: Workspace) -> None:
         """First-layer drive a^1 = x W^1 + b^1, once a batch."""
         n_in, n_1 = self._sizes[0], self._sizes[1]
-        self._multiply_rows(w, "x", n_in, "theta", 0, n_1, "a_1")
+        self._multiply_rows(w, "x", n_in, 0, n_1, "a_1")
         self._by_row(w, "add_first_bias")
 
     def _find_open_loop(self, w: Workspace) -> None:
@@ -437,15 +438,13 @@ class CudaNetwork:
         """Plain network: h^l = φ(h^{l-1} W^l + b^l), slopes in delta, output in open_u_out."""
         below, n_below, offset = "x", self._sizes[0], 0
         for l, n in enumerate(self._sizes[1:-1]):
-            self._multiply_rows(w, below, n_below, "theta", l, n, "r_E", a_from=offset)
+            self._multiply_rows(w, below, n_below, l, n, "r_E", a_from=offset)
             self._launch(
                 w, "forward_layer", Launch(self._rows(w), self._device.threads), argument=l
             )
             below, n_below, offset = "r_E", n, self._layer_start(w, l)
         top = self.configuration.n_hidden
-        self._multiply_rows(
-            w, below, n_below, "theta", top, self._sizes[-1], "open_u_out", a_from=offset
-        )
+        self._multiply_rows(w, below, n_below, top, self._sizes[-1], "open_u_out", a_from=offset)
 
     def _backward(self, w: Workspace) -> None:
         self._per_row(w, "output_error")
@@ -572,7 +571,7 @@ class CudaNetwork:
         )
 
     def _multiply_rows(
-        self, w: Workspace, a: str, n: int, b: str, l: int, m: int, c: str, a_from: int = 0
+        self, w: Workspace, a: str, n: int, l: int, m: int, c: str, a_from: int = 0
     ) -> None:
         """Rows times W^l of each replica, into the layer's rows of c."""
         itemsize = self._dtype.itemsize
@@ -708,8 +707,6 @@ class CudaNetwork:
     # Arrays in and out.
 
     def _rate_E(self, u: np.ndarray) -> np.ndarray:
-        from ..refimpl.activation import rate
-
         return rate(self.configuration.activation_E, np.asarray(u, dtype=self._dtype))
 
     def _with_inputs(self, x: np.ndarray) -> Workspace:

@@ -72,8 +72,7 @@ __device__ inline T start_of(const Plan<T>* p, bool is_closed, Int row, Int at) 
   if (!is_closed || at >= 2 * p->n_units + p->n_out) return T(0);
   if (at >= 2 * p->n_units) return p->open_u_out[row * p->n_out + at - 2 * p->n_units];
   T* array = at < p->n_units ? p->open_u_E : p->open_u_I;
-  Int unit = at % p->n_units, l = 0;
-  while (unit >= p->sizes[l + 1]) unit -= p->sizes[++l];
+  Int unit = at % p->n_units, l = layer_of_unit(p, unit);
   return layer_row(p, array, l, row)[unit];
 }
 

@@ -10,8 +10,7 @@ template <typename T>
 __global__ void mean_inhibition(const Plan<T>* p, Int) {
   Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= p->replicas * p->n_units) return;
-  Int replica = at / p->n_units, unit = at % p->n_units, l = 0, i = unit;
-  while (i >= p->sizes[l + 1]) i -= p->sizes[++l];
+  Int replica = at / p->n_units, i = at % p->n_units, l = layer_of_unit(p, i);
   const T* settings = p->settings + replica * N_SETTINGS;
   T mean = p->r_bar[at];
   if (p->rule == LINEAR_THRESHOLD) {
@@ -112,8 +111,8 @@ template <typename T>
 __global__ void bias_gradients(const Plan<T>* p, Int) {
   Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= p->replicas * p->n_units) return;
-  Int replica = at / p->n_units, unit = at % p->n_units, l = 0, i = unit;
-  while (i >= p->sizes[l + 1]) i -= p->sizes[++l];
+  Int replica = at / p->n_units, unit = at % p->n_units;
+  Int i = unit, l = layer_of_unit(p, i);
   T sum = 0;
   for (Int b = 0; b < p->batch; ++b) sum += layer_row(p, p->delta, l, replica * p->batch + b)[i];
   p->g[(replica + 1) * p->n_parameters - p->n_units + unit] = sum / T(p->batch);

@@ -146,6 +146,14 @@ __device__ inline T* feedback_row(const Plan<T>* p, Int l, Int row) {
   return p->Q + p->n_out * (n_rows(p) * units_before(p, l) + row * p->sizes[l + 1]);
 }
 
+// Hidden layer of a unit, which is left as its position in that layer.
+template <typename T>
+__device__ inline Int layer_of_unit(const Plan<T>* p, Int& unit) {
+  Int l = 0;
+  while (unit >= p->sizes[l + 1]) unit -= p->sizes[++l];
+  return l;
+}
+
 // Components of the packed state of a sample: (u_E of all layers, u_I of all layers, u_out, z).
 template <typename T>
 __device__ inline Int state_size(const Plan<T>* p) { return 2 * (p->n_units + p->n_out); }
