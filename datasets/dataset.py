@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,3 +84,12 @@ def split_off_validation(published: Split) -> tuple[Split, Split]:
         Split(published.images[n:], published.labels[n:]),
         Split(published.images[:n], published.labels[:n]),
     )
+
+
+def training_digest(dataset: Dataset) -> str:
+    """SHA-256 of the images and labels that a run learns from, in hexadecimal."""
+    digest = hashlib.sha256()
+    for array in (dataset.train.images, dataset.train.labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

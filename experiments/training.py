@@ -19,7 +19,7 @@ from ..backends import (
 )
 from ..backends.epoch_metrics import joined
 from ..datasets.batch_order import batch_order, random_generator
-from ..datasets.dataset import Dataset, Split
+from ..datasets.dataset import Dataset, Split, training_digest
 from ..datasets.labels import softened_labels
 from ..datasets.load import load_dataset
 from ..refimpl.errors import ConfigurationError
@@ -70,6 +70,8 @@ class Run:
         The dataset where the backend keeps it.
     first_order : array of int64, (steps, batch), or None
         Batches of the first epoch where a start file gives them.
+    data_digest : str
+        Of the data learnt from.
     lock : RunLock
         Keeps other processes out of the directory; released when training ends.
     """
@@ -82,6 +84,7 @@ class Run:
     validation: PlacedData
     test: PlacedData
     first_order: np.ndarray | None
+    data_digest: str
     lock: RunLock
 
 
@@ -157,6 +160,12 @@ def resume(
     configuration = run_configuration(settings, str(checkpoint_file))
     _check_random_state(checkpoint, configuration)
     run = Run(directory=directory, lock=lock, **_prepare(configuration))
+    if run.data_digest != checkpoint.data:
+        raise ConfigurationError(
+            f"{configuration.dataset} from {run.dataset.source} has SHA-256 "
+            f"{run.data_digest[:12]}…, the checkpoint's data had {checkpoint.data[:12]}…: resumed "
+            "on other data it would be another run"
+        )
     run.backend.load(checkpoint.learner)
     if epochs is not None:
         write_run_configuration(directory / "config.toml", configuration)
@@ -301,6 +310,7 @@ def save(run: Run, position: Position) -> None:
             position=position,
             random_state=_json_state(state),
             configuration=run.configuration.as_dict(),
+            data=run.data_digest,
         ),
     )
 
@@ -348,6 +358,7 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
         "validation": place(dataset.validation),
         "test": place(dataset.test),
         "first_order": first_order,
+        "data_digest": training_digest(dataset),
     }
 
 

@@ -63,12 +63,15 @@ class Checkpoint:
         start. It follows from seed and epoch; on resuming, the two are compared.
     configuration : dict
         The run's whole configuration.
+    data : str
+        Digest of the data learnt from; on resuming, the two are compared.
     """
 
     learner: Learner
     position: Position
     random_state: dict[str, Any]
     configuration: dict[str, Any]
+    data: str = ""
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) -> None:
@@ -99,6 +102,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["config"] = configuration
         file.attrs["random_state"] = random_state
+        file.attrs["data"] = checkpoint.data
         _write_learner(file, checkpoint.learner)
         _write_position(file.create_group("position"), checkpoint.position)
         sign(file)
@@ -139,6 +143,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             position=_read_position(file["position"]),
             random_state=json.loads(file.attrs["random_state"]),
             configuration=json.loads(file.attrs["config"]),
+            data=str(file.attrs["data"]),
         )
 
 

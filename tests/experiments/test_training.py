@@ -234,6 +234,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     assert without_times(out) == without_times(whole)
 
 
+def test_other_data_are_not_resumed(tmp_path):
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    for name in ("checkpoint.h5", "checkpoint-1.h5"):
+        with h5py.File(out / name, "a") as file:
+            assert len(file.attrs["data"]) == 64
+            file.attrs["data"] = "0" * 64
+            sign(file)
+    with pytest.raises(ConfigurationError, match=r"the checkpoint's data had 000000000000"):
+        resume(out, 3)
+
+
 def test_another_random_state_is_not_resumed(tmp_path):
     out = tmp_path / "run"
     train(*new_run(out, epochs=1), Watcher())
