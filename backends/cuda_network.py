@@ -24,7 +24,8 @@ from ..refimpl.state import NetworkState, unpack
 from ..refimpl.trajectory import Recording
 from .backend import BackendUnavailable
 from .cuda_device import Device, DeviceArray, Launch, Product
-from .cuda_source import SAMPLES_PER_GROUP, enumerators
+from .cuda_group import GroupSize, group_size
+from .cuda_source import enumerators
 from .cuda_workspace import (
     Workspace,
     control_array,
@@ -40,8 +41,6 @@ from .flat_layout import flat_parameters, layer_views, parameters_of
 
 OPEN, CLOSED, EVERY_SAMPLE = 0, 1, 2
 """What `integrate` and `record` are told, as in cuda/integration.cuh."""
-OUTPUT_ARRAYS, FLAGS, SCALARS = 6, 4, 8
-"""What a group keeps of each sample in its block's memory, as in cuda/group.cuh."""
 KEPT_WORKSPACES = 3
 """Batch sizes whose arrays and recorded steps are kept: training, evaluation, one more."""
 
@@ -534,41 +533,14 @@ class CudaNetwork:
         self, w: Workspace, kernel: str, argument: int = 0, samples: int | None = None
     ) -> None:
         """A block a group of samples."""
-        usual, block_bytes, _ = self._group(w.batch)
-        samples = samples or usual
+        group = self._group(w.batch)
+        samples = samples or group.samples
         blocks = self._replicas * -(-w.batch // samples)
-        how = Launch(blocks, self._device.group_threads, block_bytes, samples)
+        how = Launch(blocks, self._device.group_threads, group.block_bytes, samples)
         self._launch(w, kernel, how, argument)
 
-    def _group(self, batch: int) -> tuple[int, int, bool]:
-        """Samples a group, bytes of its block, and whether matrices lie there too.
-
-        As many samples share one reading of the weights as leave half of the processors a
-        group: up to there they compete for the cache that all read from.
-        """
-        width, n_out = max(self._sizes[1:]), self._sizes[-1]
-        itemsize, threads = self._dtype.itemsize, self._device.group_threads
-
-        def bytes_of(samples: int, with_matrices: bool) -> int:
-            numbers = 2 * width + threads + OUTPUT_ARRAYS * n_out
-            numbers += 2 * n_out**2 if with_matrices else 0
-            return samples * (8 * SCALARS + itemsize * numbers + 4 * FLAGS)
-
-        for with_matrices in (True, False):
-            fitting = [
-                s for s in SAMPLES_PER_GROUP
-                if bytes_of(s, with_matrices) <= self._device.block_bytes
-            ]  # fmt: skip
-            if fitting:
-                rows = self._replicas * batch
-                enough = [s for s in fitting if 2 * rows <= s * self._device.processors]
-                samples = enough[0] if enough else fitting[-1]
-                return samples, bytes_of(samples, with_matrices), with_matrices
-        raise BackendUnavailable(
-            f"a layer of {width} units needs {bytes_of(1, False):,} bytes of a block's memory, "
-            f"of which this device has {self._device.block_bytes:,}: use narrower layers, "
-            "or backend numba"
-        )
+    def _group(self, batch: int) -> GroupSize:
+        return group_size(self._sizes, self._replicas * batch, self._device)
 
     def _multiply_rows(
         self, w: Workspace, a: str, n: int, l: int, m: int, c: str, a_from: int = 0
@@ -616,7 +588,7 @@ class CudaNetwork:
 
     def _new_workspace(self, batch: int) -> Workspace:
         device, rows = self._device, self._replicas * batch
-        _, _, with_matrices = self._group(batch)
+        with_matrices = self._group(batch).matrices_in_block
         n_stages = len(tableau_arrays(self._method)[0])
         elements = workspace_elements(self.configuration, rows, n_stages, with_matrices)
         self._require_memory(batch, sum(elements.values()) * self._dtype.itemsize)

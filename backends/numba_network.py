@@ -44,9 +44,9 @@ from .numba_cpu.sample_stages import (
     TARGET,
     Estimate,
     Samples,
-    Settings,
     run_stages,
 )
+from .numba_settings import compiled_settings
 from .numba_threads import ThreadTeam
 from .numba_workspace import Workspace, workspace
 
@@ -118,7 +118,7 @@ class CompiledNetwork:
         self._number = dtype.type
         self._is_backprop = configuration.rule == "backprop"
         self._is_integrated = solver.method != "fixed-point" and not self._is_backprop
-        self._settings = self._settings_of(configuration)
+        self._settings = compiled_settings(configuration, dtype, self._is_integrated)
         controller = configuration.controller
         self._constants = np.array(
             [
@@ -137,34 +137,6 @@ class CompiledNetwork:
         self._workspaces: dict[int, Workspace] = {}
         self._chunks_of: dict[int, list[Chunk]] = {}
         self.load(learner)
-
-    def _settings_of(self, configuration: NetworkConfiguration) -> Settings:
-        phi = [
-            getattr(activation, name)
-            for activation in (configuration.activation_E, configuration.activation_I)
-            for name in ("scale", "sharpness", "shift")
-        ]
-        controller, feedback = configuration.controller, configuration.feedback
-        number = self._number
-        needs_gain = not (self._is_integrated or self._is_backprop)
-        return Settings(
-            phi=np.array(phi, dtype=self.dtype),
-            eps=np.finfo(self.dtype).eps,
-            is_backprop=self._is_backprop,
-            is_linear_threshold=configuration.rule == "linear-threshold",
-            is_integrated=self._is_integrated,
-            is_mse=configuration.loss == "mse",
-            to_readout=feedback.to_readout,
-            strong=feedback.strong,
-            nudge=number(feedback.nudge),
-            average=feedback.average,
-            normalize=feedback.normalize,
-            norm=number(feedback.norm),
-            clip=number(feedback.clip or 0),
-            # Neither integration nor backprop needs a steady gain; without a leak there is none.
-            kappa=number(controller.steady_gain if needs_gain else 0),
-            leak=number(controller.leak),
-        )
 
     # State out and in.
 
