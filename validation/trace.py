@@ -12,6 +12,7 @@ from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
 from ..refimpl.parameters import Parameters, check_shapes
 from ..refimpl.state import NetworkState
+from .content_digest import DIGEST, check_digest
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array, read_parameters
 from .trace_configuration import parse_trace_configuration
@@ -126,6 +127,9 @@ def read_trace(path: str | Path) -> Trace:
     """
     with reading(path) as file:
         _check_schema(file)
+        # Those recorded elsewhere carry none.
+        if DIGEST in file.attrs:
+            check_digest(file)
         try:
             configuration, solver = parse_trace_configuration(file.attrs["config"])
         except (ValueError, TypeError, KeyError) as problem:
