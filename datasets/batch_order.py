@@ -6,6 +6,7 @@ so a resumed run sees the batches that an uninterrupted one would have.
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from typing import Literal
 
@@ -92,3 +93,16 @@ def batch_order(seed: int, epoch: int, n_samples: int, batch_size: int) -> np.nd
     steps = n_samples // batch_size
     permutation = random_generator(seed, "batch-order", epoch).permutation(n_samples)
     return permutation[: steps * batch_size].reshape(steps, batch_size).astype(np.int64, copy=False)
+
+
+def order_digest(order: np.ndarray) -> str:
+    """SHA-256 of an epoch's batches, in hexadecimal.
+
+    Parameters
+    ----------
+    order : array of int64, (steps, batch)
+        As `batch_order` gives it, or a start file.
+    """
+    digest = hashlib.sha256(f"{order.shape}".encode())
+    digest.update(np.ascontiguousarray(order, dtype="<i8").data)
+    return digest.hexdigest()

@@ -86,10 +86,15 @@ def split_off_validation(published: Split) -> tuple[Split, Split]:
     )
 
 
-def training_digest(dataset: Dataset) -> str:
-    """SHA-256 of the images and labels that a run learns from, in hexadecimal."""
+def dataset_digest(dataset: Dataset) -> str:
+    """SHA-256 of all images and labels, in hexadecimal.
+
+    Wherever they came from: two runs with the same digest learnt from, and were judged by,
+    the same data.
+    """
     digest = hashlib.sha256()
-    for array in (dataset.train.images, dataset.train.labels):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        for array in (split.images, split.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -34,6 +34,7 @@ from ..validation import (
 )
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conformance_report import print_conformance, write_conformance
+from .resume_checks import CHOSEN_ANEW
 from .run_configuration import load_run_configuration
 from .training import Run, TrainingDiverged, begin, resume, train
 
@@ -132,8 +133,9 @@ def train_command(
         name: value.value if isinstance(value, Enum) else value for name, value in flags.items()
     }
     if resume_from is not None:
+        chosen = {name: flags.pop(name) for name in CHOSEN_ANEW}
         _refuse_with_resume({**flags, "config": config, "out": out})
-        run, position, records = resume(resume_from, epochs, _notify)
+        run, position, records = resume(resume_from, epochs, _notify, chosen)
     else:
         configuration = load_run_configuration(config, {**flags, "epochs": epochs})
         directory = out or _free_directory(configuration.dataset, configuration.rule)
@@ -322,6 +324,7 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
         soft_wrap=True,
     )
     if position.epochs >= configuration.epochs:
+        run.lock.release()
         console.print(
             f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
             soft_wrap=True,
@@ -380,7 +383,8 @@ def _refuse_with_resume(flags: dict[str, Any]) -> None:
         name = given[0].rpartition(".")[2].replace("_", "-")
         named = "CONFIG.toml" if name == "config" else f"--{name}"
         raise ConfigurationError(
-            f"{named} with --resume: a run goes on as it began; only --epochs may change"
+            f"{named} with --resume: a run goes on as it began; only --epochs, --backend, --dtype "
+            "and --threads may change"
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,26 +21,50 @@ from ..backends import (
     backend_class,
 )
 from ..backends.epoch_metrics import joined
-from ..datasets.batch_order import batch_order, random_generator
-from ..datasets.dataset import Dataset, Split, training_digest
+from ..datasets.batch_order import batch_order, order_digest, random_generator
+from ..datasets.dataset import Dataset, Split, dataset_digest
 from ..datasets.labels import softened_labels
 from ..datasets.load import load_dataset
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
-from ..validation import Checkpoint, Position, newest_checkpoint, read_start, write_checkpoint
+from ..validation import (
+    Checkpoint,
+    FileError,
+    Position,
+    newest_checkpoint,
+    read_start,
+    write_checkpoint,
+)
 from ..validation.durable_file import generations
+from ..validation.finiteness import not_finite
 from .checkpoint_interval import CheckpointInterval
+from .divergence import (
+    TrainingDiverged,
+    advice,
+    describe_divergence,
+    losses_are_finite,
+    refuse_divergence_in_evaluation,
+)
 from .learning_curves import draw_learning_curves
-from .metrics_log import EpochRecord, append_record, epoch_record, keep_records
-from .run_configuration import RunConfiguration, run_configuration, write_run_configuration
+from .metrics_log import EpochRecord, append_record, epoch_record, keep_records, read_records
+from .resume_checks import (
+    CHOSEN_ANEW,
+    refuse_fewer_epochs,
+    refuse_other_content,
+    refuse_other_random_state,
+    resumed_configuration,
+    start_digest,
+)
+from .run_configuration import (
+    RunConfiguration,
+    load_run_configuration,
+    run_configuration,
+    write_run_configuration,
+)
 from .run_lock import RunLock
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is no longer a number; the message is one line."""
 
 
 class Observer(Protocol):
@@ -71,7 +98,9 @@ class Run:
     first_order : array of int64, (steps, batch), or None
         Batches of the first epoch where a start file gives them.
     data_digest : str
-        Of the data learnt from.
+        Of the data learnt from and judged by.
+    start_digest : str
+        Of what a start file gave; empty without one.
     lock : RunLock
         Keeps other processes out of the directory; released when training ends.
     """
@@ -85,6 +114,7 @@ class Run:
     test: PlacedData
     first_order: np.ndarray | None
     data_digest: str
+    start_digest: str
     lock: RunLock
 
 
@@ -105,16 +135,21 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     """
     _refuse_a_run(directory)
     prepared = _prepare(configuration)
+    if configuration.start is not None:
+        _refuse_not_finite(str(configuration.start), prepared["backend"])
     _make_directory(directory)
-    run = Run(directory=directory, lock=RunLock(directory), **prepared)
-    # Another process may have come and gone while the data were read.
-    _refuse_a_run(directory)
-    write_run_configuration(directory / "config.toml", configuration)
-    return run
+    with _holding(directory) as lock:
+        # Another process may have come and gone while the data were read.
+        _refuse_a_run(directory)
+        _write_configuration(directory, configuration)
+        return Run(directory=directory, lock=lock, **prepared)
 
 
 def resume(
-    directory: Path, epochs: int | None, notify: Callable[[str], None] = lambda line: None
+    directory: Path,
+    epochs: int | None,
+    notify: Callable[[str], None] = lambda line: None,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Run, Position, list[EpochRecord]]:
     """Prepare to go on with a run.
 
@@ -126,6 +161,8 @@ def resume(
         New total number of epochs; None keeps the configured one.
     notify : callable
         Told, a line each, of damaged checkpoints and of the one taken in their place.
+    chosen : mapping
+        Another `backend`, `dtype` or number of `threads` to go on with; None leaves one be.
 
     Returns
     -------
@@ -144,32 +181,25 @@ def resume(
     checkpoint_file = directory / "checkpoint.h5"
     if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
         raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
-    lock = RunLock(directory)
-    checkpoint, problems = newest_checkpoint(checkpoint_file)
-    for problem in problems:
-        notify(problem)
-    settings = dict(checkpoint.configuration)
-    done = checkpoint.position.epochs
-    if epochs is not None:
-        if epochs < done or (epochs == done and checkpoint.position.steps):
-            raise ConfigurationError(
-                f"--epochs {epochs} is the total, and {directory} has come further: "
-                f"{done} epochs and {checkpoint.position.steps} steps"
-            )
-        settings["epochs"] = epochs
-    configuration = run_configuration(settings, str(checkpoint_file))
-    _check_random_state(checkpoint, configuration)
-    run = Run(directory=directory, lock=lock, **_prepare(configuration))
-    if run.data_digest != checkpoint.data:
-        raise ConfigurationError(
-            f"{configuration.dataset} from {run.dataset.source} has SHA-256 "
-            f"{run.data_digest[:12]}…, the checkpoint's data had {checkpoint.data[:12]}…: resumed "
-            "on other data it would be another run"
-        )
-    run.backend.load(checkpoint.learner)
-    if epochs is not None:
-        write_run_configuration(directory / "config.toml", configuration)
-    return run, checkpoint.position, keep_records(directory / "metrics.jsonl", done)
+    with _holding(directory) as lock:
+        checkpoint, problems = newest_checkpoint(checkpoint_file)
+        for problem in problems:
+            notify(problem)
+        configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
+        run = Run(directory=directory, lock=lock, **_prepare(configuration))
+        _refuse_another_run(run, checkpoint)
+        run.backend.load(checkpoint.learner)
+        _refuse_not_finite(str(checkpoint_file), run.backend)
+        position, log = checkpoint.position, directory / "metrics.jsonl"
+        _tell_missing(log, position.epochs, notify)
+        if any(
+            configuration.as_dict().get(n) != checkpoint.configuration.get(n) for n in CHOSEN_ANEW
+        ):
+            # So that config.toml and checkpoint agree, whatever happens next.
+            save(run, position)
+        _write_configuration(directory, configuration)
+        with _writing(log):
+            return run, position, keep_records(log, position.epochs)
 
 
 def train(
@@ -206,12 +236,18 @@ def train(
     Raises
     ------
     TrainingDiverged
-        The loss is no longer a number. The last checkpoint stands.
+        Loss or parameters are no longer numbers. The last checkpoint stands.
+    FileError
+        Something cannot be written. What was saved before stands.
     """
     try:
-        return _train(run, position, list(records), observer, stop, Saver(run, interval))
+        # Of an overflow TrainingDiverged tells, once and with its place.
+        with np.errstate(all="ignore"):
+            return _train(run, position, list(records), observer, stop, Saver(run, interval))
     finally:
-        run.lock.release()
+        # What is wrong with the directory has been said by then.
+        with suppress(OSError):
+            run.lock.release()
 
 
 class Saver:
@@ -269,6 +305,9 @@ def _train(
         assert position.metrics is not None
         valid = run.backend.evaluate(run.validation)
         test = run.backend.evaluate(run.test)
+        refuse_divergence_in_evaluation(
+            run.directory, position.epochs + 1, {"validation": valid, "test": test}
+        )
         record = epoch_record(
             position.epochs + 1,
             run.configuration.batch_size,
@@ -282,7 +321,8 @@ def _train(
         records.append(record)
         # The log first: a line without its checkpoint is dropped on resuming and comes
         # again, a checkpoint without its line would lose it.
-        append_record(run.directory / "metrics.jsonl", record)
+        with _writing(run.directory / "metrics.jsonl"):
+            append_record(run.directory / "metrics.jsonl", record)
         position = Position(position.epochs + 1)
         if position.epochs == run.configuration.epochs:
             saver.save(position)
@@ -311,13 +351,16 @@ def save(run: Run, position: Position) -> None:
             random_state=_json_state(state),
             configuration=run.configuration.as_dict(),
             data=run.data_digest,
+            batch_order=order_digest(_epoch_order(run, position.epochs)),
+            start=run.start_digest,
         ),
     )
 
 
 def _draw(run: Run, records: list[EpochRecord]) -> None:
     if records:
-        draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
+        with _writing(run.directory / "curves.png"):
+            draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
 
 
 def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
@@ -331,10 +374,11 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
             "training samples, so that at most this many fit one batch"
         )
     network = configuration.network(n_inputs, dataset.n_classes)
-    first_order = None
+    first_order, digest_of_start = None, ""
     if configuration.start is not None:
         start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)
         parameters, first_order = start.parameters, start.batch_order
+        digest_of_start = start_digest(start)
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
@@ -358,17 +402,101 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
         "validation": place(dataset.validation),
         "test": place(dataset.test),
         "first_order": first_order,
-        "data_digest": training_digest(dataset),
+        "data_digest": dataset_digest(dataset),
+        "start_digest": digest_of_start,
     }
 
 
+def _resumed(
+    directory: Path, checkpoint: Checkpoint, chosen: Mapping[str, Any]
+) -> RunConfiguration:
+    """Configure the rest of a run, if config.toml says what the checkpoint does."""
+    config_file = directory / "config.toml"
+    saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
+    written = load_run_configuration(config_file, {}) if config_file.exists() else saved
+    configuration = resumed_configuration(config_file, written, saved, chosen)
+    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "--epochs"
+    refuse_fewer_epochs(said_by, configuration.epochs, directory, checkpoint.position)
+    state = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
+    refuse_other_random_state(_json_state(state), checkpoint.random_state)
+    return configuration
+
+
+def _refuse_another_run(run: Run, checkpoint: Checkpoint) -> None:
+    """Refuse data, start or batches that are not the checkpoint's."""
+    configuration, epoch = run.configuration, checkpoint.position.epochs
+    data = f"data: {configuration.dataset} ({run.dataset.source})"
+    refuse_other_content(data, run.data_digest, checkpoint.data)
+    refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
+    order = order_digest(_epoch_order(run, epoch))
+    refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
+
+
+def _refuse_not_finite(source: str, backend: Backend) -> None:
+    broken = not_finite(backend.learner())
+    if broken:
+        raise ConfigurationError(f"{source}: not finite in {backend.dtype}: {', '.join(broken)}")
+
+
+def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
+    try:
+        there = {record.epoch for record in read_records(log)}
+    except UnicodeDecodeError as problem:
+        raise ConfigurationError(f"{log}: not a text of epochs: {problem}") from problem
+    missing = sorted({*range(1, epochs + 1)} - there)
+    if missing:
+        notify(f"{log} lacks epochs {', '.join(map(str, missing))} of {epochs}")
+
+
 def _refuse_a_run(directory: Path) -> None:
-    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl", "config.toml"):
+    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
         if (directory / name).exists():
             raise ConfigurationError(
                 f"{directory} already holds a run ({name}): go on with --resume, "
                 "or choose another --out"
             )
+    if (directory / "config.toml").exists():
+        raise ConfigurationError(
+            f"{directory} already holds a run (config.toml) of which nothing was saved: "
+            "remove that file, or choose another --out"
+        )
+
+
+@contextmanager
+def _holding(directory: Path) -> Iterator[RunLock]:
+    """Hold the directory, and let go of it if what is done with it fails."""
+    with _writing(directory / "lock"):
+        lock = RunLock(directory)
+    try:
+        yield lock
+    except BaseException:
+        with suppress(OSError):
+            lock.release()
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one line that a file cannot be written."""
+    try:
+        yield
+    except OSError as problem:
+        raise FileError(
+            f"{path}: cannot be written ({problem.strerror or problem}); "
+            "what was saved before stands"
+        ) from problem
+
+
+def _write_configuration(directory: Path, configuration: RunConfiguration) -> None:
+    """Write config.toml at once, so that a crash leaves it whole."""
+    path = directory / "config.toml"
+    unfinished = path.with_name(path.name + ".unfinished")
+    with _writing(path):
+        try:
+            write_run_configuration(unfinished, configuration)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _make_directory(directory: Path) -> None:
@@ -393,32 +521,27 @@ def _train_epoch(
     order = _epoch_order(run, position.epochs)
     parts = [] if position.metrics is None else [position.metrics]
     steps, seconds, part = position.steps, position.seconds, 1
+    learner = run.backend.learner()
     while steps < len(order) and not stop():
         part = min(part, saver.most_steps() or part, len(order) - steps)
+        batches = order[steps : steps + part]
         began = time.perf_counter()
-        parts.append(run.backend.train(run.train, order[steps : steps + part]))
+        metrics = run.backend.train(run.train, batches)
         took = time.perf_counter() - began
-        steps, seconds = steps + part, seconds + took
-        if not np.all(np.isfinite(parts[-1].loss)):
-            raise TrainingDiverged(
-                f"the loss is not finite in epoch {position.epochs + 1}, step {steps}: "
-                "try a lower learning rate; the last checkpoint stands"
+        before, learner = learner, run.backend.learner()
+        if not losses_are_finite(metrics, run.configuration.rule) or not_finite(learner):
+            what = describe_divergence(
+                run.backend, run.train, batches, before, position.epochs, steps
             )
+            raise TrainingDiverged(f"{what}; {advice(run.directory)}")
+        parts.append(metrics)
+        steps, seconds = steps + part, seconds + took
         observer.on_steps(position.epochs, steps, len(order), joined(parts))
         if steps < len(order):
             here = Position(position.epochs, steps, seconds, joined(parts))
             saver.passed(here, epochs=0, steps=part)
         part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
     return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
-
-
-def _check_random_state(checkpoint: Checkpoint, configuration: RunConfiguration) -> None:
-    generator = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
-    if _json_state(generator) != checkpoint.random_state:
-        raise ConfigurationError(
-            "the checkpoint's random state is not the one that its seed gives with this NumPy "
-            f"({np.__version__}): resumed, it would be another run"
-        )
 
 
 def _json_state(generator: np.random.Generator) -> dict[str, Any]:

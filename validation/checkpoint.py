@@ -15,15 +15,22 @@ from ..backends.epoch_metrics import TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
+from .byte_seal import sealed
 from .content_digest import check_digest, sign
 from .durable_file import generations, replace_durably
+from .finiteness import not_finite
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array, read_parameters, write_parameters
 
 SCHEMA = "disinhib-checkpoint"
 SCHEMA_VERSION = 1
+CONTENT_DIGESTS = ("data", "batch_order", "start")
 MOST_GENERATIONS = 100
 """As many names are looked at for a whole checkpoint."""
+
+
+class OtherVersion(FileError):
+    """A whole checkpoint that another version of this program wrote."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,11 @@ class Checkpoint:
     configuration : dict
         The run's whole configuration.
     data : str
-        Digest of the data learnt from; on resuming, the two are compared.
+        Digest of the data learnt from and judged by; on resuming, the two are compared.
+    batch_order : str
+        Digest of the batches of the epoch in progress; compared likewise.
+    start : str
+        Digest of what a start file gave, empty without one; compared likewise.
     """
 
     learner: Learner
@@ -72,6 +83,8 @@ class Checkpoint:
     random_state: dict[str, Any]
     configuration: dict[str, Any]
     data: str = ""
+    batch_order: str = ""
+    start: str = ""
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) -> None:
@@ -90,8 +103,15 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
     Raises
     ------
     FileError
-        It cannot be written; those before stand.
+        It cannot be written, or parameters, moments or running means are not finite; those
+        before stand.
     """
+    broken = not_finite(checkpoint.learner)
+    if broken:
+        raise FileError(
+            f"{path}: not finite: {', '.join(broken)}: no run can go on from that; "
+            "what was saved before stands"
+        )
     configuration, random_state = (
         json.dumps(value) for value in (checkpoint.configuration, checkpoint.random_state)
     )
@@ -102,7 +122,8 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["config"] = configuration
         file.attrs["random_state"] = random_state
-        file.attrs["data"] = checkpoint.data
+        for name in CONTENT_DIGESTS:
+            file.attrs[name] = getattr(checkpoint, name)
         _write_learner(file, checkpoint.learner)
         _write_position(file.create_group("position"), checkpoint.position)
         sign(file)
@@ -113,11 +134,13 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
         with reading(unfinished) as file:
             check_digest(file)
 
-    replace_durably(Path(path), image, check, keep)
+    replace_durably(Path(path), sealed(image), check, keep)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
+
+    What a later program has added to version 1 is passed over.
 
     Parameters
     ----------
@@ -134,21 +157,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise FileError(f"{path}: schema is {file.attrs.get('schema')!r}: {SCHEMA!r} is needed")
         version = file.attrs.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise FileError(
-                f"{path}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
-            )
+            raise _other_version(file)
         check_digest(file)
         return Checkpoint(
             learner=_read_learner(file),
             position=_read_position(file["position"]),
             random_state=json.loads(file.attrs["random_state"]),
             configuration=json.loads(file.attrs["config"]),
-            data=str(file.attrs["data"]),
+            # Version 1 began without some of them.
+            **{name: str(file.attrs.get(name, "")) for name in CONTENT_DIGESTS},
         )
 
 
 def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
-    """Read the newest checkpoint that is whole.
+    """Read the newest checkpoint that is not damaged.
 
     Parameters
     ----------
@@ -164,7 +186,8 @@ def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
     Raises
     ------
     FileError
-        None is whole; the message is that of the newest.
+        None is whole; the message is that of the newest. Or the newest is, but of another
+        version: going on from an older one would lose what it holds.
     """
     path = Path(path)
     problems: list[FileError] = []
@@ -173,6 +196,8 @@ def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
             continue
         try:
             checkpoint = read_checkpoint(candidate)
+        except OtherVersion:
+            raise
         except FileError as problem:
             problems.append(problem)
             continue
@@ -181,6 +206,19 @@ def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
             told = [f"{path} is missing, the one before is taken: {candidate}"]
         return checkpoint, told
     raise problems[0] if problems else FileError(f"{path}: no such file")
+
+
+def _other_version(file: h5py.File) -> FileError:
+    line = (
+        f"{file.filename}: schema_version is {file.attrs.get('schema_version')}: "
+        f"this program reads {SCHEMA_VERSION}"
+    )
+    try:
+        check_digest(file)
+    except FileError:
+        # A flipped bit may be all that is other about the version.
+        return FileError(line)
+    return OtherVersion(line)
 
 
 def _write_learner(file: h5py.File, learner: Learner) -> None:

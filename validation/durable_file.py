@@ -18,7 +18,7 @@ def generations(path: Path, keep: int) -> list[Path]:
 
 
 def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], keep: int) -> None:
-    """Write a new generation of a file; the oldest beyond `keep` goes.
+    """Write a new generation of a file; the oldest beyond `keep` goes, and what is damaged.
 
     The new file is written beside the old one, brought to disk, checked as it lies there, and
     only then takes the name. A crash at any point leaves a whole file under one of the names
@@ -31,7 +31,7 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
     content : bytes
         Of the file.
     check : callable
-        Raises if the file there is not what was written.
+        Raises `FileError` if the file there is not what was written.
     keep : int
         Generations, at least 1.
 
@@ -47,18 +47,29 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
         check(unfinished)
         names = generations(path, keep)
         for newer, older in reversed(list(pairwise(names))):
-            if newer.exists():
+            # One that is damaged must not take the place of a whole one: until the new file
+            # has its name, that may be all there is.
+            if newer.exists() and _passes(check, newer):
                 os.replace(newer, older)
         os.replace(unfinished, path)
         _bring_to_disk(path.parent)
     except OSError as problem:
+        gone = not path.parent.is_dir()
+        left = f"directory {path.parent} is gone" if gone else "what was saved before stands"
         raise FileError(
-            f"{path}: cannot be written ({problem.strerror or problem}); "
-            "what was saved before stands"
+            f"{path}: cannot be written ({problem.strerror or problem}); {left}"
         ) from problem
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _passes(check: Callable[[Path], None], path: Path) -> bool:
+    try:
+        check(path)
+    except FileError:
+        return False
+    return True
 
 
 def _bring_to_disk(path: Path) -> None:

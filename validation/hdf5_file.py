@@ -8,6 +8,8 @@ from pathlib import Path
 
 import h5py
 
+from .byte_seal import check_seal
+from .global_heap import check_global_heaps
 from .parameter_groups import FileError
 
 
@@ -29,6 +31,9 @@ def reading(path: str | Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise FileError(f"{path}: no such file")
     try:
+        content = path.read_bytes()
+        check_seal(path, content)
+        check_global_heaps(path, content)
         with h5py.File(path, "r") as file:
             yield file
     except FileError:
