@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import h5py
 import numpy as np
 
@@ -56,6 +58,16 @@ def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
         names[f"hidden_{l}/bias"] = bias
     names["readout/weight"] = parameters.readout
     return names
+
+
+def parameters_from(arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """Build the parameters whose arrays these are; the inverse of `named_arrays`."""
+    n_hidden = sum(name.endswith("/bias") for name in arrays)
+    return Parameters(
+        tuple(arrays[f"hidden_{l}/weight"] for l in range(n_hidden)),
+        tuple(arrays[f"hidden_{l}/bias"] for l in range(n_hidden)),
+        arrays["readout/weight"],
+    )
 
 
 def read_array(group: h5py.Group, path: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import Backend
+from .arithmetic import Arithmetic
 from .learning_run import disturbed_learning_run
 from .stages import CLOSED_LOOP, Arrays, undisturbed
 from .tolerance import (
@@ -20,9 +21,9 @@ LEARNING_RUN = "learning steps in one run"
 
 
 def run_effects(
-    reference: Backend, trace: Trace, dtype: np.dtype, by_fixed_point: bool
+    reference: Backend, trace: Trace, arithmetic: Arithmetic, by_fixed_point: bool
 ) -> dict[str, float]:
-    """Largest change of each loss and parameter that a run in `dtype` may show.
+    """Largest change of each loss and parameter that rounding may make in a run.
 
     Two right runs may differ by twice this.
 
@@ -32,8 +33,8 @@ def run_effects(
         In float64.
     trace : Trace
         Its configuration, batches and initial parameters; steps are not read.
-    dtype : numpy.dtype
-        Precision whose rounding is allowed for.
+    arithmetic : Arithmetic
+        Whose rounding is allowed for.
     by_fixed_point : bool
         Allow also for the residual at which a closed loop found by fixed point may stop.
 
@@ -43,10 +44,10 @@ def run_effects(
         By the names of `learning_run`.
     """
     configuration = trace.configuration
-    size = rounding_size(dtype, CLOSED_LOOP.longest_sum(configuration, trace.inputs.shape[1]))
+    size = rounding_size(arithmetic, CLOSED_LOOP.longest_sum(trace))
     applied = max(size, LEAST_DISTURBANCE)
     magnified = applied / size
-    stored = magnified * rounding_size(dtype, 1)
+    stored = magnified * rounding_size(arithmetic, 1)
 
     def unmoved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
         return target
@@ -55,9 +56,9 @@ def run_effects(
         return disturbed_learning_run(
             reference,
             trace,
-            disturbance(applied, generator),
-            disturbance(stored, generator),
-            stopped_short(configuration, dtype, generator, magnified)
+            disturbance(arithmetic, applied, generator),
+            disturbance(arithmetic, stored, generator),
+            stopped_short(configuration, arithmetic, generator, magnified)
             if by_fixed_point
             else unmoved,
         )

@@ -14,9 +14,10 @@ nothing where a trace's own tolerance leaves room for it:
 2. Rounding in the backend's precision, measured by Monte Carlo arithmetic (D. S. Parker,
    Monte Carlo arithmetic, UCLA CSD-970002, 1997): the reference runs the same stage in
    float64, several times, with every array that enters it changed by a random relative
-   amount of the size that rounding has there, and the largest change of each result is its
-   allowance. This takes in the conditioning of the stage, with κ, loop gains and number of
-   layers, without a formula for each. The size for sums of n terms is
+   amount of the size that rounding has there; the largest change of each result and the
+   rounding of the result itself are its allowance. This takes in the conditioning of the
+   stage, with κ, loop gains and number of layers, without a formula for each. In fixed point
+   the amount is absolute. The size for sums of n terms is
    λ √(n + m) u, u half the machine epsilon (N. J. Higham & T. Mary, A new approach to
    probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019) A2815-A2835),
    with λ = 4 and m = 16 for the elementwise operations of a stage.
@@ -34,6 +35,8 @@ import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.fixed_point import allowed_residual
+from ..refimpl.loss import error
+from .arithmetic import Arithmetic
 from .stages import Arrays, Disturb
 from .trace import Trace
 
@@ -62,15 +65,28 @@ def solver_tolerance(solver: Solver) -> float:
     return 0.0 if solver.method == "fixed-point" else 10 * solver.rtol
 
 
-def rounding_size(dtype: np.dtype, longest_sum: int) -> float:
-    """Relative error that rounding may leave in a sum, λ √(n + m) u."""
-    u = float(np.finfo(dtype).eps) / 2
-    return CONFIDENCE * float(np.sqrt(longest_sum + ELEMENTWISE_OPERATIONS)) * u
+def rounding_size(arithmetic: Arithmetic, longest_sum: int) -> float:
+    """Error that rounding may leave in a sum, λ √(n + m) u; relative unless in fixed point."""
+    growth = CONFIDENCE * float(np.sqrt(longest_sum + ELEMENTWISE_OPERATIONS))
+    return growth * arithmetic.unit_roundoff
 
 
-def disturbance(size: float, generator: np.random.Generator) -> Disturb:
-    """Change every element by a random relative amount within ±size."""
-    return lambda array: array * (1 + size * generator.uniform(-1, 1, np.shape(array)))
+def disturbance(arithmetic: Arithmetic, size: float, generator: np.random.Generator) -> Disturb:
+    """Change every element by a random amount within ±size, relative unless in fixed point."""
+
+    def disturb(array: np.ndarray) -> np.ndarray:
+        change = size * generator.uniform(-1, 1, np.shape(array))
+        if not arithmetic.is_fixed_point:
+            return np.asarray(array * (1 + change))
+        # A rate stays a rate, and a square a square: neither is rounded below 0.
+        return np.where((array >= 0) & (array + change < 0), array, array + change)
+
+    return disturb
+
+
+def own_rounding(arithmetic: Arithmetic, size: float, array: np.ndarray) -> float:
+    """Largest error in a result that was rounded by `size`, relative unless in fixed point."""
+    return size if arithmetic.is_fixed_point else size * largest(array)
 
 
 def generators(name: str) -> list[np.random.Generator]:
@@ -110,22 +126,26 @@ def largest(array: np.ndarray) -> float:
 
 def stopped_short(
     configuration: NetworkConfiguration,
-    dtype: np.dtype,
+    arithmetic: Arithmetic,
     generator: np.random.Generator,
     magnified: float = 1.0,
+    along: bool = True,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Move a target so that the closed loop ends where a fixed point may stop in `dtype`.
+    """Move a target so that the closed loop ends where a fixed point may stop.
 
     Parameters
     ----------
     configuration : NetworkConfiguration
         Of whose controller the residual is.
-    dtype : numpy.dtype
-        Precision of the search.
+    arithmetic : Arithmetic
+        Of the search.
     generator : numpy.random.Generator
-        Chooses the sign of each residual.
+        Chooses the signs of the residual.
     magnified : float
         By how much, where the effect is to be scaled down again.
+    along : bool
+        A search that stops on the way it came leaves all outputs short of their end, or all
+        beyond it; else each output has a sign of its own.
 
     Returns
     -------
@@ -133,10 +153,16 @@ def stopped_short(
         From (u_out, target), arrays (batch, n_out), to the moved target.
     """
     kappa = configuration.controller.steady_gain
+    # What the model admits goes with ε^¾ of the arithmetic.
+    coarser = (arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75
 
     def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
-        residual = allowed_residual(kappa, u_out.astype(dtype), target.astype(dtype))
-        signs = generator.choice([-1.0, 1.0], target.shape)
+        residual = coarser * allowed_residual(kappa, u_out, target)
+        if along:
+            e = error(configuration.loss, u_out, target)
+            signs = generator.choice([-1.0, 1.0]) * np.where(e < 0, -1.0, 1.0)
+        else:
+            signs = generator.choice([-1.0, 1.0], target.shape)
         return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
 
     return moved

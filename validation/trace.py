@@ -12,6 +12,7 @@ from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
 from ..refimpl.parameters import Parameters, check_shapes
 from ..refimpl.state import NetworkState
+from ..refimpl.trajectory import Recording
 from .content_digest import DIGEST, check_digest
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array, read_parameters
@@ -22,8 +23,8 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class TraceStep:
-    """Every stage of one learning step.
+class CircuitStep:
+    """What the microcircuit does in one learning step.
 
     Parameters
     ----------
@@ -35,8 +36,6 @@ class TraceStep:
         What the controller was given.
     mean_inhibition : tuple of array, each (n_l,), or None
         r̄, for the linear threshold.
-    gradients, parameters_after : Parameters
-        g, and the parameters one optimiser step later.
     """
 
     open_loop: NetworkState
@@ -44,8 +43,23 @@ class TraceStep:
     closed_loop_target: np.ndarray
     closed_loop: NetworkState
     mean_inhibition: tuple[np.ndarray, ...] | None
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """Every stage of one learning step.
+
+    Parameters
+    ----------
+    gradients, parameters_after : Parameters
+        g, and the parameters one optimiser step later.
+    circuit : CircuitStep or None
+        What the microcircuit did; None for backprop, which has none.
+    """
+
     gradients: Parameters
     parameters_after: Parameters
+    circuit: CircuitStep | None
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,14 @@ class TraceTrajectory:
         Arrays (time, batch, n); the closed loop starts where the open loop ended.
     feedback : tuple of array, each (batch, n_out, n_l)
         Feedback weights of the closed loop.
+    recording : Recording
+        How they were integrated.
     """
 
     open_loop: NetworkState
     closed_loop: NetworkState
     feedback: FeedbackWeights
+    recording: Recording
 
 
 @dataclass(frozen=True)
@@ -85,12 +102,18 @@ class Trace:
         Scaled to [0, 1] where the file has bytes.
     targets : array of float64, (S, batch, n_out)
         Labels.
-    open_loop_loss, closed_loop_loss : array of float64, (S,)
-        Mean loss of each step.
+    open_loop_loss : array of float64, (S,)
+        Mean loss of each step before its update.
+    closed_loop_loss : array of float64, (S,), or None
+        Likewise under control; backprop has none.
     steps : tuple of TraceStep
         Empty where the file has a summary only.
     trajectory : TraceTrajectory or None
         Where the file has one.
+    dataset : str
+        Name of the dataset that the inputs are from; empty for none.
+    dataset_indices : array of int64, (S, batch), or None
+        Their positions in its training split.
     """
 
     path: Path
@@ -102,9 +125,11 @@ class Trace:
     inputs: np.ndarray
     targets: np.ndarray
     open_loop_loss: np.ndarray
-    closed_loop_loss: np.ndarray
+    closed_loop_loss: np.ndarray | None
     steps: tuple[TraceStep, ...]
     trajectory: TraceTrajectory | None
+    dataset: str = ""
+    dataset_indices: np.ndarray | None = None
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -149,12 +174,19 @@ def read_trace(path: str | Path) -> Trace:
             inputs=_inputs(file),
             targets=_float64(file, "targets"),
             open_loop_loss=_float64(file, "open_loop_loss"),
-            closed_loop_loss=_float64(file, "closed_loop_loss"),
+            closed_loop_loss=(
+                None if configuration.rule == "backprop" else _float64(file, "closed_loop_loss")
+            ),
             steps=tuple(
-                _step(step, configuration.n_hidden)
-                for _, step in sorted(file.get("steps", {}).items())
+                _step(step, configuration) for _, step in sorted(file.get("steps", {}).items())
             ),
             trajectory=_trajectory(file, configuration.n_hidden),
+            dataset=str(file.attrs.get("dataset", "")),
+            dataset_indices=(
+                read_array(file, "dataset_indices").astype(np.int64)
+                if "dataset_indices" in file
+                else None
+            ),
         )
         _check_lengths(trace)
     return trace
@@ -176,7 +208,11 @@ def _check_lengths(trace: Trace) -> None:
         ("inputs", trace.inputs.shape[2:], sizes[:1]),
         ("targets", trace.targets.shape, (*trace.inputs.shape[:2], sizes[-1])),
         ("open_loop_loss", trace.open_loop_loss.shape, (n_steps,)),
-        ("closed_loop_loss", trace.closed_loop_loss.shape, (n_steps,)),
+        (
+            "closed_loop_loss",
+            (n_steps,) if trace.closed_loop_loss is None else trace.closed_loop_loss.shape,
+            (n_steps,),
+        ),
     ):
         if found != needed:
             raise FileError(f"{trace.path}: {name} has shape {found}: {needed} is needed")
@@ -213,8 +249,18 @@ def _layers(group: h5py.Group, name: str, n_hidden: int) -> tuple[np.ndarray, ..
     return tuple(_float64(group, f"{name}_{l}") for l in range(n_hidden))
 
 
-def _step(group: h5py.Group, n_hidden: int) -> TraceStep:
+def _step(group: h5py.Group, configuration: NetworkConfiguration) -> TraceStep:
     return TraceStep(
+        gradients=read_parameters(_group(group, "gradients")).astype(np.float64),
+        parameters_after=read_parameters(_group(group, "parameters_after")).astype(np.float64),
+        circuit=(
+            None if configuration.rule == "backprop" else _circuit(group, configuration.n_hidden)
+        ),
+    )
+
+
+def _circuit(group: h5py.Group, n_hidden: int) -> CircuitStep:
+    return CircuitStep(
         open_loop=_state(_group(group, "open_loop"), n_hidden),
         feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
         closed_loop_target=_float64(group, "closed_loop_targets"),
@@ -224,8 +270,6 @@ def _step(group: h5py.Group, n_hidden: int) -> TraceStep:
             if "mean_inhibition" in group
             else None
         ),
-        gradients=read_parameters(_group(group, "gradients")).astype(np.float64),
-        parameters_after=read_parameters(_group(group, "parameters_after")).astype(np.float64),
     )
 
 
@@ -233,15 +277,24 @@ def _trajectory(file: h5py.File, n_hidden: int) -> TraceTrajectory | None:
     if "trajectory" not in file:
         return None
     group = _group(file, "trajectory")
+    open_loop = time_first(_state(_group(group, "open_loop"), n_hidden))
+    every = int(group.attrs["every"])
     return TraceTrajectory(
-        open_loop=_time_first(_state(_group(group, "open_loop"), n_hidden)),
-        closed_loop=_time_first(_state(_group(group, "closed_loop"), n_hidden)),
+        open_loop=open_loop,
+        closed_loop=time_first(_state(_group(group, "closed_loop"), n_hidden)),
         feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
+        recording=Recording(
+            # "tsit5, constant step"
+            method=str(group.attrs["method"]).partition(",")[0],
+            dt=float(group.attrs["dt"]),
+            n_steps=(open_loop.u_out.shape[0] - 1) * every,
+            every=every,
+        ),
     )
 
 
-def _time_first(state: NetworkState) -> NetworkState:
-    """The files have (batch, time, n), the model (time, batch, n)."""
+def time_first(state: NetworkState) -> NetworkState:
+    """Exchange the first two axes: the files have (batch, time, n), the model (time, batch, n)."""
     return NetworkState(
         tuple(np.swapaxes(u, 0, 1) for u in state.u_E),
         tuple(np.swapaxes(u, 0, 1) for u in state.u_I),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -72,3 +73,24 @@ def parse_trace_configuration(text: str) -> tuple[NetworkConfiguration, Solver]:
     if "T" in solver:
         solver["horizon"] = solver.pop("T")
     return network_configuration(settings), Solver(**solver)
+
+
+def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver) -> str:
+    """Write the attribute `config` of a trace; `parse_trace_configuration` reads it back.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule, its settings plain numbers.
+    solver : Solver
+        The one that the trace is made with.
+    """
+    settings = dataclasses.asdict(configuration)
+    settings["sizes"] = list(configuration.sizes)
+    settings["feedback"] = {
+        name: value for name, value in settings["feedback"].items() if value is not None
+    }
+    horizon = {"T": solver.horizon}
+    shown = ("method", "rtol", "atol", "dt")
+    settings["solver"] = {name: getattr(solver, name) for name in shown} | horizon
+    return json.dumps(settings)

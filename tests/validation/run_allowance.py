@@ -6,6 +6,7 @@ import numpy as np
 
 from disinhib.backends import NumpyBackend
 from disinhib.refimpl.configuration import Solver
+from disinhib.validation.arithmetic import float_arithmetic
 from disinhib.validation.run_effects import run_effects
 from disinhib.validation.trace import Trace
 
@@ -32,5 +33,7 @@ def run_allowance(configuration, solver, parameters, x, y, dtype):
         trajectory=None,
     )
     reference = NumpyBackend(configuration, wide, np.float64, Solver())
-    effects = run_effects(reference, trace, np.dtype(dtype), solver.method == "fixed-point")
+    effects = run_effects(
+        reference, trace, float_arithmetic(dtype), solver.method == "fixed-point"
+    )
     return {name: 2 * effect for name, effect in effects.items()}

@@ -206,9 +206,9 @@ def test_the_reader_gives_what_the_file_holds():
         assert len(trace.steps) == len(file["steps"]) == 4
         step = file["steps/0002"]
         np.testing.assert_array_equal(
-            trace.steps[2].mean_inhibition[1], step["mean_inhibition/r_I_1"]
+            trace.steps[2].circuit.mean_inhibition[1], step["mean_inhibition/r_I_1"]
         )
-        for name, array in state_arrays(trace.steps[2].closed_loop).items():
+        for name, array in state_arrays(trace.steps[2].circuit.closed_loop).items():
             np.testing.assert_array_equal(array, step["closed_loop"][name])
         np.testing.assert_array_equal(
             golden_run(trace)["hidden_0/bias"], file["final_parameters/hidden_0/bias"]

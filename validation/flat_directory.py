@@ -1,0 +1,176 @@
+"""A trace's questions and a port's answers as plain files, for ports without HDF5.
+
+`settings.txt` has one setting a line, its name and its value: `controller.k_p 0.2`, with `true` and
+`false`, words, and `sizes 12 8 6 4`. `arrays.txt` has one array a line: its path, its type and its
+dimensions: `initial_parameters/hidden_0/weight float64 12 8`. The numbers of an array lie in a file
+of the path's name with `.bin` after it, little-endian, the last index fastest, nothing else in it.
+A port writes its answers in the same way, `arrays.txt` among them; `settings.txt` it may leave out,
+or write `precision float32`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..refimpl.configuration import NetworkConfiguration, Solver
+from .hdf5_file import reading
+from .parameter_groups import FileError, read_array
+from .stages import Arrays
+from .trace_configuration import parse_trace_configuration
+
+SETTINGS, ARRAYS = "settings.txt", "arrays.txt"
+TYPES = ("float64", "float32", "float16", "uint8", "int64", "int32")
+
+
+def is_flat_directory(path: Path) -> bool:
+    """Tell whether a path is a directory rather than a file."""
+    return path.is_dir()
+
+
+def write_flat_directory(source: Path, directory: Path) -> None:
+    """Spread an HDF5 file of questions over plain files.
+
+    Parameters
+    ----------
+    source : Path
+        From `write_trace_inputs`.
+    directory : Path
+        Must not exist, or be empty.
+
+    Raises
+    ------
+    FileError
+        It cannot be written, or has files in it.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileError(f"{directory} exists and is no empty directory: another name is needed")
+    with reading(source) as file:
+        configuration, solver = parse_trace_configuration(file.attrs["config"])
+        arrays: Arrays = {}
+
+        def take(path: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays[path] = read_array(file, path)
+
+        file.visititems(take)
+        recording = dict(file["trajectory"].attrs) if "trajectory" in file else {}
+    settings = _settings(configuration, solver)
+    settings |= {f"trajectory.{name}": value for name, value in recording.items()}
+    try:
+        _write(directory, settings, arrays)
+    except OSError as problem:
+        raise FileError(f"{directory} cannot be written: {problem.strerror}") from problem
+
+
+def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Arrays, dict[str, str]]:
+    """Read a port's answers.
+
+    Parameters
+    ----------
+    directory : Path
+        Has `arrays.txt`.
+    wanted : collection of str
+        Paths to read; others are left where they are.
+
+    Returns
+    -------
+    arrays : dict of array
+        By path.
+    settings : dict of str
+        By name; empty without `settings.txt`.
+
+    Raises
+    ------
+    FileError
+        It is not as described above.
+    """
+    index = directory / ARRAYS
+    if not index.is_file():
+        raise FileError(f"{directory}: {ARRAYS} is missing")
+    arrays: Arrays = {}
+    for number, line in enumerate(_lines(index), 1):
+        words = line.split()
+        where = f"{index}, line {number}"
+        if not words:
+            continue
+        if len(words) < 2 or words[1] not in TYPES or not all(w.isdigit() for w in words[2:]):
+            raise FileError(
+                f"{where}: {line!r} is no path, type ({', '.join(TYPES)}) and dimensions"
+            )
+        path, kind, *dimensions = words
+        if path in wanted:
+            arrays[path] = _read_numbers(directory, path, kind, [int(n) for n in dimensions])
+    settings = {}
+    if (directory / SETTINGS).is_file():
+        for line in _lines(directory / SETTINGS):
+            name, _, value = line.strip().partition(" ")
+            settings[name] = value
+    return arrays, settings
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise FileError(f"{path} cannot be read as text: {problem}") from problem
+
+
+def _read_numbers(directory: Path, path: str, kind: str, shape: list[int]) -> np.ndarray:
+    file = directory / f"{path}.bin"
+    dtype = np.dtype(kind).newbyteorder("<")
+    # Python's own product: the dimensions are the port's, and may be any.
+    needed = dtype.itemsize
+    for n in shape:
+        needed *= n
+    try:
+        held = file.stat().st_size
+        if held != needed:
+            raise FileError(
+                f"{file} has {held:,} bytes: {kind} of shape {tuple(shape)} needs {needed:,}"
+            )
+        return np.fromfile(file, dtype).reshape(shape).astype(kind)
+    except OSError as problem:
+        raise FileError(f"{file} cannot be read: {problem.strerror}") from problem
+
+
+def _settings(configuration: NetworkConfiguration, solver: Solver) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+
+    def add(prefix: str, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                add(f"{prefix}{name}.", value)
+            elif value is not None:
+                settings[prefix + name] = value
+
+    add("", dataclasses.asdict(configuration))
+    settings["solver.rtol"] = solver.rtol
+    return settings
+
+
+def _write(directory: Path, settings: dict[str, Any], arrays: Arrays) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name} {_text(value)}" for name, value in settings.items()]
+    (directory / SETTINGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    index = []
+    for path, array in arrays.items():
+        index.append(" ".join([path, array.dtype.name, *map(str, array.shape)]))
+        file = directory / f"{path}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    (directory / ARRAYS).write_text("\n".join(index) + "\n", encoding="utf-8")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return " ".join(str(part) for part in value)
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    # Shortest text that reads back as the same number.
+    return repr(float(value)) if isinstance(value, (float, np.floating)) else str(value)
