@@ -52,6 +52,10 @@ def find_image_files(root: Path, name: str) -> Path | None:
 def read_image_files(directory: Path, name: str) -> Dataset:
     """Read the four IDX files of a dataset.
 
+    Other pixels, or other labels in range, are not found in plain files, where nothing but
+    `dataset_digest` tells two sets of one shape apart. The published digests are not asked
+    for: other sets in this form are welcome.
+
     Parameters
     ----------
     directory : Path

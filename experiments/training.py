@@ -188,7 +188,8 @@ def resume(
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
         run = Run(directory=directory, lock=lock, **_prepare(configuration))
         _refuse_another_run(run, checkpoint)
-        run.backend.load(checkpoint.learner)
+        with np.errstate(over="ignore"):
+            run.backend.load(checkpoint.learner)
         _refuse_not_finite(str(checkpoint_file), run.backend)
         position, log = checkpoint.position, directory / "metrics.jsonl"
         _tell_missing(log, position.epochs, notify)
@@ -382,13 +383,15 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
-    backend = kind(
-        network,
-        parameters,
-        np.dtype(configuration.dtype),
-        configuration.solver,
-        threads=configuration.threads,
-    )
+    # Whether the cast overflows is asked of the backend.
+    with np.errstate(over="ignore"):
+        backend = kind(
+            network,
+            parameters,
+            np.dtype(configuration.dtype),
+            configuration.solver,
+            threads=configuration.threads,
+        )
 
     def place(split: Split) -> PlacedData:
         labels = softened_labels(split.labels, dataset.n_classes)

@@ -1,7 +1,10 @@
 """Runs that are stopped, killed or run into each other."""
 
+import ctypes
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -25,9 +28,16 @@ COMMAND = str(Path(sys.executable).parent / "disinhib")
 SMALL = ["train", "--dataset", "digits", "--hidden", "8", "--batch-size", "50"]
 
 
-def started(directory, *options):
+def started(directory, *options, preexec_fn=None):
     pipe = subprocess.PIPE
-    return subprocess.Popen([COMMAND, *options], cwd=directory, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [COMMAND, *options],
+        cwd=directory,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=preexec_fn,
+    )
 
 
 def wait_for(condition, seconds=60):
@@ -163,6 +173,128 @@ def test_no_kill_loses_a_run(tmp_path, kills):
         assert without_times(directory / "run") == without_times(whole / "run")
         lines = (directory / "run" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 41))
+
+
+def as_a_user():
+    """Take from root what lets it write where the mode of a directory forbids it."""
+    libc = ctypes.CDLL(None)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+@pytest.fixture
+def read_only():
+    """Make directories read-only, and writable again so that they can be removed."""
+    made = []
+
+    def make(directory):
+        directory.chmod(0o555)
+        made.append(directory)
+        tried = subprocess.run(
+            ["touch", directory / "tried"], preexec_fn=as_a_user, capture_output=True, check=False
+        )
+        assert tried.returncode != 0, "the mode of a directory does not bind here"
+
+    yield make
+    for directory in made:
+        directory.chmod(0o755)
+
+
+def one_line_of(process):
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 2, problems
+    (line,) = problems.strip().splitlines()
+    assert line.startswith("disinhib: ")
+    return line
+
+
+def content(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "lock"}
+
+
+def test_a_read_only_directory_is_one_line(tmp_path, read_only):
+    first = started(tmp_path, *SMALL, "--epochs", "1", "--out", "run")
+    assert first.wait(timeout=60) == 0
+    before = content(tmp_path / "run")
+    read_only(tmp_path / "run")
+    options = ["train", "--resume", "run", "--epochs", "2"]
+    line = one_line_of(started(tmp_path, *options, preexec_fn=as_a_user))
+    assert "run/lock cannot be written: Permission denied" in line
+    assert content(tmp_path / "run") == before
+    (tmp_path / "empty").mkdir()
+    read_only(tmp_path / "empty")
+    for out, said in (("empty", "empty/lock cannot be"), ("empty/run", "empty/run cannot be made")):
+        line = one_line_of(started(tmp_path, *SMALL, "--out", out, preexec_fn=as_a_user))
+        assert said in line
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_directory_that_becomes_read_only_keeps_what_was_saved(tmp_path, read_only):
+    process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run", preexec_fn=as_a_user)
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    read_only(tmp_path / "run")
+    line = one_line_of(process)
+    assert re.search(
+        r"run/\S+: cannot be written \(Permission denied\); what was saved before", line
+    )
+    saved, told = newest_checkpoint(tmp_path / "run" / "checkpoint.h5")
+    assert told == []
+    (tmp_path / "run").chmod(0o755)
+    epochs = str(saved.position.epochs + 1)
+    again = started(tmp_path, "train", "--resume", "run", "--epochs", epochs)
+    assert again.wait(timeout=60) == 0
+
+
+def test_a_directory_deleted_underneath_is_one_line(tmp_path):
+    process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    (tmp_path / "run").rename(tmp_path / "gone")
+    line = one_line_of(process)
+    assert re.search(r"run/\S+: cannot be written \(No such file or directory\)", line)
+    assert newest_checkpoint(tmp_path / "gone" / "checkpoint.h5")[1] == []
+
+
+@pytest.mark.parametrize("allowed", [10, 1000, 20_000, 30_000])
+def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_stands(tmp_path, allowed):
+    """No file may grow beyond so many bytes: lock, config.toml, checkpoint or log is first."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, allowed))
+
+    process = started(
+        tmp_path, *SMALL, "--epochs", "100000", "--out", "run",
+        "--checkpoint-every", "1step", preexec_fn=limit,
+    )  # fmt: skip
+    line = one_line_of(process)
+    assert re.search(r"run/\S+: cannot be written \(File too large\); what was saved before", line)
+    if (tmp_path / "run" / "checkpoint.h5").exists():
+        saved, told = newest_checkpoint(tmp_path / "run" / "checkpoint.h5")
+        assert told == []
+        epochs = str(saved.position.epochs + 1)
+        again = started(tmp_path, "train", "--resume", "run", "--epochs", epochs)
+        _, problems = again.communicate(timeout=60)
+        assert again.returncode == 0, problems
+        lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, int(epochs) + 1))
+    # The first checkpoint has 29,000 bytes, later ones have the losses of their epoch too.
+    assert (tmp_path / "run" / "checkpoint.h5").exists() == (allowed == 30_000)
+
+
+def test_two_runs_that_begin_at_once_do_not_share_a_directory(tmp_path):
+    both = [started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run") for _ in range(2)]
+    wait_for(lambda: any(process.poll() is not None for process in both))
+    (loser,) = [process for process in both if process.poll() is not None]
+    (winner,) = [process for process in both if process is not loser]
+    assert re.search("is in use by|already holds a run", one_line_of(loser))
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    winner.send_signal(signal.SIGTERM)
+    winner.communicate(timeout=60)
+    assert winner.returncode == 143
+    assert newest_checkpoint(tmp_path / "run" / "checkpoint.h5")[1] == []
 
 
 def test_resuming_what_another_process_finished_is_no_error(tmp_path):
