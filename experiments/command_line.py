@@ -11,31 +11,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..backends import BackendUnavailable, backend_class, backend_descriptions
-from ..backends.precision import PRECISIONS
 from ..datasets.dataset import DatasetError
 from ..datasets.load import DATASETS
-from ..refimpl.configuration import METHODS, RULES
+from ..refimpl.configuration import RULES
 from ..refimpl.errors import ConfigurationError
-from ..validation import (
-    FileError,
-    Position,
-    conform,
-    contents,
-    find_traces,
-    read_trace,
-    shipped_directory,
-)
+from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
-from .conformance_report import print_conformance, write_conformance
+from .conform_command import Method, Precision, conform_command
+from .output_file import refuse_unwritable, write_output
 from .resume_checks import CHOSEN_ANEW
 from .run_configuration import load_run_configuration
+from .trace_commands import trace_app
 from .training import Run, TrainingDiverged, begin, resume, train
 
 USER_ERRORS = (ConfigurationError, DatasetError, FileError, BackendUnavailable)
@@ -48,10 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+app.command("conform")(conform_command)
+app.add_typer(trace_app, name="trace")
 
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
-Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
-Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
 
 
@@ -141,49 +133,6 @@ def train_command(
         directory = out or _free_directory(configuration.dataset, configuration.rule)
         run, position, records = begin(configuration, directory), Position(0), []
     return _train(run, position, records, interval)
-
-
-@app.command("conform")
-def conform_command(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH…", help="Traces, or directories of traces; else the shipped."),
-    ] = None,
-    backend: Annotated[str, typer.Option(help="See `disinhib backends`.")] = "numpy",
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
-    method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-    ] = None,
-) -> int:
-    """Judge a backend by traces of the published implementation, stage by stage."""
-    kind = backend_class(backend)
-    traces, others = find_traces(paths or [shipped_directory()])
-    for other in others:
-        console.print(f"{other}: not a trace, left out", style="dim", soft_wrap=True)
-    results = {}
-    for path in traces:
-        trace = read_trace(path)
-        with console.status(path.name) as status:
-            results[str(path)] = conform(
-                trace,
-                kind,
-                np.dtype(dtype.value),
-                method.value,
-                lambda stage, name=path.name: status.update(f"{name}: {stage}"),  # type: ignore[misc]
-            )
-        title = f"{path.name}   {backend}, {dtype.value}, {method.value}"
-        print_conformance(console, title, results[str(path)])
-    if json_file is not None:
-        settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
-        _write(json_file, lambda: write_conformance(json_file, settings, results))
-    failed = [path for path, stages in results.items() if not all(s.passed for s in stages)]
-    n_stages = sum(len(stages) for stages in results.values())
-    if failed:
-        console.print(f"[bold red]{len(failed)} of {len(results)} traces deviate[/]")
-        return 1
-    console.print(f"[green]All {n_stages} stages of {len(results)} traces agree.[/]")
-    return 0
 
 
 @app.command("backends")
@@ -295,20 +244,20 @@ def bench_command(
     if chart is not None and chart.suffix != ".png":
         raise ConfigurationError(f"--chart is {str(chart)!r}: a name that ends in .png is needed")
     for path in (json_file, chart):
-        _refuse_unwritable(path)
+        refuse_unwritable(path)
     if profile:
         profiles = run_profile(console, choice)
         if json_file is not None:
-            _write(json_file, lambda: write_profiles(json_file, profiles))
+            write_output(json_file, lambda: write_profiles(json_file, profiles))
         return
     rows, curves = run_benchmark(console, choice, scaling)
     if json_file is not None:
-        _write(json_file, lambda: write_rows(json_file, rows, curves))
+        write_output(json_file, lambda: write_rows(json_file, rows, curves))
     if chart is not None:
-        _write(chart, lambda: draw_rows(chart, rows))
+        write_output(chart, lambda: draw_rows(chart, rows))
         if curves:
             second = chart.with_name(f"{chart.stem}-scaling{chart.suffix}")
-            _write(second, lambda: draw_scaling(second, curves))
+            write_output(second, lambda: draw_scaling(second, curves))
 
 
 def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
@@ -396,23 +345,6 @@ def _free_directory(dataset: str, rule: str) -> Path:
         number += 1
         directory = first.with_name(f"{first.name}-{number}")
     return directory
-
-
-def _refuse_unwritable(path: Path | None) -> None:
-    """Say before minutes of work what would fail after them."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise FileError(f"{path} cannot be written: it is a directory")
-    if not path.absolute().parent.is_dir():
-        raise FileError(f"{path} cannot be written: {path.parent} is not a directory")
-
-
-def _write(path: Path, write: Any) -> None:
-    try:
-        write()
-    except OSError as problem:
-        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
 
 
 def _notify(line: str) -> None:

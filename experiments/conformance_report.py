@@ -4,74 +4,222 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
-from ..validation import StageResult
+from ..validation import StagePower, StageResult
+
+WIDE = 110
+"""Characters a line from which the worst element has a column."""
+ORIGIN_MARK = {"trace": "T", "solver": "S", "rounding": "R"}
+"""What an allowance is made of."""
 
 
-def print_conformance(console: Console, title: str, results: Sequence[StageResult]) -> None:
-    """Print one trace's table.
+@dataclass(frozen=True)
+class TraceReport:
+    """All that is known of a candidate by one trace.
+
+    Parameters
+    ----------
+    trace : str
+        File of the trace.
+    candidate : str
+        A backend with precision and method, or a port's file with its precision.
+    results : sequence of StageResult
+        In order of cause.
+    not_given : dict of int
+        By stage, how many arrays a port left out.
+    powers : sequence of StagePower
+        What the tolerances are worth, if that was asked for.
+    stability : str
+        What is to be said of the end states as fixed points of the differential equations.
+    """
+
+    trace: str
+    candidate: str
+    results: Sequence[StageResult]
+    not_given: dict[str, int] = field(default_factory=dict)
+    powers: Sequence[StagePower] = ()
+    stability: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Every stage that there is agrees."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def first_deviation(self) -> StageResult | None:
+        """The stage in which the first error arises; the later ones may only follow from it."""
+        return next((result for result in self.results if not result.passed), None)
+
+
+def verdict(result: StageResult) -> str:
+    """Say in a word or two how a stage fared."""
+    if result.passed:
+        return "follows" if result.follows else "pass"
+    return "FAIL, may follow" if result.follows else "FAIL"
+
+
+def print_report(console: Console, report: TraceReport) -> None:
+    """Print one trace's table, and below it where the first deviation arises.
 
     Parameters
     ----------
     console : Console
         Where to.
-    title : str
-        Above the table.
-    results : sequence of StageResult
-        In order of cause.
+    report : TraceReport
+        What to print.
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("stage")
-    for heading in ("largest absolute", "largest relative", "tolerance", "used"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    table.add_column("nearest to its limit", style="dim", overflow="fold")
-    for result in results:
-        table.add_row(
+    table = Table(
+        title=escape(f"{Path(report.trace).name}   {report.candidate}"),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    is_wide = console.width >= WIDE
+    table.add_column("stage", no_wrap=True)
+    for heading in ("largest\nrelative", "allowed", "margin", "99 % ULP", "most ULP"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    if is_wide:
+        table.add_column("nearest to its limit", style="dim", overflow="fold")
+    for result in report.results:
+        places = result.last_places
+        colour = "green" if result.passed else "bold red"
+        row = [
             result.stage,
-            f"{result.absolute:.1e}",
             f"{result.relative:.1e}",
-            f"{result.tolerance:.1e}",
-            f"{result.used:.1%}" if result.used < 10 else f"{result.used:.1e} ×",
-            "[green]pass[/]" if result.passed else "[bold red]FAIL[/]",
-            result.worst.replace("[", r"\["),
+            f"{result.tolerance:.1e} {ORIGIN_MARK[result.origin]}",
+            _short(result.margin),
+            _short(places.percentile_99),
+            _short(places.largest),
+            f"[{colour}]{verdict(result)}[/]",
+        ]
+        table.add_row(*row, *([escape(result.worst)] if is_wide else []))
+    console.print(table)
+    for line in explanation(report):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if report.powers:
+        print_powers(console, report)
+
+
+def explanation(report: TraceReport) -> list[str]:
+    """Say in plain lines where the first deviation arises, and what is not known.
+
+    Parameters
+    ----------
+    report : TraceReport
+        Of one trace.
+    """
+    lines = []
+    if report.results:
+        lines.append(
+            "allowed by T the trace's own tolerance, S the solver's, R rounding; margin: times "
+            "the deviation could be larger; ULP: units in the last place"
+        )
+    first = report.first_deviation
+    if first is not None:
+        lines.append(f"The first deviation arises in: {first.stage}.")
+        element = first.element
+        if element is not None:
+            lines.append(
+                f"  furthest off: {element} ({element.words}): "
+                f"{element.found:.17g}, should be {element.expected:.17g}"
+            )
+        if first.hint:
+            lines.append(f"  these numbers come of a usual mistake: {first.hint}")
+    if any(result.follows and result.passed for result in report.results):
+        lines.append(
+            "'follows': off the trace, but right for what the candidate itself had before it."
+        )
+    if report.not_given:
+        missing = ", ".join(f"{stage} ({n})" for stage, n in report.not_given.items())
+        lines.append(f"Arrays not given, and not judged: {missing}.")
+    if report.stability:
+        lines.append(report.stability)
+    return lines
+
+
+def print_powers(console: Console, report: TraceReport) -> None:
+    """Print the smallest faults that would be caught.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    report : TraceReport
+        With powers.
+    """
+    table = Table(title="Smallest fault caught, relative", title_justify="left")
+    table.add_column("stage")
+    table.add_column("a whole array", justify="right")
+    table.add_column("one element", justify="right")
+    table.add_column("weakest in", style="dim")
+    for power in report.powers:
+        table.add_row(
+            power.stage, f"{power.whole_array:.1e}", f"{power.one_element:.1e}", power.weakest
         )
     console.print(table)
 
 
-def write_conformance(
-    path: Path, settings: Mapping[str, Any], traces: Mapping[str, Sequence[StageResult]]
-) -> None:
+def write_json(path: Path, settings: dict[str, Any], reports: Sequence[TraceReport]) -> None:
     """Write all results as JSON.
 
     Parameters
     ----------
     path : Path
         File to write.
-    settings : mapping
-        Backend, dtype and method.
-    traces : mapping of str to sequence of StageResult
-        By trace file. An infinite deviation is null: JSON has no infinity.
+    settings : dict
+        Backend, dtype and method, or the precision of a port.
+    reports : sequence of TraceReport
+        One a trace. A number that is not finite is null: JSON has no infinity.
     """
     document = {
         **settings,
-        "passed": all(result.passed for results in traces.values() for result in results),
+        "passed": all(report.passed for report in reports),
         "traces": {
-            name: [_plain(result) for result in results] for name, results in traces.items()
+            report.trace: [_plain(result) for result in report.results] for report in reports
         },
+        "not_given": {report.trace: report.not_given for report in reports if report.not_given},
+        "power": {
+            report.trace: [_finite(dataclasses.asdict(power)) for power in report.powers]
+            for report in reports
+            if report.powers
+        },
+        "stability": {report.trace: report.stability for report in reports if report.stability},
     }
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _plain(result: StageResult) -> dict[str, Any]:
-    values = {
-        key: None if value == float("inf") else value
-        for key, value in dataclasses.asdict(result).items()
+    values = _finite(dataclasses.asdict(result))
+    return {
+        **values,
+        "worst": result.worst,
+        "margin": _finite(result.margin),
+        "passed": result.passed,
     }
-    return {**values, "passed": result.passed}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _short(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1e3 else f"{value:.0e}"

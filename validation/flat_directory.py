@@ -62,6 +62,8 @@ def write_flat_directory(source: Path, directory: Path) -> None:
         recording = dict(file["trajectory"].attrs) if "trajectory" in file else {}
     settings = _settings(configuration, solver)
     settings |= {f"trajectory.{name}": value for name, value in recording.items()}
+    if recording:
+        settings["trajectory.method"] = str(recording["method"]).partition(",")[0]
     try:
         _write(directory, settings, arrays)
     except OSError as problem:

@@ -22,6 +22,7 @@ RECORDED_RTOL, RECORDED_ATOL = 1e-10, 1e-12
 LONGEST_RECORDED_STEP = 1e-3
 STEPS_PER_TIME_CONSTANT = 5
 RECORDED_STEPS, RECORDED_EVERY = 200, 10
+JUST_RECORDED = Path("trace just recorded")
 
 
 def recording_solver(configuration: NetworkConfiguration) -> Solver:
@@ -64,6 +65,7 @@ def record_trace(
     backend_class: type[Backend] = NumpyBackend,
     dtype: np.dtype | type = np.float64,
     solver: Solver | None = None,
+    path: Path = JUST_RECORDED,
 ) -> Trace:
     """Run learning steps and keep all they compute.
 
@@ -83,6 +85,8 @@ def record_trace(
         Who computes, in which precision; the reference in float64 makes golden numbers.
     solver : Solver, optional
         Else `recording_solver`.
+    path : Path
+        Name by which reports call it.
 
     Raises
     ------
@@ -100,7 +104,7 @@ def record_trace(
     ]
     empty = np.zeros(len(steps))
     trace = Trace(
-        path=Path("trace just recorded"),
+        path=path,
         configuration=configuration,
         solver=solver,
         initial_parameters=initial.astype(np.float64),
