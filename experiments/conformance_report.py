@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -82,13 +81,13 @@ def print_report(console: Console, report: TraceReport) -> None:
         title=escape(f"{Path(report.trace).name}   {report.candidate}"),
         title_justify="left",
         title_style="bold",
-        box=SIMPLE_HEAD,
+        box=None,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, 2, 0, 0),
     )
     is_wide = console.width >= WIDE
     table.add_column("stage", no_wrap=True)
-    for heading in ("largest\nrelative", "allowed", "margin", "99 % ULP", "most ULP"):
+    for heading in ("largest\nrelative", "allowed", "margin", "ULP\n99 %", "ULP\nmost"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     if is_wide:
