@@ -185,7 +185,7 @@ def test_a_flip_that_an_unsigned_trace_cannot_tell_fails_conformance_or_is_small
             changed.append(content)
     path.write_bytes(whole)
     n_stages = len(conform(read_trace(path), NumpyBackend, np.dtype(np.float64)))
-    failed, left_out, passed = 0, 0, []
+    failed, left_out, other_form, passed = 0, 0, [], []
     for content in changed[:: max(1, len(changed) // 100)]:
         path.write_bytes(content)
         try:
@@ -197,12 +197,14 @@ def test_a_flip_that_an_unsigned_trace_cannot_tell_fails_conformance_or_is_small
             # The name of a part that a trace may lack: the table of stages is shorter.
             left_out += 1
         elif all(stage.passed for stage in stages):
-            passed.append(largest_change(expected, trace_content(path)))
+            change = largest_change(expected, trace_content(path))
+            (other_form if change is None else passed).append(change or 0.0)
         else:
             failed += 1
     print(
         f"unsigned: {len(changed)} of {N_FLIPS} unseen; of a sample {failed} fail to conform, "
-        f"{left_out} lack stages, {len(passed)} pass, changed by up to {max(passed, default=0):.1e}"
+        f"{left_out} lack stages, {len(other_form)} lack arrays and pass, {len(passed)} pass, "
+        f"changed by up to {max(passed, default=0):.1e}"
     )
     # What passes lies within what a solver of the trace's own tolerance may be off by.
     assert all(change < 1e-4 for change in passed)
@@ -210,13 +212,32 @@ def test_a_flip_that_an_unsigned_trace_cannot_tell_fails_conformance_or_is_small
 
 
 def largest_change(a, b):
-    """Largest change of any element over the largest element of its array."""
+    """Largest change of any element over its array's largest; None where an array is lacking."""
     if isinstance(a, list) and len(a) == 3 and isinstance(a[2], bytes):
+        if a[:2] != b[:2]:
+            return None
         x, y = (np.frombuffer(item[2], item[0]).astype(float) for item in (a, b))
         return float(np.max(np.abs(x - y), initial=0) / max(np.max(np.abs(x), initial=0), 1e-300))
-    if isinstance(a, list):
-        return max((largest_change(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
-    return 0.0 if a == b else np.inf
+    if not isinstance(a, list):
+        return 0.0 if a == b else np.inf
+    if len(a) != len(b):
+        return None
+    changes = [largest_change(x, y) for x, y in zip(a, b, strict=True)]
+    return None if None in changes else max(changes, default=0.0)
+
+
+@pytest.mark.parametrize("group", ["final_parameters", "steps/0001/gradients"])
+@pytest.mark.xfail(
+    strict=True, reason="read_trace checks the shapes of the initial parameters alone"
+)
+def test_a_trace_whose_parameters_lack_a_layer_is_refused(tmp_path, group):
+    """As by one flipped bit in the layer's name: what is left would be judged, and pass."""
+    path = tmp_path / "t.h5"
+    shutil.copy(shipped_directory() / "one-hidden-mse.h5", path)
+    with h5py.File(path, "a") as file:
+        file.move(f"{group}/hidden_0", f"{group}/iidden_0")
+    with pytest.raises(FileError, match="hidden"):
+        read_trace(path)
 
 
 def test_a_text_heap_that_does_not_add_up_is_refused_before_hdf5_sees_it(tmp_path):
