@@ -87,7 +87,7 @@ def print_report(console: Console, report: TraceReport) -> None:
     )
     is_wide = console.width >= WIDE
     table.add_column("stage", no_wrap=True)
-    for heading in ("largest\nrelative", "allowed", "margin", "ULP\n99 %", "ULP\nmost"):
+    for heading in ("off by", "allowed", "margin", "ULP\n99 %", "ULP\nmost"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     if is_wide:
@@ -97,7 +97,7 @@ def print_report(console: Console, report: TraceReport) -> None:
         colour = "green" if result.passed else "bold red"
         row = [
             result.stage,
-            f"{result.relative:.1e}",
+            f"{result.used * result.tolerance:.1e}",
             f"{result.tolerance:.1e} {ORIGIN_MARK[result.origin]}",
             _short(result.margin),
             _short(places.percentile_99),
