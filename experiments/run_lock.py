@@ -42,10 +42,24 @@ class RunLock:
             raise ConfigurationError(
                 f"{directory} is in use by {holder}: wait for it, or choose another --out"
             ) from None
+        if not self._is_in_place(path):
+            # Whoever held it has just removed it: others would lock a new file of this name.
+            self._file.close()
+            raise ConfigurationError(
+                f"{directory} was in use until this moment: try again, or choose another --out"
+            )
         self._path = path
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
+
+    def _is_in_place(self, path: Path) -> bool:
+        held = os.fstat(self._file.fileno())
+        try:
+            there = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
     def release(self) -> None:
         """Let others in; again is of no effect."""

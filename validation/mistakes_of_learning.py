@@ -36,11 +36,6 @@ def _of_potentials(setting: Setting) -> Arrays:
     return _mean(setting, lambda l: np.mean(u_I[l], axis=0), _rho(setting))
 
 
-def _of_excitatory_rates(setting: Setting) -> Arrays:
-    phi, u_E = setting.trace.configuration.activation_E, setting.circuit.open_loop.u_E
-    return _mean(setting, lambda l: np.mean(rate(phi, u_E[l]), axis=0), _rho(setting))
-
-
 def _in_closed_loop(setting: Setting) -> Arrays:
     phi, u_I = setting.trace.configuration.activation_I, setting.circuit.closed_loop.u_I
     return _mean(setting, lambda l: np.mean(rate(phi, u_I[l]), axis=0), _rho(setting))
@@ -183,6 +178,7 @@ def _adam(
     setting: Setting,
     move: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
     of_this_step_alone: bool = False,
+    betas: tuple[float, float] | None = None,
 ) -> Arrays | None:
     """Adam with another last line: `move` is of (m, v, t), and is multiplied by η."""
     optimizer = setting.trace.configuration.optimizer
@@ -193,6 +189,7 @@ def _adam(
     assert state.first_moment is not None
     assert state.second_moment is not None
     gradients: Parameters = setting.trace.steps[setting.step].gradients
+    beta_1, beta_2 = betas or (optimizer.beta_1, optimizer.beta_2)
     t = 1 if of_this_step_alone else state.n_steps + 1
     arrays: Arrays = {}
     for (name, p), g, m, v in zip(
@@ -204,8 +201,8 @@ def _adam(
     ):
         m = 0 * m if of_this_step_alone else m
         v = 0 * v if of_this_step_alone else v
-        m = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g
-        v = optimizer.beta_2 * v + (1 - optimizer.beta_2) * g**2
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
         arrays[name] = p - optimizer.learning_rate * move(m, v, t)
     return arrays
 
@@ -273,6 +270,19 @@ def _betas_exchanged(configuration: NetworkConfiguration) -> NetworkConfiguratio
     )
 
 
+def _betas_exchanged_now(setting: Setting) -> Arrays | None:
+    """In this step, on moments that were right so far."""
+    optimizer = setting.trace.configuration.optimizer
+    beta_1, beta_2 = optimizer.beta_2, optimizer.beta_1
+
+    def move(m: np.ndarray, v: np.ndarray, t: int) -> np.ndarray:
+        return m / (1 - beta_1**t) / (np.sqrt(v / (1 - beta_2**t)) + optimizer.epsilon)
+
+    return _adam(setting, move, betas=(beta_1, beta_2))
+
+
+EXCHANGED_BETAS = "Adam's β₁ and β₂ are exchanged"
+
 MISTAKES: list[Mistake] = [
     Mistake(
         MEAN_INHIBITION,
@@ -281,13 +291,9 @@ MISTAKES: list[Mistake] = [
     ),
     Mistake(
         MEAN_INHIBITION,
-        "potentials where rates belong: r̄ is a mean of φ_I(u_I)",
+        "potentials where rates belong, or, what is the same at rest, excitatory rates where "
+        "inhibitory ones do: r̄ is a mean of φ_I(u_I)",
         _of_potentials,
-    ),
-    Mistake(
-        MEAN_INHIBITION,
-        "excitatory rates where inhibitory ones belong: r̄ is a mean of φ_I(u_I)",
-        _of_excitatory_rates,
     ),
     Mistake(
         MEAN_INHIBITION,
@@ -392,6 +398,7 @@ MISTAKES: list[Mistake] = [
         _epsilon_before_correction,
     ),
     Mistake(UPDATE, "Adam's moments are not kept from step to step", _forgetful),
-    misconfigured(UPDATE, "Adam's β₁ and β₂ are exchanged", _betas_exchanged),
+    misconfigured(UPDATE, EXCHANGED_BETAS, _betas_exchanged),
+    Mistake(UPDATE, EXCHANGED_BETAS, _betas_exchanged_now),
 ]
 """All of them."""

@@ -159,17 +159,15 @@ def read_trace(path: str | Path) -> Trace:
             configuration, solver = parse_trace_configuration(file.attrs["config"])
         except (ValueError, TypeError, KeyError) as problem:
             raise FileError(f"{path}: attribute config is unusable: {problem}") from problem
-        initial = read_parameters(_group(file, "initial_parameters"))
-        try:
-            check_shapes(initial, configuration.sizes)
-        except ValueError as problem:
-            raise FileError(f"{path}: initial_parameters: {problem}") from problem
+        initial = _fitting_parameters(file, "initial_parameters", configuration)
         trace = Trace(
             path=Path(path),
             configuration=configuration,
             solver=solver,
             initial_parameters=initial.astype(np.float64),
-            final_parameters=read_parameters(_group(file, "final_parameters")).astype(np.float64),
+            final_parameters=_fitting_parameters(file, "final_parameters", configuration).astype(
+                np.float64
+            ),
             stored_precision=initial.dtype,
             inputs=_inputs(file),
             targets=_float64(file, "targets"),
@@ -189,6 +187,7 @@ def read_trace(path: str | Path) -> Trace:
             ),
         )
         _check_lengths(trace)
+        _check_circuit(trace)
     return trace
 
 
@@ -227,8 +226,69 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
     return group
 
 
+def _fitting_parameters(
+    parent: h5py.Group, name: str, configuration: NetworkConfiguration
+) -> Parameters:
+    group = _group(parent, name)
+    parameters = read_parameters(group)
+    try:
+        check_shapes(parameters, configuration.sizes)
+    except ValueError as problem:
+        raise FileError(f"{parent.file.filename}: {group.name}: {problem}") from problem
+    if parameters.readout.ndim != 2 or any(b.ndim != 1 for b in parameters.biases):
+        raise FileError(
+            f"{parent.file.filename}: {group.name}: readout/weight has shape "
+            f"{parameters.readout.shape}: one network, without leading axes, is needed"
+        )
+    return parameters
+
+
 def _float64(group: h5py.Group, path: str) -> np.ndarray:
     return read_array(group, path).astype(np.float64)
+
+
+def _check_circuit(trace: Trace) -> None:
+    """Refuse end states and feedback weights of the wrong shape, which nobody could compare."""
+    batch = trace.inputs.shape[1:2]
+    *_, n_out = trace.configuration.sizes
+    for number, step in enumerate(trace.steps):
+        circuit = step.circuit
+        if circuit is None:
+            continue
+        where = f"{trace.path}: steps/{number:04d}"
+        _check_state(f"{where}/open_loop", circuit.open_loop, trace, batch)
+        _check_state(f"{where}/closed_loop", circuit.closed_loop, trace, batch)
+        _check_feedback(f"{where}/feedback", circuit.feedback, trace)
+        _check_shape(f"{where}/closed_loop_targets", circuit.closed_loop_target, (*batch, n_out))
+        for l, r in enumerate(circuit.mean_inhibition or ()):
+            needed = trace.configuration.sizes[l + 1 : l + 2]
+            _check_shape(f"{where}/mean_inhibition/r_I_{l}", r, needed)
+    if trace.trajectory is not None:
+        leading = (len(trace.trajectory.open_loop.u_out), *batch)
+        where = f"{trace.path}: trajectory"
+        _check_state(f"{where}/open_loop", trace.trajectory.open_loop, trace, leading)
+        _check_state(f"{where}/closed_loop", trace.trajectory.closed_loop, trace, leading)
+        _check_feedback(f"{where}/feedback", trace.trajectory.feedback, trace)
+
+
+def _check_state(where: str, state: NetworkState, trace: Trace, leading: tuple[int, ...]) -> None:
+    *hidden, n_out = trace.configuration.sizes[1:]
+    for l, n in enumerate(hidden):
+        _check_shape(f"{where}/u_E_{l}", state.u_E[l], (*leading, n))
+        _check_shape(f"{where}/u_I_{l}", state.u_I[l], (*leading, n))
+    _check_shape(f"{where}/u_out", state.u_out, (*leading, n_out))
+    _check_shape(f"{where}/c_int", state.z, (*leading, n_out))
+
+
+def _check_feedback(where: str, Q: FeedbackWeights, trace: Trace) -> None:
+    *hidden, n_out = trace.configuration.sizes[1:]
+    for l, n in enumerate(hidden):
+        _check_shape(f"{where}/Q_{l}", Q[l], (trace.inputs.shape[1], n_out, n))
+
+
+def _check_shape(where: str, array: np.ndarray, needed: tuple[int, ...]) -> None:
+    if array.shape != needed:
+        raise FileError(f"{where} has shape {array.shape}: {needed} is needed")
 
 
 def _inputs(file: h5py.File) -> np.ndarray:
@@ -251,8 +311,10 @@ def _layers(group: h5py.Group, name: str, n_hidden: int) -> tuple[np.ndarray, ..
 
 def _step(group: h5py.Group, configuration: NetworkConfiguration) -> TraceStep:
     return TraceStep(
-        gradients=read_parameters(_group(group, "gradients")).astype(np.float64),
-        parameters_after=read_parameters(_group(group, "parameters_after")).astype(np.float64),
+        gradients=_fitting_parameters(group, "gradients", configuration).astype(np.float64),
+        parameters_after=_fitting_parameters(group, "parameters_after", configuration).astype(
+            np.float64
+        ),
         circuit=(
             None if configuration.rule == "backprop" else _circuit(group, configuration.n_hidden)
         ),

@@ -33,7 +33,5 @@ def run_allowance(configuration, solver, parameters, x, y, dtype):
         trajectory=None,
     )
     reference = NumpyBackend(configuration, wide, np.float64, Solver())
-    effects = run_effects(
-        reference, trace, float_arithmetic(dtype), solver.method == "fixed-point"
-    )
+    effects = run_effects(reference, trace, float_arithmetic(dtype), solver.method == "fixed-point")
     return {name: 2 * effect for name, effect in effects.items()}

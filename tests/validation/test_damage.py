@@ -227,9 +227,6 @@ def largest_change(a, b):
 
 
 @pytest.mark.parametrize("group", ["final_parameters", "steps/0001/gradients"])
-@pytest.mark.xfail(
-    strict=True, reason="read_trace checks the shapes of the initial parameters alone"
-)
 def test_a_trace_whose_parameters_lack_a_layer_is_refused(tmp_path, group):
     """As by one flipped bit in the layer's name: what is left would be judged, and pass."""
     path = tmp_path / "t.h5"
@@ -237,6 +234,28 @@ def test_a_trace_whose_parameters_lack_a_layer_is_refused(tmp_path, group):
     with h5py.File(path, "a") as file:
         file.move(f"{group}/hidden_0", f"{group}/iidden_0")
     with pytest.raises(FileError, match="hidden"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steps/0001/open_loop/u_E_0",
+        "steps/0000/closed_loop/c_int",
+        "steps/0002/feedback/Q_0",
+        "steps/0000/closed_loop_targets",
+        "trajectory/closed_loop/u_out",
+        "trajectory/feedback/Q_0",
+    ],
+)
+def test_a_trace_with_an_array_of_another_shape_is_refused(tmp_path, name):
+    path = tmp_path / "t.h5"
+    shutil.copy(shipped_directory() / "one-hidden-mse.h5", path)
+    with h5py.File(path, "a") as file:
+        array = file[name][()]
+        del file[name]
+        file[name] = array[:, :-1]
+    with pytest.raises(FileError, match=f"{name} has shape .* is needed"):
         read_trace(path)
 
 

@@ -1,0 +1,109 @@
+"""The kit against deliberate faults: each must be caught, and blamed on the right stage."""
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+
+from disinhib.backends import NumpyBackend
+from disinhib.validation import (
+    compare,
+    conform,
+    float_arithmetic,
+    read_candidate,
+    record_standard_case,
+    record_trace,
+    standard_cases,
+    write_trace,
+)
+
+from .faults import FAULTS, StagedBackend
+
+DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+CASES = {case.name: case for case in standard_cases()}
+
+
+@cache
+def golden(case, with_trajectory=False):
+    trace = record_standard_case(CASES[case])
+    return trace if with_trajectory else dataclasses.replace(trace, trajectory=None)
+
+
+def trace_for(fault):
+    return golden(fault.case, fault.stage.endswith("trajectory"))
+
+
+def first_deviation(results):
+    return next((r for r in results if not r.passed), None)
+
+
+def judged_file(fault, dtype, directory):
+    """Let the faulty backend go through all steps on its own, as a port does."""
+    trace = trace_for(fault)
+    answers = record_trace(
+        trace.configuration,
+        trace.initial_parameters,
+        trace.inputs,
+        trace.targets,
+        with_trajectory=trace.trajectory is not None,
+        backend_class=fault.backend,
+        dtype=dtype,
+    )
+    path = directory / "answers.h5"
+    write_trace(path, answers, "a port with a fault")
+    candidate = read_candidate(path, trace)
+    return first_deviation(compare(trace, candidate, float_arithmetic(dtype)).results)
+
+
+def test_there_are_at_least_25_and_their_names_are_unique():
+    assert len(FAULTS) >= 25
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(DTYPES[0], marks=pytest.mark.slow), DTYPES[1]], ids=str
+)
+def test_faulty_backends_are_caught_in_the_right_stage(dtype, capsys):
+    wrong, explained = [], 0
+    for fault in FAULTS:
+        found = first_deviation(conform(trace_for(fault), fault.backend, dtype))
+        explained += bool(found and found.hint)
+        if not blamed_rightly(fault, found):
+            wrong.append((fault.name, found))
+    with capsys.disabled():
+        print(
+            f"\n{dtype}: {len(FAULTS) - len(wrong)} of {len(FAULTS)} deliberate faults caught "
+            f"and blamed on the right stage, {explained} of them explained by a hint"
+        )
+    assert wrong == []
+
+
+def blamed_rightly(fault, found):
+    if found is None or found.stage != fault.stage:
+        return False
+    # A hint that is wrong is worse than none.
+    return fault.hint in found.hint if fault.hint else found.hint == ""
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        # One a stage stands for all in the fast tests.
+        pytest.param(fault, id=fault.name, marks=() if is_first else pytest.mark.slow)
+        for number, fault in enumerate(FAULTS)
+        for is_first in [fault.stage not in {earlier.stage for earlier in FAULTS[:number]}]
+    ],
+)
+def test_a_faulty_port_is_caught_in_the_right_stage(fault, dtype, tmp_path):
+    found = judged_file(fault, dtype, tmp_path)
+    assert blamed_rightly(fault, found), found
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", sorted({fault.case for fault in FAULTS}))
+def test_without_a_fault_nothing_is_caught(case, dtype):
+    """The faults are in what each class changes, not in the class that they share."""
+    assert first_deviation(conform(golden(case), StagedBackend, dtype)) is None
+    assert StagedBackend is not NumpyBackend
