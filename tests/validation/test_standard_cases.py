@@ -1,0 +1,117 @@
+"""The standard set: what it covers, and that every implementation agrees on it."""
+
+import numpy as np
+import pytest
+
+from disinhib.refimpl.configuration import LOSSES, RULES
+from disinhib.validation import conform, record_standard_case, standard_cases
+from disinhib.validation.random_networks import random_network
+from disinhib.validation.standard_cases import FEEDBACK_OPTIONS, case_data
+from disinhib.validation.trace_recording import record_trace
+from disinhib.validation.trace_stability import stability_in_words, trace_growth_rates
+
+from ..backends.implementations import IMPLEMENTATIONS, implementation
+
+CASES = {case.name: case for case in standard_cases()}
+DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+QUICK = (
+    "linear-threshold-fixed-mse-clipped",
+    "depth-5",
+    "unequal-activations-linear-threshold",
+    "strong-gain",
+    "near-silent",
+    "saturated-linear-threshold",
+    "one-unit-layers",
+    "backprop-softmax-cross-entropy-default",
+)
+"""Of the fast tests."""
+
+
+def test_every_rule_loss_and_option_is_there():
+    found = {
+        (c.configuration.rule, c.configuration.loss, c.configuration.feedback)
+        for c in CASES.values()
+    }
+    for loss in LOSSES:
+        for rule in RULES:
+            for feedback in FEEDBACK_OPTIONS.values():
+                # Backprop feeds nothing back.
+                assert rule == "backprop" or (rule, loss, feedback) in found
+            assert any(f[:2] == (rule, loss) for f in found)
+    assert {c.configuration.n_hidden for c in CASES.values()} >= {1, 2, 3, 4, 5}
+    assert any(c.configuration.activation_E != c.configuration.activation_I for c in CASES.values())
+    assert len(CASES) == len(list(standard_cases())) == 76
+
+
+def test_the_extremes_are_extreme():
+    """In the units that make them so, at the recorded states."""
+
+    def rates_E(name):
+        circuit = record_standard_case(CASES[name]).steps[0].circuit
+        return [np.logaddexp(0, u) for u in circuit.open_loop.u_E]
+
+    assert max(r.max() for r in rates_E("near-silent")) < 1e-4
+    assert max(r.max() for r in rates_E("saturated")) > 50
+    stiff = CASES["stiff-time-constants"].configuration
+    assert stiff.controller.tau / stiff.tau_I == 20_000
+    assert CASES["strong-gain"].configuration.controller.steady_gain > 100
+
+
+def test_a_case_is_the_same_every_time():
+    first, second = (case_data(CASES["depth-3"]) for _ in range(2))
+    np.testing.assert_array_equal(first[0].weights[1], second[0].weights[1])
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(first[2], second[2])
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
+)
+def test_every_implementation_agrees(case, dtype, name):
+    trace = record_standard_case(CASES[case])
+    results = conform(trace, implementation(name), dtype)
+    assert [(r.stage, r.used, r.worst) for r in results if not r.passed] == []
+    if dtype == np.float64:
+        # What rounding allows is no loophole: nothing needs more than the README's figures.
+        limits = {r.stage: 1e-12 if "trajectory" in r.stage else 1e-9 for r in results}
+        assert all(r.tolerance <= limits[r.stage] * (1 + 1e-12) for r in results)
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))]
+)
+@pytest.mark.parametrize("maker", IMPLEMENTATIONS)
+def test_implementations_agree_with_each_other_on_random_networks(maker, seed):
+    network = random_network(seed)
+    trace = record_trace(
+        network.configuration,
+        network.parameters,
+        network.inputs,
+        network.targets,
+        backend_class=implementation(maker),
+    )
+    for candidate in IMPLEMENTATIONS:
+        for dtype in DTYPES:
+            results = conform(trace, implementation(candidate.values[0]), dtype)
+            assert [(r.stage, r.used) for r in results if not r.passed] == []
+
+
+def test_the_standard_cases_are_stable_but_for_those_that_say_so():
+    """Growth of a disturbance, per second: a leak of 1 over 100 ms gives −10 where it rules."""
+    unstable = []
+    for case in CASES.values():
+        trace = record_standard_case(case)
+        rates = trace_growth_rates(trace)
+        if rates is None:
+            assert case.configuration.rule == "backprop"
+            continue
+        said = stability_in_words(trace)
+        if np.any(rates > 0):
+            unstable.append(case.name)
+            assert said.startswith(f"UNSTABLE: {np.sum(rates > 0)} of {rates.size} ")
+        else:
+            assert said.startswith("All closed-loop end states are stable")
+    assert unstable == ["unstable-fixed-point"]
