@@ -91,10 +91,11 @@ def last_places(
     pairs : list of (expected, found)
         Arrays of one stage.
     """
-    units = [
-        (deviation(expected, found) / arithmetic.spacing(expected)).ravel()
-        for expected, found in pairs
-    ]
+    with np.errstate(over="ignore"):
+        units = [
+            (deviation(expected, found) / arithmetic.spacing(expected)).ravel()
+            for expected, found in pairs
+        ]
     together = np.concatenate(units) if units else np.zeros(0)
     together = np.where(np.isnan(together), np.inf, together)
     if together.size == 0:

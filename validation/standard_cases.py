@@ -141,12 +141,23 @@ def _special_cases() -> Iterator[StandardCase]:
     yield StandardCase(
         "without-leak",
         # The squared error: a softmax at its target has no slope left to come to rest on.
-        replace(plain, loss="mse", controller=Controller(k_p=0.2, k_i=0.4, leak=0.0)),
+        replace(plain, loss="mse", controller=Controller(k_p=0.5, k_i=2.0, leak=0.0)),
+    )
+    # A fixed point all the same, and to be found: an integration would not stay at it.
+    yield StandardCase(
+        "unstable-fixed-point",
+        NetworkConfiguration(
+            sizes=(6, 5, 5, 5, 3),
+            loss="mse",
+            tau_I=0.02,
+            controller=Controller(k_p=40.0, k_i=0.5),
+            feedback=Feedback(norm=2.0, strong=False, nudge=0.1, to_readout=False),
+        ),
     )
     yield StandardCase("near-silent", threshold, bias=-12.0)
     yield StandardCase("saturated", plain, input_scale=40.0, weight_scale=3.0)
     yield StandardCase("saturated-linear-threshold", threshold, input_scale=40.0, weight_scale=3.0)
-    yield StandardCase("one-unit-layers", replace(threshold, sizes=(1, 1, 1, 1)))
+    yield StandardCase("one-unit-layers", replace(threshold, sizes=(1, 1, 1, 2)))
     yield StandardCase("many-outputs", replace(plain, sizes=(6, 5, 24)))
 
 
@@ -177,8 +188,6 @@ def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
     if case.configuration.loss == "mse":
         return parameters, inputs, generator.uniform(-1, 1, (STEPS, BATCH, n_out))
     classes = generator.integers(n_out, size=(STEPS, BATCH))
-    if n_out == 1:
-        return parameters, inputs, np.ones((STEPS, BATCH, 1))
     targets = np.where(np.arange(n_out) == classes[..., None], 0.99, 0.01 / (n_out - 1))
     return parameters, inputs, targets
 

@@ -36,9 +36,7 @@ enum {
     MAX_BLOCKS = 1024,          /* of memory */
     MAX_DIMS = 3,
     MAX_TEXT = 1024,            /* paths and lines of text */
-    MAX_NEWTON = 200,           /* iterations for one unit, and for one sample's control */
-    MAX_STEPS_TO_REST = 200000, /* without a leak */
-    MAX_HALVINGS = 60
+    MAX_NEWTON = 200            /* iterations for one unit, and for one sample's control */
 };
 
 static const real EPSILON = sizeof(real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON;
@@ -84,7 +82,7 @@ typedef struct {
     real *a_first, *a, *r, *delta, *delta_below;           /* a layer each */
     real *e, *c, *c_trial, *residual, *p;                  /* an output each */
     real *J, *J_below, *response, *D, *M, *M_inverse;      /* (outputs, units or outputs) */
-    real *tau, *start, *stage, *k[6];                      /* a state each */
+    real *tau, *stage, *k[6];                      /* a state each */
 } Scratch;
 
 /* One sample's network under control: what sections 2 and 5 work on. */
@@ -393,13 +391,20 @@ static void closed_loop_target(const Config *config, const real *y, const real *
 
 /* ---------------------------------------------------------------- 5. closed loop ------------- */
 
-/* Section 5: F(c) = c - kappa e(u_out(c)); leaves the state at c, and returns the largest |F|. */
-static real control_residual(const Circuit *circuit, real kappa, const real *c, real *F)
+/* Section 5: at rest e = leak z and c = k_p e + k_i z, so that leak c = gain e. */
+static real gain(const Config *config) { return config->leak * config->k_p + config->k_i; }
+
+/*
+ * Section 5: F(c) = leak c - gain e(u_out(c)), which is leak times the F of the document and so
+ * serves for leak 0 too. Leaves the state at c, and returns the largest |F|.
+ */
+static real control_residual(const Circuit *circuit, const real *c, real *F)
 {
     const Config *config = circuit->config;
     network_at_rest(circuit, c);
     output_error(config, circuit->target, circuit->state.u_out, circuit->scratch->e);
-    for (int k = 0; k < config->n_output; k++) F[k] = c[k] - kappa * circuit->scratch->e[k];
+    for (int k = 0; k < config->n_output; k++)
+        F[k] = config->leak * c[k] - gain(config) * circuit->scratch->e[k];
     return largest(F, config->n_output);
 }
 
@@ -460,31 +465,31 @@ static void invert(real *M, int n, real *inverse)
     }
 }
 
-/* Section 5: the inverse of M = I + kappa D S at the present state. */
-static void control_slope(const Circuit *circuit, real kappa, real *M_inverse)
+/* Section 5: the inverse of M, the slope of F, here leak I + gain D S, at the present state. */
+static void control_slope(const Circuit *circuit, real *M_inverse)
 {
-    int K = circuit->config->n_output;
+    const Config *config = circuit->config;
+    int K = config->n_output;
     real *D = circuit->scratch->D, *M = circuit->scratch->M, *p = circuit->scratch->p;
-    bool is_mse = circuit->config->loss == MSE;
     control_response(circuit, D);
     softmax(circuit->state.u_out, K, p);
     for (int k = 0; k < K; k++) {
         real D_p = 0;
         for (int j = 0; j < K; j++) D_p += D[k * K + j] * p[j];
         for (int j = 0; j < K; j++) {
-            real D_S = is_mse ? D[k * K + j] : (D[k * K + j] - D_p) * p[j];
-            M[k * K + j] = (k == j) + kappa * D_S;
+            real D_S = config->loss == MSE ? D[k * K + j] : (D[k * K + j] - D_p) * p[j];
+            M[k * K + j] = config->leak * (k == j) + gain(config) * D_S;
         }
     }
     invert(M, K, M_inverse);
 }
 
 /* How small |F| must become: what rounding leaves of it. */
-static real residual_allowed(const Circuit *circuit, real kappa)
+static real residual_allowed(const Circuit *circuit)
 {
     int K = circuit->config->n_output;
     real size = largest(circuit->state.u_out, K) + largest(circuit->target, K);
-    return pow(EPSILON, (real)3 / 4) * (1 + kappa * size);
+    return pow(EPSILON, (real)3 / 4) * (circuit->config->leak + gain(circuit->config) * size);
 }
 
 /* Section 5: c - step F M^-1. */
@@ -500,22 +505,22 @@ static void control_step(const Circuit *circuit, const real *c, const real *F, r
 }
 
 /* Section 5: where one sample ends under control, from its open-loop end state, without time. */
-static void closed_loop_by_newton(const Circuit *circuit)
+static void closed_loop(const Circuit *circuit)
 {
     const Config *config = circuit->config;
     Scratch *scratch = circuit->scratch;
     int K = config->n_output;
-    real kappa = config->k_p + config->k_i / config->leak, step = 1;
+    real step = 1;
     real *c = scratch->c, *c_trial = scratch->c_trial, *F = scratch->residual;
     fill(c, 0, K);
-    real size = control_residual(circuit, kappa, c, F);
+    real size = control_residual(circuit, c, F);
     bool fresh = true; /* whether M is of the present c */
-    control_slope(circuit, kappa, scratch->M_inverse);
+    control_slope(circuit, scratch->M_inverse);
     for (int iteration = 0; iteration < MAX_NEWTON; iteration++) {
         control_step(circuit, c, F, step, c_trial);
-        real trial = control_residual(circuit, kappa, c_trial, scratch->p);
+        real trial = control_residual(circuit, c_trial, scratch->p);
         bool halved = trial <= size / 2, shrunk = trial < size;
-        if (!halved && size <= residual_allowed(circuit, kappa)) break;
+        if (!halved && size <= residual_allowed(circuit)) break;
         if (halved || (fresh && shrunk)) {
             copy(c, c_trial, K);
             copy(F, scratch->p, K);
@@ -523,17 +528,20 @@ static void closed_loop_by_newton(const Circuit *circuit)
             fresh = false;
             step = 1;
         } else if (!fresh) {
-            control_residual(circuit, kappa, c, F);
-            control_slope(circuit, kappa, scratch->M_inverse);
+            control_residual(circuit, c, F);
+            control_slope(circuit, scratch->M_inverse);
             fresh = true;
         } else {
             step /= 2;
         }
     }
-    size = control_residual(circuit, kappa, c, F);
-    if (!(size <= residual_allowed(circuit, kappa)))
+    size = control_residual(circuit, c, F);
+    if (!(size <= residual_allowed(circuit)))
         fail("the closed loop has not converged: |F| is %g", (double)size);
-    for (int k = 0; k < K; k++) circuit->state.z[k] = scratch->e[k] / config->leak;
+    for (int k = 0; k < K; k++) {
+        real e = scratch->e[k];
+        circuit->state.z[k] = config->leak > 0 ? e / config->leak : (c[k] - config->k_p * e) / config->k_i;
+    }
 }
 
 /* Sections 2 and 5: tau dy/dt of one sample, with c = k_p e + k_i z, or c = 0. */
@@ -594,33 +602,6 @@ static void time_step(const Circuit *circuit, bool controlled, Method method, re
         }
     }
     copy(y, stage, config->n_state);
-}
-
-/* Whether nothing moves any more but by rounding. */
-static bool at_rest(const Circuit *circuit, real *y)
-{
-    real *change = circuit->scratch->k[0];
-    pull(circuit, true, y, change);
-    for (int i = 0; i < circuit->config->n_state; i++)
-        if (!(fabs(change[i]) <= pow(EPSILON, (real)3 / 4) * (1 + fabs(y[i])))) return false;
-    return true;
-}
-
-/* Section 5, leak 0: where one sample ends under control, by integration until it rests. */
-static void closed_loop_by_integration(const Circuit *circuit)
-{
-    const Config *config = circuit->config;
-    real *y = circuit->state.u_E[0], *start = circuit->scratch->start;
-    real dt = fmin(config->tau_I, fmin(config->tau_E, config->tau_c) / (1 + config->k_p));
-    copy(start, y, config->n_state);
-    for (int halving = 0; halving < 5; halving++, dt /= 2) {
-        copy(y, start, config->n_state);
-        for (int step = 0; step < MAX_STEPS_TO_REST && isfinite(y[0]); step++) {
-            time_step(circuit, true, TSIT5, dt, y);
-            if (at_rest(circuit, y)) return;
-        }
-    }
-    fail("controller.leak is 0 and the closed loop does not come to rest; it should be positive");
 }
 
 /* ---------------------------------------------------------------- 6. learning ---------------- */
@@ -876,6 +857,8 @@ static Config read_config(const char *from)
     config.beta_1 = number_setting(from, "optimizer.beta_1", 0.9);
     config.beta_2 = number_setting(from, "optimizer.beta_2", 0.999);
     config.epsilon = number_setting(from, "optimizer.epsilon", 1e-8);
+    if (!(config.leak > 0 || (config.leak == 0 && config.loss == MSE && config.k_i > 0)))
+        fail("controller.leak is %g; should be positive, or 0 with loss mse", (double)config.leak);
     config.has_trajectory = find_line(from, "settings.txt", "trajectory.method", text);
     if (config.has_trajectory) {
         config.method = (Method)word_setting(from, "trajectory.method", 2, methods);
@@ -1076,7 +1059,6 @@ static Scratch allocate_scratch(Memory *memory, const Config *config)
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
         *matrices[i] = allocate(memory, K * widest);
     scratch.tau = allocate(memory, n_state);
-    scratch.start = allocate(memory, n_state);
     scratch.stage = allocate(memory, n_state);
     for (int i = 0; i < 6; i++) scratch.k[i] = allocate(memory, n_state);
     State tau = state_at(config, scratch.tau);
@@ -1170,8 +1152,7 @@ static void run_batch(Network *network, const real *x, const real *y)
         Circuit circuit = circuit_of(network, &network->feedback, network->closed, s, x + (size_t)s * n_in);
         closed_loop_target(config, y + (size_t)s * K, circuit.state.u_out,
                            network->controlled_target + (size_t)s * K);
-        if (config->leak > 0) closed_loop_by_newton(&circuit);
-        else closed_loop_by_integration(&circuit);
+        closed_loop(&circuit);
     }
 }
 
