@@ -67,7 +67,7 @@ def _used_figure(report: TraceReport) -> Figure:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(SMALLEST_SHOWN / 10, max(10, 10 * max(used)))
-    axes.set_xlabel("fraction of the allowance used; the line is the limit")
+    axes.set_xlabel("fraction of the allowance used")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -87,9 +87,10 @@ def _places_figure(report: TraceReport) -> Figure:
         share, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
     )
     axes.set_yticks(range(len(results)), [result.stage for result in results])
-    edges = ["0", "<1"] + [f"<{2.0 ** (power - 1):.3g}" for power in range(2, width)]
-    shown = range(0, width, max(1, width // 8))
-    axes.set_xticks(list(shown), [edges[at] for at in shown])
+    # Column 0 is no deviation, column k > 0 is below 2^(k−1).
+    apart = max(1, -(-width // 6))
+    shown = range(apart, width, apart)
+    axes.set_xticks([0, *shown], ["0", *(f"$<2^{{{column - 1}}}$" for column in shown)])
     axes.set_xlabel("deviation, units in the last place")
     figure.colorbar(image, label="share of elements")
     return figure
