@@ -24,6 +24,7 @@ from ..refimpl.errors import ConfigurationError
 from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conform_command import Method, Precision, conform_command
+from .figure_command import figure_command
 from .output_file import refuse_unwritable, write_output
 from .resume_checks import CHOSEN_ANEW
 from .run_configuration import load_run_configuration
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 console = Console()
 app.command("conform")(conform_command)
+app.command("figure")(figure_command)
 app.add_typer(trace_app, name="trace")
 
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]

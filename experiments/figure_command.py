@@ -1,0 +1,43 @@
+"""The command `disinhib figure`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .figures import FIGURES, figure_maker, write_figure
+from .figures.figure_files import FORMATS
+
+console = Console()
+Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+
+
+def figure_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(FIGURES)}, or all.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(
+        "runs/figures"
+    ),
+    picture_format: Annotated[Format, typer.Option("--format", help="Of the picture.")] = Format[
+        "png"
+    ],
+) -> int:
+    """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
+    makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
+    passed = True
+    for one, make in makers.items():
+        with console.status(f"{one}: {FIGURES[one][1]}"):
+            result = make()
+        console.print(f"[bold]{one}[/]: {FIGURES[one][1]}")
+        for line in result.notes:
+            console.print(f"  {line}", markup=False, highlight=False)
+        for check in result.checks:
+            mark = "[green]yes[/]" if check.passed else "[bold red]NO[/] "
+            console.print(f"  {mark}  {check.claim}", highlight=False)
+        for path in write_figure(out, one, result, picture_format.value):
+            console.print(f"  {path}", style="dim", soft_wrap=True)
+        passed = passed and all(check.passed for check in result.checks)
+    return 0 if passed else 1
