@@ -79,10 +79,10 @@ typedef struct { real *Q[MAX_LAYERS]; } Feedback;
 
 /* Where one sample's intermediate results go. */
 typedef struct {
-    real *a_first, *a, *r, *delta, *delta_below;           /* a layer each */
-    real *e, *c, *c_trial, *residual, *p;                  /* an output each */
-    real *J, *J_below, *response, *D, *M, *M_inverse;      /* (outputs, units or outputs) */
-    real *tau, *stage, *k[6];                      /* a state each */
+    real *a_first, *a, *r, *slope_E, *slope_I, *delta, *delta_below; /* a layer each */
+    real *e, *p, *c, *c_trial, *F, *F_trial;                         /* an output each */
+    real *J, *J_above, *da, *da_above, *D, *M, *M_inverse;           /* (outputs, units) */
+    real *tau, *stage, *k[6];                                        /* a state each */
 } Scratch;
 
 /* One sample's network under control: what sections 2 and 5 work on. */
@@ -142,7 +142,10 @@ static void release(Memory *memory)
     while (memory->n_blocks) free(memory->blocks[--memory->n_blocks]);
 }
 
-static void copy(real *to, const real *from, size_t count) { memcpy(to, from, count * sizeof(real)); }
+static void copy(real *to, const real *from, size_t count)
+{
+    memcpy(to, from, count * sizeof(real));
+}
 
 static void fill(real *to, real value, size_t count)
 {
@@ -237,6 +240,16 @@ static void equilibrium(const Config *config, real a, real q, real *u_E, real *u
     *u_I = activation(config->phi_E, u) - q;
 }
 
+/* Section 2: (c Q)_i, the control's share in a unit's inhibition. */
+static real feedback_to(const Circuit *circuit, const real *c, int layer, int unit)
+{
+    int units = circuit->config->n[layer + 1];
+    real q = 0;
+    for (int k = 0; k < circuit->config->n_output; k++)
+        q += c[k] * circuit->feedback.Q[layer][(size_t)k * units + unit];
+    return q;
+}
+
 /* Section 2: where one sample's layers end under the control c. Open loop: c is zero. */
 static void network_at_rest(const Circuit *circuit, const real *c)
 {
@@ -247,9 +260,7 @@ static void network_at_rest(const Circuit *circuit, const real *c)
     copy(a, circuit->scratch->a_first, n[1]);
     for (int l = 0; l < L; l++) {
         for (int i = 0; i < n[l + 1]; i++) {
-            real q = 0;
-            for (int k = 0; k < K; k++)
-                if (c[k] != 0) q += c[k] * circuit->feedback.Q[l][(size_t)k * n[l + 1] + i];
+            real q = feedback_to(circuit, c, l, i);
             equilibrium(config, a[i], q, &state->u_E[l][i], &state->u_I[l][i]);
         }
         rates(config, state->u_E[l], n[l + 1], r);
@@ -272,8 +283,8 @@ static void running_mean(Network *network)
                 State state = state_at(config, network->open + (size_t)s * config->n_state);
                 sum += activation(config->phi_I, state.u_I[l][i]);
             }
-            real *r_bar = &network->r_bar[l][i];
-            *r_bar = (1 - config->mean_rate) * *r_bar + config->mean_rate * sum / network->n_samples;
+            real *r_bar = &network->r_bar[l][i], rho = config->mean_rate;
+            *r_bar = (1 - rho) * *r_bar + rho * sum / network->n_samples;
         }
 }
 
@@ -293,7 +304,7 @@ static void transposed_jacobian(const Config *config, const Parameters *paramete
                                 const State *state, Scratch *scratch, Feedback *feedback)
 {
     const int *n = config->n, K = config->n_output, top = config->n_layers - 1;
-    real *J = scratch->J, *J_above = scratch->J_below;
+    real *J = scratch->J, *J_above = scratch->J_above;
     for (int l = top; l >= 0; l--) {
         int units = n[l + 1], above = n[l + 2];
         const real *W = parameters->W[l + 1];
@@ -414,23 +425,25 @@ static void control_response(const Circuit *circuit, real *D)
     const Config *config = circuit->config;
     const int *n = config->n, K = config->n_output;
     const State *state = &circuit->state;
-    real *da = circuit->scratch->response, *dr = circuit->scratch->r;
+    Scratch *scratch = circuit->scratch;
+    real *da = scratch->da, *dr = scratch->r;
+    real *slope_E = scratch->slope_E, *slope_I = scratch->slope_I;
     fill(da, 0, (size_t)K * n[1]);
     for (int l = 0; l < config->n_layers; l++) {
         int units = n[l + 1], above = n[l + 2];
-        real *slope_E = circuit->scratch->a, *slope_I = circuit->scratch->delta;
         for (int i = 0; i < units; i++) {
             slope_E[i] = activation_slope(config->phi_E, state->u_E[l][i]);
             slope_I[i] = activation_slope(config->phi_I, state->u_I[l][i]);
         }
-        real *da_above = l + 1 == config->n_layers ? D : circuit->scratch->J;
+        real *da_above = l + 1 == config->n_layers ? D : scratch->da_above;
         for (int k = 0; k < K; k++) {
             for (int i = 0; i < units; i++) {
                 real Q = circuit->feedback.Q[l][(size_t)k * units + i];
                 real g = 1 / (1 + slope_I[i] * slope_E[i]);
                 dr[i] = slope_E[i] * g * (da[(size_t)k * units + i] + slope_I[i] * Q);
             }
-            drive(dr, circuit->parameters->W[l + 1], NULL, units, above, da_above + (size_t)k * above);
+            drive(dr, circuit->parameters->W[l + 1], NULL, units, above,
+                  da_above + (size_t)k * above);
         }
         if (l + 1 < config->n_layers) copy(da, da_above, (size_t)K * above);
     }
@@ -511,19 +524,19 @@ static void closed_loop(const Circuit *circuit)
     Scratch *scratch = circuit->scratch;
     int K = config->n_output;
     real step = 1;
-    real *c = scratch->c, *c_trial = scratch->c_trial, *F = scratch->residual;
+    real *c = scratch->c, *c_trial = scratch->c_trial, *F = scratch->F;
     fill(c, 0, K);
     real size = control_residual(circuit, c, F);
     bool fresh = true; /* whether M is of the present c */
     control_slope(circuit, scratch->M_inverse);
     for (int iteration = 0; iteration < MAX_NEWTON; iteration++) {
         control_step(circuit, c, F, step, c_trial);
-        real trial = control_residual(circuit, c_trial, scratch->p);
+        real trial = control_residual(circuit, c_trial, scratch->F_trial);
         bool halved = trial <= size / 2, shrunk = trial < size;
         if (!halved && size <= residual_allowed(circuit)) break;
         if (halved || (fresh && shrunk)) {
             copy(c, c_trial, K);
-            copy(F, scratch->p, K);
+            copy(F, scratch->F_trial, K);
             size = trial;
             fresh = false;
             step = 1;
@@ -539,8 +552,8 @@ static void closed_loop(const Circuit *circuit)
     if (!(size <= residual_allowed(circuit)))
         fail("the closed loop has not converged: |F| is %g", (double)size);
     for (int k = 0; k < K; k++) {
-        real e = scratch->e[k];
-        circuit->state.z[k] = config->leak > 0 ? e / config->leak : (c[k] - config->k_p * e) / config->k_i;
+        real e = scratch->e[k], leak = config->leak;
+        circuit->state.z[k] = leak > 0 ? e / leak : (c[k] - config->k_p * e) / config->k_i;
     }
 }
 
@@ -561,10 +574,9 @@ static void pull(const Circuit *circuit, bool controlled, real *y, real *change)
     for (int l = 0; l < L; l++) {
         rates(config, state.u_E[l], n[l + 1], r);
         for (int i = 0; i < n[l + 1]; i++) {
-            real u_E = state.u_E[l][i], u_I = state.u_I[l][i], q = 0;
-            for (int k = 0; k < K; k++) q += c[k] * circuit->feedback.Q[l][(size_t)k * n[l + 1] + i];
+            real u_E = state.u_E[l][i], u_I = state.u_I[l][i];
             towards.u_E[l][i] = -u_E + a[i] - activation(config->phi_I, u_I);
-            towards.u_I[l][i] = -u_I + r[i] - q;
+            towards.u_I[l][i] = -u_I + r[i] - feedback_to(circuit, c, l, i);
         }
         const real *b = l + 1 < L ? circuit->parameters->b[l + 1] : NULL;
         drive(r, circuit->parameters->W[l + 1], b, n[l + 1], n[l + 2], a);
@@ -653,7 +665,8 @@ static void add_sample_gradients(Network *network, int sample, const real *x, co
         for (int i = 0; i < n[l + 1]; i++) {
             real u_E = closed.u_E[l][i];
             real u_hat = decoded_inhibition(config, closed.u_I[l][i], network->r_bar[l][i]);
-            delta[i] = (u_hat - activation(config->phi_E, u_E)) * activation_slope(config->phi_E, u_E);
+            real error = u_hat - activation(config->phi_E, u_E);
+            delta[i] = error * activation_slope(config->phi_E, u_E);
         }
         if (l) rates(config, closed.u_E[l - 1], n[l], pre);
         add_gradient(l ? pre : x, delta, n[l], n[l + 1], network->n_samples, g->W[l], g->b[l]);
@@ -661,7 +674,8 @@ static void add_sample_gradients(Network *network, int sample, const real *x, co
     rates(config, config->to_readout ? closed.u_E[L - 1] : open.u_E[L - 1], n[L], pre);
     if (config->to_readout) drive(pre, network->parameters.W[L], NULL, n[L], K, delta);
     else output_error(config, y, open.u_out, delta);
-    for (int k = 0; k < K; k++) delta[k] = config->to_readout ? delta[k] - closed.u_out[k] : -delta[k];
+    for (int k = 0; k < K; k++)
+        delta[k] = config->to_readout ? delta[k] - closed.u_out[k] : -delta[k];
     add_gradient(pre, delta, n[L], K, network->n_samples, g->W[L], NULL);
 }
 
@@ -758,7 +772,8 @@ static real number_setting(const char *directory, const char *name, double other
     char text[MAX_TEXT], *end;
     if (!find_line(directory, "settings.txt", name, text)) return (real)otherwise;
     double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value)) fail("%s is \"%s\"; should be a number", name, text);
+    if (end == text || *end || !isfinite(value))
+        fail("%s is \"%s\"; should be a number", name, text);
     return (real)value;
 }
 
@@ -829,10 +844,13 @@ static Config read_config(const char *from)
 {
     const char *losses[] = {"softmax-cross-entropy", "mse"}, *optimizers[] = {"adam", "sgd"};
     const char *methods[] = {"euler", "tsit5"};
-    const char *rules[] = {"exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"};
+    const char *rules[] = {"exact-inverse", "linear-threshold", "linear-threshold-fixed",
+                           "backprop"};
     char text[MAX_TEXT];
-    Config config = {.phi_E = activation_setting(from, 'E'), .phi_I = activation_setting(from, 'I')};
+    Config config = {.n_layers = 0};
     read_sizes(from, &config);
+    config.phi_E = activation_setting(from, 'E');
+    config.phi_I = activation_setting(from, 'I');
     config.tau_E = positive_setting(from, "tau_E", 0.02);
     config.tau_I = positive_setting(from, "tau_I", 0.005);
     config.loss = (Loss)word_setting(from, "loss", 2, losses);
@@ -888,8 +906,9 @@ static real *read_array(Memory *memory, const char *directory, const char *path,
     char text[MAX_TEXT], type[16] = "", *at, *end;
     if (!find_line(directory, "arrays.txt", path, text)) fail("arrays.txt lacks %s", path);
     sscanf(text, "%15s", type);
-    int width = !strcmp(type, "float64") ? 8 : !strcmp(type, "float32") ? 4 : !strcmp(type, "uint8");
-    if (!width) fail("%s is %s; should be float64, float32 or uint8", path, type);
+    int width = !strcmp(type, "float64") ? 8 : !strcmp(type, "float32") ? 4 : 1;
+    if (width == 1 && strcmp(type, "uint8"))
+        fail("%s is %s; should be float64, float32 or uint8", path, type);
     size_t count = 1;
     at = text + strlen(type);
     for (int d = 0; d < shape->n_dims; d++, at = end) {
@@ -908,10 +927,12 @@ static real *read_array(Memory *memory, const char *directory, const char *path,
     unsigned char bytes[8];
     for (size_t i = 0; i < count; i++) {
         if (fread(bytes, (size_t)width, 1, file) != 1)
-            fail("%s/%s ends early; should have %zu numbers of %d bytes", directory, text, count, width);
+            fail("%s/%s ends early; should have %zu numbers of %d bytes", directory, text, count,
+                 width);
         values[i] = decode(bytes, width);
     }
-    if (fgetc(file) != EOF) fail("%s/%s is too long; should have %zu numbers", directory, text, count);
+    if (fgetc(file) != EOF)
+        fail("%s/%s is too long; should have %zu numbers", directory, text, count);
     fclose(file);
     return values;
 }
@@ -1049,11 +1070,12 @@ static Scratch allocate_scratch(Memory *memory, const Config *config)
     size_t widest = (size_t)config->n_widest, K = (size_t)config->n_output;
     size_t n_state = (size_t)config->n_state;
     Scratch scratch;
-    real **layers[] = {&scratch.a_first, &scratch.a, &scratch.r, &scratch.delta,
-                       &scratch.delta_below, &scratch.e, &scratch.c, &scratch.c_trial,
-                       &scratch.residual, &scratch.p};
-    real **matrices[] = {&scratch.J, &scratch.J_below, &scratch.response, &scratch.D, &scratch.M,
-                         &scratch.M_inverse};
+    real **layers[] = {&scratch.a_first, &scratch.a,       &scratch.r, &scratch.slope_E,
+                       &scratch.slope_I, &scratch.delta,   &scratch.delta_below,
+                       &scratch.e,       &scratch.p,       &scratch.c, &scratch.c_trial,
+                       &scratch.F,       &scratch.F_trial};
+    real **matrices[] = {&scratch.J, &scratch.J_above, &scratch.da, &scratch.da_above,
+                         &scratch.D, &scratch.M,       &scratch.M_inverse};
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
         *layers[i] = allocate(memory, widest);
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
@@ -1086,7 +1108,8 @@ static void read_questions(Memory *memory, const char *from, Network *network)
         Shape Q = {3, {inputs.dims[1], K, n[l + 1]}};
         if (l < L) snprintf(path, sizeof path, "initial_parameters/hidden_%d/weight", l);
         else snprintf(path, sizeof path, "initial_parameters/readout/weight");
-        copy(network->parameters.W[l], read_array(memory, from, path, &weight), (size_t)n[l] * n[l + 1]);
+        copy(network->parameters.W[l], read_array(memory, from, path, &weight),
+             (size_t)n[l] * n[l + 1]);
         if (l == L) break;
         snprintf(path, sizeof path, "initial_parameters/hidden_%d/bias", l);
         copy(network->parameters.b[l], read_array(memory, from, path, &bias), n[l + 1]);
@@ -1120,13 +1143,13 @@ static void prepare(Memory *memory, const char *from, Network *network)
     }
 }
 
-/* One sample's network at a state; its first drive is worked out here. */
-static Circuit circuit_of(Network *network, const Feedback *feedback, real *states, int sample,
-                          const real *x)
+/* One sample's network at a state, of a batch x; its first drive is worked out here. */
+static Circuit circuit_of(Network *network, const Feedback *feedback, real *states, const real *x,
+                          int sample)
 {
     const Config *config = &network->config;
-    drive(x, network->parameters.W[0], network->parameters.b[0], config->n[0], config->n[1],
-          network->scratch.a_first);
+    drive(x + (size_t)sample * config->n[0], network->parameters.W[0],
+          network->parameters.b[0], config->n[0], config->n[1], network->scratch.a_first);
     return (Circuit){config, &network->parameters, feedback_of(config, feedback, sample),
                      network->controlled_target + (size_t)sample * config->n_output,
                      state_at(config, states + (size_t)sample * config->n_state),
@@ -1138,18 +1161,17 @@ static void run_batch(Network *network, const real *x, const real *y)
 {
     const Config *config = &network->config;
     int B = network->n_samples, K = config->n_output;
-    const int n_in = config->n[0];
     fill(network->open, 0, (size_t)B * config->n_state);
     fill(network->scratch.c, 0, K);
     for (int s = 0; s < B; s++) {
-        Circuit circuit = circuit_of(network, &network->feedback, network->open, s, x + (size_t)s * n_in);
+        Circuit circuit = circuit_of(network, &network->feedback, network->open, x, s);
         network_at_rest(&circuit, network->scratch.c);
     }
     if (config->rule == LINEAR_THRESHOLD) running_mean(network);
     feedback_weights(network);
     copy(network->closed, network->open, (size_t)B * config->n_state);
     for (int s = 0; s < B; s++) {
-        Circuit circuit = circuit_of(network, &network->feedback, network->closed, s, x + (size_t)s * n_in);
+        Circuit circuit = circuit_of(network, &network->feedback, network->closed, x, s);
         closed_loop_target(config, y + (size_t)s * K, circuit.state.u_out,
                            network->controlled_target + (size_t)s * K);
         closed_loop(&circuit);
@@ -1185,9 +1207,9 @@ static void write_trajectories(Memory *memory, Answers *answers, Network *networ
     real *kept = allocate(memory, (size_t)B * T * n_state);
     for (int controlled = 0; controlled < 2; controlled++) {
         for (int s = 0; s < B; s++) {
-            const real *x = network->inputs + (size_t)s * config->n[0];
             real *y = states + (size_t)s * n_state, *at = kept + (size_t)s * T * n_state;
-            Circuit circuit = circuit_of(network, &network->trajectory_feedback, states, s, x);
+            Circuit circuit = circuit_of(network, &network->trajectory_feedback, states,
+                                         network->inputs, s);
             copy(at, y, n_state);
             for (int step = 1; step <= config->n_steps; step++) {
                 time_step(&circuit, controlled, config->method, config->dt, y);
