@@ -143,7 +143,7 @@ def test_stages_in_order_are_a_learning_step(name, dtype, rule):
         (*named_arrays(b.parameters).values(), *b.mean_inhibition),
         strict=True,
     ):
-        np.testing.assert_allclose(p, q, atol=atol)
+        np.testing.assert_allclose(p, q, rtol=0, atol=atol)
 
 
 def test_whole_number_inputs_are_divided_by_their_full_scale(name, dtype):

@@ -104,7 +104,7 @@ def test_the_epoch_is_the_reference_s_own_steps_in_the_stated_order(tmp_path, ru
         learner, metrics = learning_step(configuration, Solver(), learner, x, labels[batch])
         losses.append(metrics.loss)
     for name, array in named_arrays(learner.parameters).items():
-        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, atol=1e-12)
+        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, rtol=0, atol=1e-12)
     (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
     assert record.train_loss == pytest.approx(np.mean(losses), rel=1e-12)
     assert (record.train_closed_loop_loss is None) == (rule == "backprop")
@@ -176,7 +176,7 @@ def test_a_start_file_sets_parameters_and_the_first_epoch_s_batches(tmp_path):
         x = data.train.images[batch] / 16
         learner, _ = learning_step(configuration, Solver(), learner, x, labels[batch])
     for name, array in named_arrays(learner.parameters).items():
-        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, atol=1e-12)
+        np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, rtol=0, atol=1e-12)
 
 
 def test_integrations_that_do_not_settle_are_in_the_metrics(tmp_path):

@@ -66,11 +66,11 @@ def test_loss_error_and_jacobian_are_derivatives_of_each_other(loss):
     u, y = 3 * generator.standard_normal((1, 4)), softmax(generator.standard_normal((1, 4)))
     assert np.mean(sample_loss(loss, u, y)) == pytest.approx(mean_loss(loss, u, y), rel=1e-13)
     numerical = numerical_gradient(lambda: mean_loss(loss, u, y), u)
-    np.testing.assert_allclose(error(loss, u, y), -numerical, atol=1e-8)
+    np.testing.assert_allclose(error(loss, u, y), -numerical, rtol=0, atol=1e-8)
     S = error_jacobian(loss, u)[0]
     for k in range(4):
         column = numerical_gradient(lambda k=k: float(-error(loss, u, y)[0, k]), u)
-        np.testing.assert_allclose(S[:, k], column[0], atol=1e-8)
+        np.testing.assert_allclose(S[:, k], column[0], rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -110,7 +110,7 @@ def test_backprop_gradient_is_the_loss_gradient(loss):
         (*parameters.weights, *parameters.biases, parameters.readout),
         strict=True,
     ):
-        np.testing.assert_allclose(analytic, numerical_gradient(loss_now, array), atol=1e-8)
+        np.testing.assert_allclose(analytic, numerical_gradient(loss_now, array), rtol=0, atol=1e-8)
 
 
 def direction(gradients: Parameters):
@@ -162,7 +162,7 @@ def test_gradients_written_out_neuron_by_neuron(loss):
     c = control_signal(
         configuration.controller, error(loss, closed_loop.u_out, target), closed_loop.z
     )
-    np.testing.assert_allclose(g.readout, -pre.T @ c / len(x), atol=1e-10)
+    np.testing.assert_allclose(g.readout, -pre.T @ c / len(x), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -177,7 +177,7 @@ def test_without_feedback_to_it_the_readout_follows_the_loss_gradient(loss):
     numerical = numerical_gradient(
         lambda: mean_loss(loss, r_E @ parameters.readout, y), parameters.readout
     )
-    np.testing.assert_allclose(g.readout, numerical, atol=1e-8)
+    np.testing.assert_allclose(g.readout, numerical, rtol=0, atol=1e-8)
 
 
 def test_the_linear_threshold_touches_the_exact_inverse_where_it_is_linearised():
@@ -202,7 +202,7 @@ def test_the_linear_threshold_touches_the_exact_inverse_where_it_is_linearised()
     expected = direction(plasticity_gradients(exact, parameters, x, y, *one, r_bar))
     found = direction(plasticity_gradients(linear, parameters, x, y, *one, r_bar))
     # Second order in the change of r_I, which is about 1e-6.
-    np.testing.assert_allclose(found, expected, atol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
     assert np.max(np.abs(expected)) > 1e-8
 
 

@@ -453,7 +453,7 @@ def test_without_error_nothing_is_controlled_and_nothing_learnt(case):
     assert_close([pack(found.closed_loop)], [pack(found.open_loop)], 1e-13)
     for g in arrays(found.gradients):
         # Rounding in u_out, times κ of at most 2.5.
-        np.testing.assert_allclose(g, 0, atol=1e-13)
+        np.testing.assert_allclose(g, 0, rtol=0, atol=1e-13)
 
 
 @properties

@@ -296,4 +296,4 @@ def test_a_neutral_direction_is_not_stable():
     )
     found = growth_rates(configuration, parameters, Q, state)
     # An eigenvalue 0 of a matrix whose norm is some 1e3 per second.
-    np.testing.assert_allclose(found, 0, atol=1e-9)
+    np.testing.assert_allclose(found, 0, rtol=0, atol=1e-9)
