@@ -1,4 +1,4 @@
-"""Figure 3 of the paper and supplement 1's isolated neuron against the published curves."""
+"""Figure 3 of the paper and its isolated neuron against the published curves."""
 
 from pathlib import Path
 
@@ -19,9 +19,10 @@ def test_curves_of_the_circuit(rule, target):
     with h5py.File(GOLDEN) as file:
         golden = {k: v[()] for k, v in file["rossbroich2023"][rule][target].items()}
     curve = circuit(golden["x"], TARGETS[target], RULES[rule])
-    np.testing.assert_allclose(curve.dw, golden["dw"], atol=1e-10)
-    np.testing.assert_allclose(curve.u_E, golden["u_E"], atol=1e-10)
-    np.testing.assert_allclose(curve.u_I, golden["u_I"], atol=1e-10)
+    assert golden.keys() == {"x", "dw", "u_E", "u_I"}
+    np.testing.assert_allclose(curve.dw, golden["dw"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(curve.u_E, golden["u_E"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(curve.u_I, golden["u_I"], rtol=0, atol=1e-10)
 
 
 def test_curves_of_the_isolated_neuron():
@@ -31,4 +32,5 @@ def test_curves_of_the_isolated_neuron():
     assert len(curves) == 4
     for (name, (x, dw)), r_I in zip(sorted(curves.items()), np.linspace(0.01, 2, 4), strict=True):
         assert float(name.removeprefix("r_I_")) == pytest.approx(r_I, abs=1e-4)
-        np.testing.assert_allclose(isolated(x, r_I, LinearThreshold()).dw, dw, atol=1e-10)
+        curve = isolated(x, r_I, LinearThreshold())
+        np.testing.assert_allclose(curve.dw, dw, rtol=0, atol=1e-10)
