@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +21,9 @@ from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conform_command import Method, Precision, conform_command
 from .figure_command import figure_command
+from .interruption import stop_on_interrupt
 from .output_file import refuse_unwritable, write_output
+from .reproduce_command import reproduce_app
 from .resume_checks import CHOSEN_ANEW
 from .run_configuration import load_run_configuration
 from .trace_commands import trace_app
@@ -44,6 +42,7 @@ console = Console()
 app.command("conform")(conform_command)
 app.command("figure")(figure_command)
 app.add_typer(trace_app, name="trace")
+app.add_typer(reproduce_app, name="reproduce")
 
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
 DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
@@ -282,7 +281,7 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
         )
         return 0
     with (
-        _stop_on_interrupt() as stop,
+        stop_on_interrupt() as stop,
         ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
     ):
         position, records = train(run, position, records, display, stop, interval)
@@ -295,28 +294,6 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
         return 128 + stop()
     console.print(f"Written to {run.directory}", soft_wrap=True)
     return 0
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Any]:
-    """Turn the first interrupt or termination into a request to stop; a second one insists.
-
-    What is yielded gives the number of the signal that asked, 0 while none has.
-    """
-    asked = 0
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = number
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:

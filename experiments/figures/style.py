@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-import matplotlib
+import matplotlib.style
 from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.4, 7.0

@@ -1,0 +1,165 @@
+"""Finished trainings of a table, in one HDF5 file that grows by one at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..refimpl.errors import ConfigurationError
+from ..validation import FileError
+from ..validation.content_digest import check_digest, sign
+from ..validation.durable_file import replace_durably
+from ..validation.hdf5_file import reading
+from ..validation.parameter_groups import read_array
+from .accuracy_cells import AccuracyCell, AccuracyRow
+from .metrics_log import EpochRecord
+
+SCHEMA = "disinhib-accuracies"
+CURVES = ("train_loss", "train_accuracy", "valid_accuracy", "test_loss", "test_accuracy", "seconds")
+DOES_NOT_MATTER = ("data_dir", "threads")
+"""Settings that two runs of one cell may differ in."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished training.
+
+    Parameters
+    ----------
+    cell : AccuracyCell
+        Which.
+    configuration : dict
+        Of the run, plain values.
+    curves : dict of array, each (epochs,)
+        By name, see CURVES.
+    computed_by : str
+        Backend, version and device.
+    """
+
+    cell: AccuracyCell
+    configuration: dict[str, Any]
+    curves: dict[str, np.ndarray]
+    computed_by: str
+
+    @property
+    def test_accuracy(self) -> float:
+        """After the last epoch."""
+        return float(self.curves["test_accuracy"][-1])
+
+
+def cell_result(
+    cell: AccuracyCell, configuration: dict[str, Any], records: list[EpochRecord]
+) -> CellResult:
+    """Sum up a run that has ended.
+
+    Parameters
+    ----------
+    cell : AccuracyCell
+        Which.
+    configuration : dict
+        Of the run.
+    records : list of EpochRecord
+        All its epochs.
+    """
+    curves = {name: np.array([getattr(record, name) for record in records]) for name in CURVES}
+    return CellResult(cell, configuration, curves, records[-1].computed_by)
+
+
+def read_results(path: Path) -> dict[str, CellResult]:
+    """Read all finished cells; none if there is no file yet.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 file.
+
+    Raises
+    ------
+    FileError
+        It is damaged or something else.
+    """
+    if not path.exists():
+        return {}
+    with reading(path) as file:
+        if file.attrs.get("schema") != SCHEMA:
+            raise FileError(f"{path}: schema is {file.attrs.get('schema')!r}: {SCHEMA!r} is needed")
+        check_digest(file)
+        results = {}
+        for name, group in file.get("cells", {}).items():
+            about = json.loads(group.attrs["cell"])
+            cell = AccuracyCell(AccuracyRow(**about.pop("row")), **about)
+            results[name] = CellResult(
+                cell,
+                json.loads(group.attrs["config"]),
+                {curve: read_array(group, curve) for curve in CURVES},
+                str(group.attrs["computed_by"]),
+            )
+    return results
+
+
+def write_results(path: Path, results: dict[str, CellResult]) -> None:
+    """Write all finished cells, so that at every moment a whole file is on disk.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 file.
+    results : dict of CellResult
+        By name of the cell.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; the one before stands.
+    """
+    with h5py.File("accuracies", "w", driver="core", backing_store=False) as file:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["schema_version"] = 1
+        for name, result in results.items():
+            group = file.create_group(f"cells/{name}")
+            row = vars(result.cell.row)
+            group.attrs["cell"] = json.dumps({**vars(result.cell), "row": row})
+            group.attrs["config"] = json.dumps(result.configuration)
+            group.attrs["computed_by"] = result.computed_by
+            for curve, values in result.curves.items():
+                group[curve] = values
+        sign(file)
+        file.flush()
+        image = file.id.get_file_image()
+
+    def check(unfinished: Path) -> None:
+        with reading(unfinished) as written:
+            check_digest(written)
+
+    replace_durably(path, image, check, keep=1)
+
+
+def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path) -> None:
+    """Refuse to take a finished cell for one that was asked for with other settings.
+
+    Parameters
+    ----------
+    result : CellResult
+        As it is in the file.
+    wanted : dict
+        Configuration now asked for.
+    path : Path
+        Of the file.
+
+    Raises
+    ------
+    ConfigurationError
+        They differ; the field and both values are named.
+    """
+    for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
+        there, now = result.configuration.get(name), wanted.get(name)
+        if there != now:
+            raise ConfigurationError(
+                f"{path} has {result.cell.name} with {name} {there}, now it is {now}: "
+                "choose another --out"
+            )

@@ -1,0 +1,217 @@
+"""The command `disinhib reproduce table`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..backends import TrainingMetrics, backend_descriptions
+from ..datasets.load import DATASETS
+from ..refimpl.errors import ConfigurationError
+from ..validation import Position
+from .accuracy_cells import (
+    AccuracyCell,
+    accuracy_rows,
+    cell_configuration,
+)
+from .accuracy_results import (
+    CellResult,
+    cell_result,
+    read_results,
+    refuse_other_settings,
+    write_results,
+)
+from .accuracy_table import draw_accuracies, table_in_markdown
+from .conform_command import Precision
+from .interruption import stop_on_interrupt
+from .metrics_log import EpochRecord
+from .output_file import write_output
+from .run_configuration import RunConfiguration
+from .training import begin, resume, train
+
+console = Console()
+reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
+
+
+@reproduce_app.callback()
+def reproduce() -> None:
+    """Repeat the paper's experiments."""
+
+
+@reproduce_app.command("table")
+def table_command(
+    datasets: Annotated[
+        str, typer.Option(metavar="NAME,…", help=f"From {', '.join(DATASETS)}.")
+    ] = "fashion_mnist,mnist",
+    depths: Annotated[str, typer.Option(metavar="N,…", help="Numbers of hidden layers.")] = "1,2,3",
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N − 1.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Of each training.")] = 50,
+    rules: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Learning rules.")
+    ] = "backprop,exact-inverse,linear-threshold",
+    feedback: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Feedback weights.")
+    ] = "per-sample,averaged",
+    strength: Annotated[str, typer.Option(metavar="NAME,…", help="Of control.")] = "strong,weak",
+    hidden_units: Annotated[int, typer.Option(help="Of each hidden layer.")] = 256,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
+    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float32"],
+    threads: Annotated[int | None, typer.Option(help="Threads; else all processors.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
+        "runs/table"
+    ),
+) -> int:
+    """Train every cell of the table; killed, the same command goes on where it was.
+
+    Test accuracy, mean ± standard deviation over seeds, for backprop, exact inverse and linear
+    threshold, with per-sample and averaged feedback weights, under strong and weak control.
+    Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
+    directory, and only what is missing is trained.
+    """
+    named, depth_list = _names("--datasets", datasets, DATASETS), _depths(depths)
+    rows = accuracy_rows(rules.split(","), feedback.split(","), strength.split(","))
+    if data_dir is not None and len(named) > 1:
+        raise ConfigurationError(f"--data-dir {data_dir} with {len(named)} datasets: give one")
+    if seeds < 1 or epochs < 1:
+        raise ConfigurationError(f"--seeds {seeds}, --epochs {epochs}: at least 1 is needed")
+    settings = {
+        "hidden_units": hidden_units,
+        "backend": backend or _quickest(),
+        "dtype": dtype.value,
+        "threads": threads,
+    }
+    # All rows of one seed before the next: a table that is not finished has them all.
+    cells = [
+        AccuracyCell(row, dataset, depth, seed)
+        for seed in range(seeds)
+        for dataset in named
+        for depth in depth_list
+        for row in rows
+    ]
+    configurations = {
+        cell.name: cell_configuration(cell, epochs, settings, data_dir) for cell in cells
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigurationError(f"{out} cannot be made: {problem.strerror}") from problem
+    results = read_results(out / "accuracies.h5")
+    for cell in cells:
+        if cell.name in results:
+            wanted = configurations[cell.name].as_dict()
+            refuse_other_settings(results[cell.name], wanted, out / "accuracies.h5")
+    signal_number = _train_cells(cells, configurations, results, out, epochs)
+    if results:
+        _write_table(out, list(results.values()))
+    if signal_number:
+        console.print("Stopped; the same command goes on.", soft_wrap=True)
+        return 128 + signal_number
+    return 0
+
+
+def _train_cells(
+    cells: list[AccuracyCell],
+    configurations: dict[str, RunConfiguration],
+    results: dict[str, CellResult],
+    out: Path,
+    epochs: int,
+) -> int:
+    done = sum(cell.name in results for cell in cells)
+    with (
+        stop_on_interrupt() as stop,
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress,
+    ):
+        task = progress.add_task("epochs", total=len(cells) * epochs, completed=done * epochs)
+        for cell in cells:
+            if cell.name in results:
+                continue
+            display = _CellDisplay(progress, task)
+            directory = out / "runs" / cell.name
+            records = _train_cell(configurations[cell.name], directory, display, stop)
+            if len(records) < epochs:
+                return stop()
+            plain = configurations[cell.name].as_dict()
+            results[cell.name] = cell_result(cell, plain, records)
+            write_results(out / "accuracies.h5", results)
+            shutil.rmtree(directory)
+            console.print(
+                f"{cell.name}: test accuracy {results[cell.name].test_accuracy:.2%}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return 0
+
+
+class _CellDisplay:
+    """Moves the bar of the whole table by an epoch."""
+
+    def __init__(self, progress: Progress, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Nothing to show between epochs."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Count it."""
+        self._progress.advance(self._task)
+
+
+def _train_cell(
+    configuration: RunConfiguration, directory: Path, display: _CellDisplay, stop: Any
+) -> list[EpochRecord]:
+    if (directory / "checkpoint.h5").is_file():
+        run, position, records = resume(directory, None)
+        for record in records:
+            display.on_epoch(record)
+    else:
+        # What a kill left before the first checkpoint.
+        shutil.rmtree(directory, ignore_errors=True)
+        run, position, records = begin(configuration, directory), Position(0), []
+    _, records = train(run, position, records, display, stop)
+    return records
+
+
+def _write_table(out: Path, results: list[CellResult]) -> None:
+    text = table_in_markdown(results)
+    write_output(out / "table.md", lambda: (out / "table.md").write_text(text, encoding="utf-8"))
+    write_output(out / "table.png", lambda: draw_accuracies(out / "table.png", results))
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _names(option: str, text: str, known: Any) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"{option} has {name!r}: choose from {', '.join(known)}")
+    return names
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        depths = [int(part) for part in text.split(",")]
+    except ValueError:
+        depths = [0]
+    if min(depths) < 1:
+        raise ConfigurationError(f"--depths is {text!r}: whole numbers from 1 on, as in 1,2,3")
+    return depths
+
+
+def _quickest() -> str:
+    can_run = [d.name for d in backend_descriptions() if not d.unavailable]
+    return "numba" if "numba" in can_run else can_run[0]
