@@ -1,0 +1,96 @@
+"""What the figures of plasticity curves share: conditions, marks, colours and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from ..plasticity_curves import LinearThreshold, PlasticityCurve
+from .style import BLACK, BLUE, ORANGE, VERMILION
+
+TARGETS = (4.0, 3.0)
+CLAMPED = tuple(float(r_I) for r_I in np.linspace(0.01, 2, 4))
+"""Inhibitory rates of the isolated neuron."""
+
+TARGET_COLOURS = {4.0: VERMILION, 3.0: ORANGE}
+RATE_LABEL = "postsynaptic rate $r_E$ (a.u.)"
+CHANGE_LABEL = "weight change Δw (a.u.)"
+
+
+def spacing(rate: np.ndarray) -> float:
+    """Largest step of a curve's rates, within which its sign changes are known."""
+    return float(np.max(np.abs(np.diff(rate))))
+
+
+def shades(n: int) -> list[tuple[float, float, float]]:
+    """Shades of blue from light to full, for a quantity that rises."""
+    blue = np.array(to_rgb(BLUE))
+    mixed = [1 - (1 - blue) * part for part in np.linspace(0.35, 1, n)]
+    return [(float(r), float(g), float(b)) for r, g, b in mixed]
+
+
+def name_of(fit: LinearThreshold) -> str:
+    """Name of a fit's column."""
+    return f"theta_{fit.theta:g}_delta_{fit.delta:g}"
+
+
+def text_of(fit: LinearThreshold) -> str:
+    """A fit in words."""
+    return f"{fit.theta:g} + {fit.delta:g} r_I".replace("-", "−")
+
+
+def columns(curve: PlasticityCurve) -> dict[str, np.ndarray]:
+    """Columns of a curve's table."""
+    state = {"x": curve.x, "u_E": curve.u_E}
+    if curve.u_I is not None:
+        state["u_I"] = curve.u_I
+    return {**state, "r_E": curve.r_E, "dw": curve.dw}
+
+
+def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Make one table of several.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+        Columns by name, `x` among them, (n,); a single value fills its column, and a column that a
+        part lacks is not a number there.
+
+    Returns
+    -------
+    dict of array
+        Columns by name, one part after the other.
+    """
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: np.concatenate(
+            [np.broadcast_to(part.get(name, np.nan), np.shape(part["x"])) for part in parts]
+        )
+        for name in names
+    }
+
+
+def mark_zero(axes: Axes) -> None:
+    """Draw the line at Δw = 0, behind the curves."""
+    axes.axhline(0, color=BLACK, linewidth=0.6, zorder=1)
+
+
+def mark_target(axes: Axes, target: float) -> None:
+    """Draw a target rate as a dotted line in its colour."""
+    axes.axvline(target, color=TARGET_COLOURS[target], linewidth=0.8, linestyle=":", zorder=1)
+
+
+def rates_text(rates: list[float]) -> str:
+    """Rates as words."""
+    return ", ".join(f"{rate:.2f}" for rate in rates) or "none"
+
+
+def listed(found: dict[str, list[float]], of_what: str) -> str:
+    """Rates by condition as words."""
+    return "; ".join(
+        f"{rates_text(rates)} for {of_what} {float(key):.3g}" for key, rates in found.items()
+    )
