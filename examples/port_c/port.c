@@ -532,7 +532,7 @@ static void closed_loop(const Circuit *circuit)
     for (int iteration = 0; iteration < MAX_NEWTON; iteration++) {
         control_step(circuit, c, F, step, c_trial);
         real trial = control_residual(circuit, c_trial, scratch->F_trial);
-        bool halved = trial <= size / 2, shrunk = trial < size;
+        bool halved = trial < size / 2, shrunk = trial < size;
         if (!halved && size <= residual_allowed(circuit)) break;
         if (halved || (fresh && shrunk)) {
             copy(c, c_trial, K);
@@ -727,7 +727,8 @@ static void optimiser_step(Network *network, int t)
 {
     const Config *config = &network->config;
     real eta = config->learning_rate, beta_1 = config->beta_1, beta_2 = config->beta_2;
-    real unbias_1 = 1 - pow(beta_1, (real)t), unbias_2 = 1 - pow(beta_2, (real)t);
+    real unbias_1 = -expm1(t * log(beta_1)); /* 1 - beta^t, of which float would keep */
+    real unbias_2 = -expm1(t * log(beta_2)); /* 4 digits if it were subtracted */
     for (size_t i = 0; i < network->parameters.count; i++) {
         real g = network->gradients.all[i];
         real *m = &network->m.all[i], *v = &network->v.all[i], *p = &network->parameters.all[i];
