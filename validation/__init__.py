@@ -20,7 +20,8 @@ from .shipped_traces import find_traces, shipped_directory
 from .stage_result import StageResult
 from .standard_cases import record_standard_case, standard_cases
 from .start_file import Start, read_start
-from .trace import Trace, read_trace
+from .trace import Trace
+from .trace_reading import read_trace
 from .trace_recording import record_trace
 from .trace_stability import stability_in_words
 from .trace_writing import write_trace, write_trace_inputs
