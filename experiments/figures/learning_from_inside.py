@@ -1,10 +1,10 @@
 """Learning seen from inside: a figure that the paper does not have.
 
-Digits, 1 to 3 hidden layers, three seeds; columns are depths. Rows A to C: the angle between
-each layer's g and the gradient of the open-loop loss, by rule. D: on the exact inverse's own
-networks, the angle between the linear threshold's g and the exact inverse's. E: there, the
-controller's work ‖c Q^l‖ and the linear threshold's misreading ‖û_I − u_I‖. F: the work in all
-layers, and G: test accuracy, by rule. What is measured and why: `..learning_from_inside`.
+Digits, 1 to 3 hidden layers, three seeds; columns are depths. Rows a to c: the angle between
+each layer's g and the gradient of the open-loop loss, by rule. d: on the exact inverse's own
+networks, the angle between the linear threshold's g and the exact inverse's. e: there, the
+controller's work ‖c Q^l‖ and the linear threshold's misreading ‖û_I − u_I‖. f: the work in all
+layers, and g: test accuracy, by rule. What is measured and why: `..learning_from_inside`.
 """
 
 from __future__ import annotations
@@ -169,17 +169,18 @@ def _label(grid: np.ndarray) -> None:
         "control work,\nall layers (a.u.)",
         "test accuracy\n(%)",
     )
-    for row, label, letter in zip(grid, labels, "ABCDEFG", strict=True):
+    for row, label, letter in zip(grid, labels, "abcdefg", strict=True):
         row[0].set_ylabel(label)
         label_panel(row[0], letter)
     for axes in grid[:4].flat:
         axes.axhline(90, color="0.6", linewidth=0.7, zorder=0)
-        axes.set_ylim(0, 130)
-        axes.set_yticks((0, 45, 90))
+        axes.set_ylim(0, 150)
+        axes.set_yticks((0, 45, 90, 135))
     for axes in grid[4].flat:
         axes.set_yscale("log")
     for axes in grid[5].flat:
-        axes.set_ylim(bottom=0)
+        # Room above for the legend.
+        axes.set_ylim(0, 0.42)
     for axes in grid[6].flat:
         axes.set_ylim(0, 100)
     for axes in grid.flat:
@@ -192,16 +193,27 @@ def _add_legends(grid: np.ndarray) -> None:
         for l, colour in enumerate(LAYER_COLOURS[: grid.shape[1]], 1)
     ]
     readout = Line2D([], [], color=BLACK, linestyle=":", label="readout")
-    grid[0, -1].legend(handles=[*layers, readout], ncols=2, loc="upper right")
+    grid[0, -1].legend(handles=[*layers, readout], ncols=2, loc="upper right", borderaxespad=0)
     grid[4, -1].legend(
         handles=[
             Line2D([], [], color="0.4", label="work ‖$c\\,Q^l$‖"),
-            Line2D([], [], color="0.4", linestyle="--", label="misreading ‖$û_I-u_I$‖"),
+            Line2D(
+                [],
+                [],
+                color="0.4",
+                linestyle="--",
+                label=r"misreading ‖$\hat{u}_\mathrm{I}-u_\mathrm{I}$‖",
+            ),
         ],
         loc="lower right",
     )
-    rules = [Line2D([], [], color=RULE_COLOURS[rule], label=NAMES[rule]) for rule in RULES]
-    grid[6, 0].legend(handles=rules, loc="lower right")
+    rules = [
+        Line2D(
+            [], [], color=RULE_COLOURS[rule], label=NAMES[rule] + " (in g)" * (rule == "backprop")
+        )
+        for rule in RULES
+    ]
+    grid[5, 0].legend(handles=rules, loc="upper right", borderaxespad=0)
 
 
 # The data.
@@ -458,19 +470,17 @@ def _losses_are_ordered(courses: Courses) -> Check:
 
 def _notes(courses: Courses) -> list[str]:
     numbers = key_numbers(courses)
-    notes = ["angles of hidden layers 1.. to the open-loop gradient, degrees, mean over seeds:"]
+    notes = ["angle of hidden layers 1.. to the open-loop gradient: start → end (greatest)"]
     for depth in _depths(courses):
         for rule in RULES:
             entry = numbers[f"depth {depth}, {rule}"]
-            line = f"{depth} layers, {NAMES[rule]}: accuracy {100 * entry['test_accuracy']:.1f} %"
+            line = f"{depth} hidden, {NAMES[rule]}: {100 * entry['test_accuracy']:.1f} %"
             if rule in INHIBITORY_RULES:
                 start, end, greatest = (
                     " ".join(f"{value:.0f}" for value in entry[f"angle_{when}"][:-1])
                     for when in ("start", "end", "greatest")
                 )
-                line += (
-                    f", angle {start} → {end}, at most {greatest}; "
-                    f"work falls {entry['work_falls_by_factor']:.1f}-fold"
-                )
+                factor = entry["work_falls_by_factor"]
+                line += f", {start} → {end}° ({greatest}°), work / {factor:.1f}"
             notes.append(line)
     return notes
