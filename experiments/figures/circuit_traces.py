@@ -179,6 +179,11 @@ def _shown(
     return np.concatenate(time), np.concatenate(values)
 
 
+def _potential(kind: str, l: int) -> Callable[[NetworkState], np.ndarray]:
+    """Potential of the 'E' or 'I' units of a layer, of any state."""
+    return lambda state: (state.u_E if kind == "E" else state.u_I)[l]
+
+
 def _control_shown(traces: Traces) -> tuple[np.ndarray, np.ndarray]:
     time, c = _shown(traces, lambda path: control(path, traces.y))
     # The open loop has an error but no control.
@@ -199,7 +204,7 @@ def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, in
     for l, chosen in enumerate(units):
         for kind in "EI":
             axes = panels[f"{kind}{l + 1}"]
-            time, u = _shown(traces, lambda path, k=kind, l=l: getattr(path, f"u_{k}")[l])
+            time, u = _shown(traces, _potential(kind, l))
             for unit, colour in zip(chosen, UNIT_COLOURS, strict=True):
                 axes.plot(time, u[:, unit], color=colour)
             axes.set_ylabel(rf"$u_\mathrm{{{kind}}}$ of layer {l + 1} (a.u.)")
@@ -351,7 +356,7 @@ def _table(traces: Traces, units: list[np.ndarray]) -> dict[str, np.ndarray]:
     table = {"time_ms": time}
     for l, chosen in enumerate(units):
         for kind in "EI":
-            _, u = _shown(traces, lambda path, k=kind, l=l: getattr(path, f"u_{k}")[l])
+            _, u = _shown(traces, _potential(kind, l))
             table |= {f"u_{kind}_layer_{l + 1}_unit_{unit}": u[:, unit] for unit in chosen}
     _, c = _control_shown(traces)
     table |= {f"softmax_{k}": p[:, k] for k in range(p.shape[1])}
