@@ -12,10 +12,10 @@ import numpy as np
 
 from ..refimpl.errors import ConfigurationError
 from ..validation import FileError
-from ..validation.content_digest import check_digest, sign
-from ..validation.durable_file import replace_durably
+from ..validation.content_digest import check_digest
 from ..validation.hdf5_file import reading
 from ..validation.parameter_groups import read_array
+from ..validation.signed_file import write_signed_file
 from .accuracy_cells import AccuracyCell, AccuracyRow
 from .metrics_log import EpochRecord
 
@@ -117,7 +117,8 @@ def write_results(path: Path, results: dict[str, CellResult]) -> None:
     FileError
         It cannot be written; the one before stands.
     """
-    with h5py.File("accuracies", "w", driver="core", backing_store=False) as file:
+
+    def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
         file.attrs["schema_version"] = 1
         for name, result in results.items():
@@ -128,15 +129,8 @@ def write_results(path: Path, results: dict[str, CellResult]) -> None:
             group.attrs["computed_by"] = result.computed_by
             for curve, values in result.curves.items():
                 group[curve] = values
-        sign(file)
-        file.flush()
-        image = file.id.get_file_image()
 
-    def check(unfinished: Path) -> None:
-        with reading(unfinished) as written:
-            check_digest(written)
-
-    replace_durably(path, image, check, keep=1)
+    write_signed_file(path, fill)
 
 
 def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path) -> None:

@@ -29,7 +29,7 @@ from ..validation import (
     stability_in_words,
 )
 from .conformance_report import TraceReport, print_report
-from .report_files import ReportFiles
+from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 
 console = Console()
 
@@ -47,23 +47,15 @@ def conform_command(
     ] = "numpy",
     dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
     method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
-    show_power: Annotated[
-        bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
-    ] = False,
+    show_power: ShowPower = False,
     cross: Annotated[
         bool,
         typer.Option("--cross", help="All backends against each other, on random networks."),
     ] = False,
     seeds: Annotated[int, typer.Option(help="With --cross: how many networks.")] = 5,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
-    ] = None,
-    junit_file: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
-    ] = None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    junit_file: JunitFile = None,
 ) -> int:
     """Judge a backend by traces of the published implementation, stage by stage."""
     files = ReportFiles(json_file, html_file, junit_file)

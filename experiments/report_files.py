@@ -1,15 +1,30 @@
-"""The files that a conformance report may be written to."""
+"""The files that a conformance report may be written to, and the options that ask for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from .conformance_junit import write_junit
 from .conformance_report import TraceReport, write_json
 from .output_file import refuse_unwritable, write_output
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+]
+HtmlFile = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+]
+JunitFile = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
+]
+ShowPower = Annotated[
+    bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
+]
 
 
 @dataclass(frozen=True)

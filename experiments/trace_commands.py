@@ -36,7 +36,7 @@ from .conform_command import summary
 from .conformance_report import TraceReport, print_powers, print_report
 from .dataset_trace import record_dataset_trace
 from .output_file import refuse_unwritable
-from .report_files import ReportFiles
+from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 from .run_configuration import load_run_configuration
 
 console = Console()
@@ -146,18 +146,10 @@ def compare_command(
     complete: Annotated[
         bool, typer.Option("--complete", help="An array that is not given is a failure.")
     ] = False,
-    show_power: Annotated[
-        bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
-    ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
-    ] = None,
-    junit_file: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
-    ] = None,
+    show_power: ShowPower = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    junit_file: JunitFile = None,
 ) -> int:
     """Judge a port's answers, complete or partial, stage by stage."""
     files = ReportFiles(json_file, html_file, junit_file)

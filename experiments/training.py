@@ -208,7 +208,7 @@ def train(
     position: Position,
     records: list[EpochRecord],
     observer: Observer,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], int] = lambda: 0,
     interval: CheckpointInterval = CheckpointInterval(),  # noqa: B008  (frozen)
 ) -> tuple[Position, list[EpochRecord]]:
     """Train to the configured number of epochs, or until told to stop.
@@ -290,7 +290,7 @@ def _train(
     position: Position,
     records: list[EpochRecord],
     observer: Observer,
-    stop: Callable[[], bool],
+    stop: Callable[[], int],
     saver: Saver,
 ) -> tuple[Position, list[EpochRecord]]:
     drawn = time.perf_counter()
@@ -518,7 +518,7 @@ def _epoch_order(run: Run, epoch: int) -> np.ndarray:
 
 
 def _train_epoch(
-    run: Run, position: Position, observer: Observer, stop: Callable[[], bool], saver: Saver
+    run: Run, position: Position, observer: Observer, stop: Callable[[], int], saver: Saver
 ) -> Position:
     """Go through the epoch in parts, short enough that someone watching sees it move."""
     order = _epoch_order(run, position.epochs)

@@ -19,14 +19,15 @@ MAY_IMPORT = {
 
 
 def imports(path):
-    """Modules that a file imports, ours as ('disinhib', folder)."""
+    """Modules that a file imports, ours in other top-level folders as ('disinhib', folder)."""
+    depth = len(path.relative_to(ROOT).parts) - 1
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((name.name.split(".")[0], None) for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             parts = node.module.split(".")
             yield parts[0], parts[1] if parts[0] == "disinhib" else None
-        elif isinstance(node, ast.ImportFrom) and node.level > 1:
+        elif isinstance(node, ast.ImportFrom) and node.level > depth:
             yield "disinhib", (node.module or "").split(".")[0]
 
 
@@ -75,6 +76,8 @@ def test_a_wheel_carries_code_data_and_licences(tmp_path):
         modules = {f"disinhib/{folder}/{p.name}" for p in (ROOT / folder).glob("*.py")}
         assert modules <= names
     assert "disinhib/datasets/data/digits.npz" in names
+    assert "disinhib/experiments/conformance_page.html.j2" in names
+    assert "disinhib/experiments/figures/figures.mplstyle" in names
     assert {
         n for n in names if n.startswith("disinhib/validation/golden/") and n.endswith(".h5")
     } == {f"disinhib/validation/golden/{p.name}" for p in (ROOT / "validation/golden").glob("*.h5")}

@@ -15,12 +15,12 @@ from ..backends.epoch_metrics import TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
-from .byte_seal import sealed
-from .content_digest import check_digest, sign
-from .durable_file import generations, replace_durably
+from .content_digest import check_digest
+from .durable_file import generations
 from .finiteness import not_finite
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array, read_parameters, write_parameters
+from .signed_file import write_signed_file
 
 SCHEMA = "disinhib-checkpoint"
 SCHEMA_VERSION = 1
@@ -116,8 +116,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
         json.dumps(value) for value in (checkpoint.configuration, checkpoint.random_state)
     )
 
-    # In memory first: HDF5 that meets a full disk may end the process.
-    with h5py.File("checkpoint", "w", driver="core", backing_store=False) as file:
+    def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["config"] = configuration
@@ -126,15 +125,8 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
             file.attrs[name] = getattr(checkpoint, name)
         _write_learner(file, checkpoint.learner)
         _write_position(file.create_group("position"), checkpoint.position)
-        sign(file)
-        file.flush()
-        image = file.id.get_file_image()
 
-    def check(unfinished: Path) -> None:
-        with reading(unfinished) as file:
-            check_digest(file)
-
-    replace_durably(Path(path), sealed(image), check, keep)
+    write_signed_file(path, fill, keep)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -111,3 +111,12 @@ def with_circuit(setting: Setting, **changes: object) -> Trace:
     steps = list(setting.trace.steps)
     steps[setting.step] = dataclasses.replace(steps[setting.step], circuit=circuit)
     return dataclasses.replace(setting.trace, steps=tuple(steps))
+
+
+def exchanged_activations(configuration: NetworkConfiguration) -> NetworkConfiguration:
+    """Take φ_E for φ_I and φ_I for φ_E."""
+    return dataclasses.replace(
+        configuration,
+        activation_E=configuration.activation_I,
+        activation_I=configuration.activation_E,
+    )

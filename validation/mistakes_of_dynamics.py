@@ -17,6 +17,7 @@ from .mistake import (
     ChangeConfiguration,
     Mistake,
     Setting,
+    exchanged_activations,
     misconfigured,
     misled,
     misreported,
@@ -35,14 +36,6 @@ from .stages import (
     learner_before,
 )
 from .trace import Trace
-
-
-def _exchanged_activations(configuration: NetworkConfiguration) -> NetworkConfiguration:
-    return dataclasses.replace(
-        configuration,
-        activation_E=configuration.activation_I,
-        activation_I=configuration.activation_E,
-    )
 
 
 def _one_activation(configuration: NetworkConfiguration) -> NetworkConfiguration:
@@ -349,7 +342,7 @@ _STATE_MISTAKES = [
     mistake
     for stage in (OPEN_LOOP, CLOSED_LOOP, *PATH_STAGES)
     for mistake in (
-        misconfigured(stage, "φ_E and φ_I are exchanged", _exchanged_activations),
+        misconfigured(stage, "φ_E and φ_I are exchanged", exchanged_activations),
         misconfigured(stage, "φ_E stands where φ_I belongs", _one_activation),
         misconfigured(
             stage, "the shift has the wrong sign: φ(u) = s log(1 + exp(k (u − m)))", _negated_shift

@@ -11,8 +11,17 @@ from ..refimpl.activation import rate, slope
 from ..refimpl.configuration import Feedback, NetworkConfiguration
 from ..refimpl.feedback import conditioned
 from ..refimpl.state import NetworkState
-from .mistake import Mistake, Setting, misconfigured, misled, misreported, with_circuit
+from .mistake import (
+    Mistake,
+    Setting,
+    exchanged_activations,
+    misconfigured,
+    misled,
+    misreported,
+    with_circuit,
+)
 from .stages import FEEDBACK, Arrays, learner_before
+from .trace import Trace
 
 
 def _feedback(**changes: object) -> Callable[[NetworkConfiguration], NetworkConfiguration]:
@@ -26,7 +35,7 @@ def _average_exchanged(configuration: NetworkConfiguration) -> NetworkConfigurat
     return _feedback(average=not configuration.feedback.average)(configuration)
 
 
-def _in_closed_loop(setting: Setting) -> object:
+def _in_closed_loop(setting: Setting) -> Trace:
     return with_circuit(setting, open_loop=setting.circuit.closed_loop)
 
 
@@ -94,14 +103,6 @@ def _slope_at_rates(which: str) -> Callable[[Setting], Arrays | None]:
     return result
 
 
-def _exchanged_activations(configuration: NetworkConfiguration) -> NetworkConfiguration:
-    return dataclasses.replace(
-        configuration,
-        activation_E=configuration.activation_I,
-        activation_I=configuration.activation_E,
-    )
-
-
 MISTAKES: list[Mistake] = [
     misconfigured(
         FEEDBACK,
@@ -117,11 +118,11 @@ MISTAKES: list[Mistake] = [
         FEEDBACK, "the batch average is on where it is off, or the reverse", _average_exchanged
     ),
     misconfigured(FEEDBACK, "the clipping to ±feedback.clip is missing", _feedback(clip=None)),
-    misconfigured(FEEDBACK, "φ_E and φ_I are exchanged", _exchanged_activations),
+    misconfigured(FEEDBACK, "φ_E and φ_I are exchanged", exchanged_activations),
     misled(
         FEEDBACK,
         "Q is taken at the closed-loop state: it belongs to the open-loop end state",
-        _in_closed_loop,  # type: ignore[arg-type]
+        _in_closed_loop,
     ),
     misreported(
         FEEDBACK,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from ..refimpl.state import NetworkState
-from .content_digest import check_digest, sign
-from .durable_file import replace_durably
-from .hdf5_file import reading
 from .parameter_groups import write_parameters
+from .signed_file import write_signed_file
 from .stages import PATH_STAGES, STEP_STAGES, state_arrays
 from .trace import SCHEMA, SCHEMA_VERSION, Trace, time_first
 from .trace_configuration import trace_configuration_text
@@ -54,7 +51,7 @@ def write_trace(path: str | Path, trace: Trace, origin: str) -> None:
                 state = getattr(trace.trajectory, stage.group.rpartition("/")[2])
                 _write_state(file.require_group(stage.group), time_first(state))
 
-    _write(path, fill)
+    write_signed_file(path, fill)
 
 
 def write_trace_inputs(path: str | Path, trace: Trace) -> None:
@@ -72,22 +69,7 @@ def write_trace_inputs(path: str | Path, trace: Trace) -> None:
     FileError
         It cannot be written.
     """
-    _write(path, lambda file: _write_questions(file, trace, INPUT_SCHEMA))
-
-
-def _write(path: str | Path, fill: Callable[[h5py.File], None]) -> None:
-    # In memory first: HDF5 that meets a full disk may end the process.
-    with h5py.File("trace", "w", driver="core", backing_store=False) as file:
-        fill(file)
-        sign(file)
-        file.flush()
-        image = file.id.get_file_image()
-
-    def check(unfinished: Path) -> None:
-        with reading(unfinished) as file:
-            check_digest(file)
-
-    replace_durably(Path(path), image, check, keep=1)
+    write_signed_file(path, lambda file: _write_questions(file, trace, INPUT_SCHEMA))
 
 
 def _write_questions(file: h5py.File, trace: Trace, schema: str) -> None:
