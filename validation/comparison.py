@@ -150,6 +150,5 @@ def _verdict(
     against_own = stage_verdict(item, from_own, arithmetic, as_given)
     if against_own.passed:
         return dataclasses.replace(against_own, follows=True)
-    founds = [found for _, _, found in pairs]
-    hint = usual_mistake(item.stage, as_given, founds, reference)
+    hint = usual_mistake(item.stage, as_given, from_own, reference)
     return dataclasses.replace(against_own, hint=hint)

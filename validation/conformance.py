@@ -98,9 +98,8 @@ def conform(
             comparisons.append(Comparison(step, golden, found, effects))
         result = stage_verdict(item, comparisons, arithmetic, trace)
         if not result.passed:
-            founds = [comparison.found for comparison in comparisons]
             result = dataclasses.replace(
-                result, hint=usual_mistake(item.stage, trace, founds, reference)
+                result, hint=usual_mistake(item.stage, trace, comparisons, reference)
             )
         results.append(result)
     progress(LEARNING_RUN)

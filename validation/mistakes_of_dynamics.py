@@ -411,6 +411,16 @@ MISTAKES: list[Mistake] = [
     ),
     misreported(
         CLOSED_LOOP,
+        "the sign of the integral: τ_c dz/dt = e − leak · z, e = target − output",
+        lambda setting, arrays: {**arrays, "c_int": -arrays["c_int"]},
+    ),
+    misreported(
+        CLOSED_LOOP,
+        "c_int is not given: it is the integral z = e / leak, which was left at 0",
+        lambda setting, arrays: {**arrays, "c_int": np.zeros_like(arrays["c_int"])},
+    ),
+    misreported(
+        CLOSED_LOOP,
         "u_I = φ_E(u_E) − c Q under control; the open loop's relation is used",
         _inhibition_without_control,
     ),

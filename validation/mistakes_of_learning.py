@@ -324,6 +324,14 @@ MISTAKES: list[Mistake] = [
     misreported(GRADIENTS, "summed over the batch: g is a mean", _scaled(_batch)),
     misreported(
         GRADIENTS,
+        "the biases' gradients are summed over the batch: g is a mean",
+        lambda setting, arrays: {
+            name: _batch(setting) * array if name.endswith("bias") else array
+            for name, array in arrays.items()
+        },
+    ),
+    misreported(
+        GRADIENTS,
         "divided by the batch size twice",
         _scaled(lambda setting: 1 / _batch(setting)),
     ),

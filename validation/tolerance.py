@@ -85,8 +85,13 @@ def disturbance(arithmetic: Arithmetic, size: float, generator: np.random.Genera
 
 
 def own_rounding(arithmetic: Arithmetic, size: float, array: np.ndarray) -> float:
-    """Largest error in a result that was rounded by `size`, relative unless in fixed point."""
-    return size if arithmetic.is_fixed_point else size * largest(array)
+    """Largest error in a result that was rounded by `size`, relative unless in fixed point.
+
+    What lies below the smallest normal number may vanish.
+    """
+    if arithmetic.is_fixed_point:
+        return size
+    return size * largest(array) + ELEMENTWISE_OPERATIONS * arithmetic.smallest_normal
 
 
 def generators(name: str) -> list[np.random.Generator]:

@@ -10,6 +10,7 @@ from ..backends import Backend
 from . import mistakes_of_dynamics, mistakes_of_feedback, mistakes_of_learning
 from .deviation import deviation
 from .mistake import Mistake, Setting, run_reference
+from .stage_result import Comparison
 from .stages import Arrays, Stage
 from .tolerance import largest
 from .trace import Trace
@@ -21,10 +22,12 @@ USUAL_MISTAKES: tuple[Mistake, ...] = (
 )
 
 LIKENESS = 0.02
-"""A mistake is named if it explains all but this fraction of the deviation."""
+"""A mistake is named if it explains all but this fraction of every array's deviation."""
 
 
-def usual_mistake(stage: Stage, trace: Trace, founds: Sequence[Arrays], reference: Backend) -> str:
+def usual_mistake(
+    stage: Stage, trace: Trace, comparisons: Sequence[Comparison], reference: Backend
+) -> str:
     """Name the mistake that gives nearest to the numbers found.
 
     Parameters
@@ -33,31 +36,30 @@ def usual_mistake(stage: Stage, trace: Trace, founds: Sequence[Arrays], referenc
         Which deviates.
     trace : Trace
         Holds what the stage was given.
-    founds : sequence of dict of array
-        What was computed, step by step, as far as given.
+    comparisons : sequence of Comparison
+        What was computed, step by step, as far as given, and what rounding may do.
     reference : Backend
         Whose solver finds end states.
 
     Returns
     -------
     str
-        In words; empty if none comes near.
+        In words; empty if none explains every array.
     """
-    settings = [Setting(trace, step, reference.solver) for step in range(len(founds))]
+    settings = [Setting(trace, step, reference.solver) for step in range(len(comparisons))]
+    nearest, words = 1.0, ""
     with np.errstate(all="ignore"):
         rights = [run_reference(stage, trace, setting) for setting in settings]
-        without = _distance(rights, founds, rights)
-        nearest, words = LIKENESS * without, ""
         for mistake in USUAL_MISTAKES:
             if mistake.stage is not stage:
                 continue
             wrongs = _results(mistake, settings)
             if wrongs is None:
                 continue
-            distance = _distance(wrongs, founds, rights)
-            # Where the first step tells two apart no more than this, the plainer comes first.
-            if distance < nearest:
-                nearest, words = distance, mistake.words
+            unexplained = _unexplained(wrongs, rights, comparisons)
+            # Where two explain it equally well, the plainer comes first.
+            if unexplained < nearest:
+                nearest, words = unexplained, mistake.words
     return words
 
 
@@ -75,12 +77,17 @@ def _results(mistake: Mistake, settings: Sequence[Setting]) -> list[Arrays] | No
     return results
 
 
-def _distance(one: Sequence[Arrays], other: Sequence[Arrays], scale: Sequence[Arrays]) -> float:
-    """Largest difference of any array, relative to its right size."""
-    distance = 0.0
-    for a, b, right in zip(one, other, scale, strict=True):
-        for name, array in b.items():
-            size = largest(right[name])
-            off = largest(deviation(a[name], array))
-            distance = max(distance, off / size if size > 0 else off)
-    return distance
+def _unexplained(
+    wrongs: Sequence[Arrays], rights: Sequence[Arrays], comparisons: Sequence[Comparison]
+) -> float:
+    """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
+    worst = 0.0
+    for wrong, right, comparison in zip(wrongs, rights, comparisons, strict=True):
+        for name, found in comparison.found.items():
+            deviates = largest(deviation(right[name], found))
+            left = largest(deviation(wrong[name], found))
+            rounding = comparison.rounding.get(name, 0.0)
+            # What is right by itself must stay right under the mistake.
+            limit = max(LIKENESS * deviates, 2 * rounding, np.finfo(np.float64).tiny)
+            worst = max(worst, left / limit)
+    return worst

@@ -581,6 +581,20 @@ fault(
     ),
 )
 fault(
+    "integral never written",
+    "closed loop",
+    WEAK,
+    "which was left at 0",
+    **after("closed_loop", of_state(lambda self, s, a: replace(s, z=0 * s.z))),
+)
+fault(
+    "integral with the wrong sign",
+    "closed loop",
+    WEAK,
+    "the sign of the integral",
+    **after("closed_loop", of_state(lambda self, s, a: replace(s, z=-s.z))),
+)
+fault(
     "u_I of the open loop's relation",
     "closed loop",
     PLAIN,
@@ -690,6 +704,16 @@ fault(
     PLAIN,
     "summed over the batch",
     **after("gradients", lambda self, g, a: map_parameters(lambda array: len(a[0]) * array, g)),
+)
+fault(
+    "sum for mean in the biases",
+    "gradients",
+    PLAIN,
+    "the biases' gradients are summed",
+    **after(
+        "gradients",
+        lambda self, g, a: replace(g, biases=tuple(len(a[0]) * b for b in g.biases)),
+    ),
 )
 fault(
     "gradient transposed",
