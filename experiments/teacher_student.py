@@ -99,6 +99,9 @@ class Course:
         The same of the student that is controlled and learns.
     control_cost : array, (n_epochs,)
         Mean over the samples of Σ_l ‖c Q^l‖².
+    target_variance : array, (n_epochs,)
+        Variance of the target over the samples, summed over the outputs: the MSE of a student
+        that knows each output's mean and nothing else.
     before, after : array, (n_samples, n_out)
         Output of such a copy in the first and in the last training epoch.
     student : ContinuousState
@@ -108,6 +111,7 @@ class Course:
     open_loop_mse: np.ndarray
     closed_loop_mse: np.ndarray
     control_cost: np.ndarray
+    target_variance: np.ndarray
     before: np.ndarray
     after: np.ndarray
     student: ContinuousState
@@ -116,6 +120,11 @@ class Course:
     def factor(self) -> float:
         """Open-loop MSE of the last training epoch over that of the first."""
         return float(self.open_loop_mse[-1] / self.open_loop_mse[0])
+
+    @property
+    def variance_left(self) -> float:
+        """Open-loop MSE over the target's variance, of the last ten training epochs."""
+        return float(np.sum(self.open_loop_mse[-10:]) / np.sum(self.target_variance[-10:]))
 
 
 def draw_pair(generator: np.random.Generator, sizes: tuple[int, ...]) -> Pair:
@@ -225,7 +234,7 @@ def learn(
     for epoch in range(schedule.burn_in_epochs):
         x = schedule.inputs(pair.waves, epoch)
         student = run(network, BURN_IN, sampling, student, x, _none(network, x)).state
-    measures, outputs = np.empty((3, schedule.training_epochs)), []
+    measures, outputs = np.empty((4, schedule.training_epochs)), []
     for epoch in range(schedule.training_epochs):
         x = schedule.inputs(pair.waves, schedule.burn_in_epochs + epoch)
         target = targets[schedule.burn_in_epochs + epoch]
@@ -236,6 +245,7 @@ def learn(
             mean_squared_error(copy.output, target),
             mean_squared_error(learning.output, target),
             np.mean(learning.control_cost),
+            np.sum(np.var(target, axis=0)),
         )
         if not np.all(np.isfinite(measures[:, epoch])):
             raise FloatingPointError(f"training epoch {epoch + 1}: the student diverged")

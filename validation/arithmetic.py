@@ -27,12 +27,16 @@ class Arithmetic:
         Whether that distance is the same for small numbers and large.
     smallest_normal : float
         Below it a float's neighbours are no nearer.
+    smallest : float
+        What is below it may vanish: the smallest normal number, as many flush what is below to
+        0; in float16, which is little use without, the smallest subnormal one.
     """
 
     name: str
     epsilon: float
     is_fixed_point: bool = False
     smallest_normal: float = 0.0
+    smallest: float = 0.0
 
     @property
     def unit_roundoff(self) -> float:
@@ -65,9 +69,13 @@ def float_arithmetic(dtype: np.dtype | type | str) -> Arithmetic:
     dtype : numpy.dtype, type or str
         float16, float32 or float64.
     """
-    limits = np.finfo(dtype)
+    limits, name = np.finfo(dtype), np.dtype(dtype).name
+    normal, subnormal = float(limits.smallest_normal), float(limits.smallest_subnormal)
     return Arithmetic(
-        np.dtype(dtype).name, float(limits.eps), smallest_normal=float(limits.smallest_normal)
+        name,
+        float(limits.eps),
+        smallest_normal=normal,
+        smallest=subnormal if name == "float16" else normal,
     )
 
 

@@ -14,8 +14,8 @@ nothing where a trace's own tolerance leaves room for it:
 2. Rounding in the backend's precision, measured by Monte Carlo arithmetic (D. S. Parker,
    Monte Carlo arithmetic, UCLA CSD-970002, 1997): the reference runs the same stage in
    float64, several times, with every array that enters it changed by a random relative
-   amount of the size that rounding has there; the largest change of each result and the
-   rounding of the result itself are its allowance. This takes in the conditioning of the
+   amount of the size that rounding has there; a bound on the largest change of each result
+   and the rounding of the result itself are its allowance. This takes in the conditioning of the
    stage, with κ, loop gains and number of layers, without a formula for each. In fixed point
    the amount is absolute. The size for sums of n terms is
    λ √(n + m) u, u half the machine epsilon (N. J. Higham & T. Mary, A new approach to
@@ -32,6 +32,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from scipy import stats
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.fixed_point import allowed_residual
@@ -43,6 +44,7 @@ from .trace import Trace
 CONFIDENCE = 4
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
+STUDENT_T = float(stats.t.ppf(0.95, N_DRAWS - 1))
 LEAST_DISTURBANCE = 2.0**-30
 """Disturbances below this would drown in the reference's own rounding; the effect of a
 larger one is scaled down."""
@@ -87,11 +89,12 @@ def disturbance(arithmetic: Arithmetic, size: float, generator: np.random.Genera
 def own_rounding(arithmetic: Arithmetic, size: float, array: np.ndarray) -> float:
     """Largest error in a result that was rounded by `size`, relative unless in fixed point.
 
-    What lies below the smallest normal number may vanish.
+    A product of which one factor has underflowed is off by the smallest number times the others,
+    which are taken to be below 1/ε.
     """
     if arithmetic.is_fixed_point:
         return size
-    return size * largest(array) + ELEMENTWISE_OPERATIONS * arithmetic.smallest_normal
+    return size * largest(array) + arithmetic.smallest / arithmetic.epsilon
 
 
 def generators(name: str) -> list[np.random.Generator]:
@@ -103,7 +106,10 @@ def generators(name: str) -> list[np.random.Generator]:
 def largest_effects(
     run: Callable[[np.random.Generator], Arrays], exact: Arrays, name: str, factor: float
 ) -> dict[str, float]:
-    """Run a stage disturbed, several times, and keep the largest change of each array.
+    """Run a stage disturbed, several times, and bound the largest change of each array.
+
+    The bound is the larger of the largest change seen and the 95 % prediction limit for one more
+    draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard deviation.
 
     Parameters
     ----------
@@ -116,11 +122,18 @@ def largest_effects(
     factor : float
         Scales the changes back to the size of rounding.
     """
-    effects = dict.fromkeys(exact, 0.0)
+    changes: dict[str, list[float]] = {key: [] for key in exact}
     for generator in generators(name):
         for key, array in run(generator).items():
-            effects[key] = max(effects[key], factor * largest(array - exact[key]))
-    return effects
+            changes[key].append(factor * largest(array - exact[key]))
+    return {key: _prediction_limit(np.array(seen)) for key, seen in changes.items()}
+
+
+def _prediction_limit(seen: np.ndarray) -> float:
+    if not np.all(np.isfinite(seen)):
+        return float(np.inf)
+    limit = np.mean(seen) + STUDENT_T * np.sqrt(1 + 1 / seen.size) * np.std(seen, ddof=1)
+    return float(max(limit, np.max(seen)))
 
 
 def largest(array: np.ndarray) -> float:
