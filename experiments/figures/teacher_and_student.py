@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -283,7 +284,7 @@ def _legend() -> list[Line2D]:
     return lines
 
 
-def _line(variant: Variant) -> str:
+def _line(variant: Variant) -> Literal["-", "--"]:
     return "--" if variant.as_published else "-"
 
 
