@@ -344,7 +344,6 @@ def _draw_factors(courses: Courses, axes: Axes) -> None:
         )
     axes.axhline(GOAL, color="0.5", linestyle=":", linewidth=0.8)
     axes.set_xlim(-0.5, len(VARIANTS) - 0.5)
-    axes.text(len(VARIANTS) - 0.5, GOAL, f"{GOAL:.0%}", ha="right", va="bottom", color="0.4")
     axes.set_xticks([])
     axes.set_xlabel("rule, by colour")
     axes.set_ylabel("last / first open-loop MSE")
