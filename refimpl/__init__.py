@@ -5,5 +5,7 @@ Reading order: `configuration`, `activation`, `parameters`, `state`, `loss`,
 (`runge_kutta`, `euler`, `tsitouras`, `step_control`, `integration`) and by fixed
 point (`neuron_equilibrium`, `fixed_point`), joined in `end_state`; the way itself in
 `trajectory`; then learning: `feedback`, `plasticity`, `backprop`, `evaluation`,
-`optimizer`, `learning_step`. Sections are those of the model page, docs/model.md.
+`optimizer`, `learning_step`. Teacher and student in continuous time, where everything moves
+at once, stand apart: `sine_inputs`, `continuous_state`, `continuous_learning`,
+`continuous_trajectory`. Sections are those of the model page, docs/model.md.
 """
