@@ -27,6 +27,10 @@ from .trace import (
 from .trace_configuration import parse_trace_configuration
 
 
+LARGEST_EVERY = 10_000
+"""More steps between entries than anyone records would keep a judge busy for ever."""
+
+
 def read_trace(path: str | Path) -> Trace:
     """Read a trace file.
 
@@ -236,6 +240,10 @@ def _trajectory(file: h5py.File, n_hidden: int) -> TraceTrajectory | None:
     group = _group(file, "trajectory")
     open_loop = time_first(_state(_group(group, "open_loop"), n_hidden))
     every = int(group.attrs["every"])
+    if not 1 <= every <= LARGEST_EVERY:
+        raise FileError(
+            f"{file.filename}: trajectory keeps every {every}th step: 1 to {LARGEST_EVERY} is read"
+        )
     return TraceTrajectory(
         open_loop=open_loop,
         closed_loop=time_first(_state(_group(group, "closed_loop"), n_hidden)),

@@ -259,6 +259,16 @@ def test_a_trace_with_an_array_of_another_shape_is_refused(tmp_path, name):
         read_trace(path)
 
 
+@pytest.mark.parametrize("every", [0, -3, 10**12])
+def test_a_path_of_endless_steps_is_refused(tmp_path, every):
+    path = tmp_path / "t.h5"
+    shutil.copy(shipped_directory() / "one-hidden-mse.h5", path)
+    with h5py.File(path, "a") as file:
+        file["trajectory"].attrs["every"] = every
+    with pytest.raises(FileError, match=f"keeps every {every}th step"):
+        read_trace(path)
+
+
 def test_a_text_heap_that_does_not_add_up_is_refused_before_hdf5_sees_it(tmp_path):
     """HDF5 2.0.0 would read for ever: in a process of its own, so that it can be ended."""
     path = tmp_path / "c.h5"
