@@ -11,16 +11,10 @@ import numpy as np
 from ..backends import Backend, NumpyBackend
 from ..refimpl.configuration import Solver
 from .arithmetic import Arithmetic
+from .stage_arrays import Arrays
+from .stage_inputs import undisturbed
 from .stage_result import Comparison, StageResult, UnitOf, judged, own_scale, state_scale
-from .stages import (
-    CLOSED_LOOP,
-    OPEN_LOOP,
-    PATH_STAGES,
-    STEP_STAGES,
-    Arrays,
-    Stage,
-    undisturbed,
-)
+from .stages import CLOSED_LOOP, OPEN_LOOP, PATH_STAGES, STEP_STAGES, Stage
 from .tolerance import (
     LEAST_DISTURBANCE,
     TRAJECTORY_TOLERANCE,

@@ -13,7 +13,8 @@ from .flat_directory import is_flat_directory, read_flat_directory
 from .hdf5_file import reading
 from .learning_run import golden_run
 from .parameter_groups import FileError, read_array
-from .stages import PATH_STAGES, STEP_STAGES, Arrays, Stage
+from .stage_arrays import Arrays
+from .stages import PATH_STAGES, STEP_STAGES, Stage
 from .trace import Trace
 from .trace_configuration import parse_trace_configuration
 

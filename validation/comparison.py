@@ -29,8 +29,8 @@ from .candidate import Candidate
 from .conformance import run_verdict
 from .learning_run import golden_run
 from .run_effects import LEARNING_RUN
+from .stage_arrays import Arrays
 from .stage_result import Comparison, StageResult
-from .stages import Arrays
 from .trace import Trace
 from .usual_mistakes import usual_mistake
 

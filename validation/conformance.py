@@ -20,8 +20,9 @@ from .allowance import (
 from .arithmetic import Arithmetic, float_arithmetic
 from .learning_run import golden_run, learning_run
 from .run_effects import LEARNING_RUN, run_effects
+from .stage_arrays import Arrays
+from .stage_inputs import undisturbed
 from .stage_result import Comparison, StageResult, judged, natural_scale
-from .stages import Arrays, undisturbed
 from .tolerance import run_tolerance, solver_tolerance
 from .trace import Trace
 from .usual_mistakes import usual_mistake

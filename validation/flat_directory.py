@@ -21,7 +21,7 @@ import numpy as np
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from .hdf5_file import reading
 from .parameter_groups import FileError, read_array
-from .stages import Arrays
+from .stage_arrays import Arrays
 from .trace_configuration import parse_trace_configuration
 
 SETTINGS, ARRAYS = "settings.txt", "arrays.txt"

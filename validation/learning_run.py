@@ -13,7 +13,8 @@ from ..refimpl.loss import sample_loss
 from ..refimpl.parameters import Parameters
 from ..refimpl.state import resting_state
 from .parameter_groups import named_arrays
-from .stages import Arrays, Disturb, disturbed_parameters, disturbed_state, learner_before
+from .stage_arrays import Arrays
+from .stage_inputs import Disturb, disturbed_parameters, disturbed_state, learner_before
 from .trace import Trace
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from ..backends import NumpyBackend
 from ..refimpl.configuration import NetworkConfiguration, Solver
-from .stages import Arrays, Stage, undisturbed
+from .stage_arrays import Arrays
+from .stage_inputs import undisturbed
+from .stages import Stage
 from .trace import CircuitStep, Trace
 
 

@@ -24,6 +24,8 @@ from .mistake import (
     run_reference,
     with_circuit,
 )
+from .stage_arrays import Arrays
+from .stage_inputs import learner_before
 from .stages import (
     CLOSED_LOOP,
     CLOSED_LOOP_PATH,
@@ -31,9 +33,7 @@ from .stages import (
     OPEN_LOOP,
     PATH_STAGES,
     TARGETS,
-    Arrays,
     Stage,
-    learner_before,
 )
 from .trace import Trace
 

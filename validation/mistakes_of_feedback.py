@@ -20,7 +20,9 @@ from .mistake import (
     misreported,
     with_circuit,
 )
-from .stages import FEEDBACK, Arrays, learner_before
+from .stage_arrays import Arrays
+from .stage_inputs import learner_before
+from .stages import FEEDBACK
 from .trace import Trace
 
 

@@ -15,7 +15,9 @@ from ..refimpl.parameters import Parameters
 from ..refimpl.plasticity import estimated_inhibitory_potential, mean_outer_product
 from .mistake import Mistake, Setting, misconfigured, misreported, run_reference
 from .parameter_groups import named_arrays
-from .stages import GRADIENTS, MEAN_INHIBITION, UPDATE, Arrays, learner_before
+from .stage_arrays import Arrays
+from .stage_inputs import learner_before
+from .stages import GRADIENTS, MEAN_INHIBITION, UPDATE
 
 
 def _mean(setting: Setting, batch_mean: Callable[[int], np.ndarray], rho: float) -> Arrays:

@@ -7,7 +7,9 @@ import numpy as np
 from ..backends import Backend
 from .arithmetic import Arithmetic
 from .learning_run import disturbed_learning_run
-from .stages import CLOSED_LOOP, Arrays, undisturbed
+from .stage_arrays import Arrays
+from .stage_inputs import undisturbed
+from .stages import CLOSED_LOOP
 from .tolerance import (
     LEAST_DISTURBANCE,
     disturbance,

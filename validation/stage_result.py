@@ -9,7 +9,7 @@ import numpy as np
 
 from .arithmetic import Arithmetic
 from .deviation import Element, LastPlaces, deviation, last_places, worst_element
-from .stages import Arrays
+from .stage_arrays import Arrays
 from .tolerance import largest
 
 

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
-from ..refimpl.activation import SoftReLU
-from ..refimpl.configuration import NetworkConfiguration
-from ..refimpl.errors import Setting
-from ..refimpl.learning_step import Learner, new_learner
-from ..refimpl.optimizer import OptimizerState, initial_optimizer_state, optimizer_step
-from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState, resting_state
 from .parameter_groups import named_arrays, parameters_from
+from .stage_arrays import Arrays, layer_arrays, layers_from, state_arrays, state_from
+from .stage_inputs import (
+    Disturb,
+    disturbed_parameters,
+    disturbed_state,
+    learner_before,
+    load_learner,
+)
 from .trace import CircuitStep, Trace, TraceTrajectory
 
-Disturb = Callable[[np.ndarray], np.ndarray]
-Arrays = dict[str, np.ndarray]
 PutStage = Callable[[Trace, int, Arrays], Trace]
 
 
@@ -69,117 +69,6 @@ class Stage:
         return f"{above}{self.group}/{name}" if self.group else f"{above}{name}"
 
 
-def undisturbed(array: np.ndarray) -> np.ndarray:
-    """Pass an array on as it is."""
-    return array
-
-
-def learner_before(trace: Trace, step: int) -> Learner:
-    """Rebuild the learner that began a step.
-
-    The file has parameters and running means; the moments follow from its gradients by the
-    definition of the optimiser.
-
-    Parameters
-    ----------
-    trace : Trace
-        With steps, unless `step` is 0.
-    step : int
-        From 0.
-    """
-    optimizer = trace.configuration.optimizer
-    state = initial_optimizer_state(optimizer, trace.initial_parameters)
-    parameters = trace.initial_parameters
-    r_bar = new_learner(trace.configuration, parameters).mean_inhibition
-    for earlier in trace.steps[:step]:
-        _, state = optimizer_step(optimizer, parameters, earlier.gradients, state)
-        parameters = earlier.parameters_after
-        if earlier.circuit is not None:
-            r_bar = earlier.circuit.mean_inhibition or r_bar
-    return Learner(parameters, state, r_bar)
-
-
-def _load(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> None:
-    before = learner_before(trace, step)
-    backend.load(
-        Learner(
-            disturbed_parameters(before.parameters, disturb),
-            OptimizerState(
-                before.optimizer.n_steps,
-                _disturbed_moment(before.optimizer.first_moment, disturb),
-                _disturbed_moment(before.optimizer.second_moment, disturb),
-            ),
-            tuple(disturb(r) for r in before.mean_inhibition),
-        )
-    )
-
-
-def disturbed_parameters(parameters: Parameters, disturb: Disturb) -> Parameters:
-    """Let every array of the parameters through `disturb`."""
-    return Parameters(
-        tuple(disturb(W) for W in parameters.weights),
-        tuple(disturb(b) for b in parameters.biases),
-        disturb(parameters.readout),
-    )
-
-
-def _disturbed_moment(moment: Parameters | None, disturb: Disturb) -> Parameters | None:
-    return None if moment is None else disturbed_parameters(moment, disturb)
-
-
-def disturbed_state(
-    configuration: NetworkConfiguration, state: NetworkState, disturb: Disturb
-) -> NetworkState:
-    """Let every array of a state through `disturb`, and what will be computed of it first.
-
-    A rate rounded by a relative ε is the rate of a potential moved by ε φ/φ', which is at
-    most ε (|u| + |m| + 1.4/k): so much is a potential moved, also where it is 0. Likewise
-    the readout before a softmax, by ε (|u_out| + 1).
-    """
-
-    def moved(u: np.ndarray, more: Setting) -> np.ndarray:
-        size = np.abs(u) + more
-        return np.asarray(u + (disturb(size) - size))
-
-    def potential(u: np.ndarray, phi: SoftReLU) -> np.ndarray:
-        return moved(u, np.abs(phi.shift) + 1.4 / phi.sharpness)
-
-    return NetworkState(
-        tuple(potential(u, configuration.activation_E) for u in state.u_E),
-        tuple(potential(u, configuration.activation_I) for u in state.u_I),
-        moved(state.u_out, 0.0 if configuration.loss == "mse" else 1.0),
-        disturb(state.z),
-    )
-
-
-def state_arrays(state: NetworkState) -> Arrays:
-    """Name the arrays of a state as the files do."""
-    return {
-        **{f"u_E_{l}": u for l, u in enumerate(state.u_E)},
-        **{f"u_I_{l}": u for l, u in enumerate(state.u_I)},
-        "u_out": state.u_out,
-        "c_int": state.z,
-    }
-
-
-def state_from(arrays: Arrays, n_hidden: int) -> NetworkState:
-    """Build the state whose arrays these are."""
-    return NetworkState(
-        tuple(arrays[f"u_E_{l}"] for l in range(n_hidden)),
-        tuple(arrays[f"u_I_{l}"] for l in range(n_hidden)),
-        arrays["u_out"],
-        arrays["c_int"],
-    )
-
-
-def _layer_arrays(name: str, layers: tuple[np.ndarray, ...]) -> Arrays:
-    return {f"{name}_{l}": array for l, array in enumerate(layers)}
-
-
-def _layers_from(name: str, arrays: Arrays) -> tuple[np.ndarray, ...]:
-    return tuple(arrays[f"{name}_{l}"] for l in range(len(arrays)))
-
-
 def _circuit(trace: Trace, step: int) -> CircuitStep:
     circuit = trace.steps[step].circuit
     assert circuit is not None
@@ -192,25 +81,25 @@ def _trajectory(trace: Trace) -> TraceTrajectory:
 
 
 def _open_loop(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     state, _ = backend.open_loop(disturb(trace.inputs[step]))
     return state_arrays(state)
 
 
 def _mean_inhibition(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     open_loop = disturbed_state(trace.configuration, _circuit(trace, step).open_loop, disturb)
-    return _layer_arrays("r_I", backend.mean_inhibition(open_loop))
+    return layer_arrays("r_I", backend.mean_inhibition(open_loop))
 
 
 def _feedback(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     Q = backend.feedback_weights(
         disturbed_state(trace.configuration, _circuit(trace, step).open_loop, disturb)
     )
     batch = trace.inputs.shape[1]
     # Averaged weights may come with a batch axis of 1; the files repeat them.
-    return _layer_arrays("Q", tuple(np.broadcast_to(q, (batch, *q.shape[1:])) for q in Q))
+    return layer_arrays("Q", tuple(np.broadcast_to(q, (batch, *q.shape[1:])) for q in Q))
 
 
 def _closed_loop_target(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
@@ -219,7 +108,7 @@ def _closed_loop_target(backend: Backend, trace: Trace, step: int, disturb: Dist
 
 
 def _closed_loop(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     golden = _circuit(trace, step)
     state, _ = backend.closed_loop(
         disturb(trace.inputs[step]),
@@ -238,7 +127,7 @@ def _mean_inhibition_of(trace: Trace, step: int) -> tuple[np.ndarray, ...]:
 
 
 def _gradients(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     circuit = trace.steps[step].circuit
     # Backprop uses no states.
     rest = resting_state(trace.initial_parameters, trace.inputs[step])
@@ -253,20 +142,20 @@ def _gradients(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> A
 
 
 def _update(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, step, disturb)
+    load_learner(backend, trace, step, disturb)
     gradients = disturbed_parameters(trace.steps[step].gradients, disturb)
     backend.update(gradients, _mean_inhibition_of(trace, step))
     return named_arrays(backend.learner().parameters)
 
 
 def _open_loop_path(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, 0, disturb)
+    load_learner(backend, trace, 0, disturb)
     recording = _trajectory(trace).recording
     return state_arrays(backend.open_loop_trajectory(recording, disturb(trace.inputs[0])))
 
 
 def _closed_loop_path(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    _load(backend, trace, 0, disturb)
+    load_learner(backend, trace, 0, disturb)
     trajectory = _trajectory(trace)
     start = NetworkState(
         tuple(u[-1] for u in trajectory.open_loop.u_E),
@@ -410,16 +299,16 @@ MEAN_INHIBITION = Stage(
     "mean inhibition",
     "mean_inhibition",
     _mean_inhibition,
-    _golden(lambda circuit: _layer_arrays("r_I", circuit.mean_inhibition or ())),
-    _put("mean_inhibition", lambda arrays, trace: _layers_from("r_I", arrays)),
+    _golden(lambda circuit: layer_arrays("r_I", circuit.mean_inhibition or ())),
+    _put("mean_inhibition", lambda arrays, trace: layers_from("r_I", arrays)),
     _batch,
 )
 FEEDBACK = Stage(
     "feedback weights",
     "feedback",
     _feedback,
-    _golden(lambda circuit: _layer_arrays("Q", circuit.feedback)),
-    _put("feedback", lambda arrays, trace: _layers_from("Q", arrays)),
+    _golden(lambda circuit: layer_arrays("Q", circuit.feedback)),
+    _put("feedback", lambda arrays, trace: layers_from("Q", arrays)),
     _width,
 )
 CLOSED_LOOP_TARGET = Stage(

@@ -38,7 +38,8 @@ from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.fixed_point import allowed_residual
 from ..refimpl.loss import error
 from .arithmetic import Arithmetic
-from .stages import Arrays, Disturb
+from .stage_arrays import Arrays
+from .stage_inputs import Disturb
 from .trace import Trace
 
 CONFIDENCE = 4

@@ -26,7 +26,6 @@ from .trace import (
 )
 from .trace_configuration import parse_trace_configuration
 
-
 LARGEST_EVERY = 10_000
 """More steps between entries than anyone records would keep a judge busy for ever."""
 

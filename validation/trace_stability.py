@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .stability import growth_rates
-from .stages import learner_before
+from .stage_inputs import learner_before
 from .trace import Trace
 
 LARGEST_STATE = 400

@@ -10,7 +10,8 @@ import numpy as np
 from ..refimpl.state import NetworkState
 from .parameter_groups import write_parameters
 from .signed_file import write_signed_file
-from .stages import PATH_STAGES, STEP_STAGES, state_arrays
+from .stage_arrays import state_arrays
+from .stages import PATH_STAGES, STEP_STAGES
 from .trace import SCHEMA, SCHEMA_VERSION, Trace, time_first
 from .trace_configuration import trace_configuration_text
 

@@ -10,8 +10,9 @@ from ..backends import Backend
 from . import mistakes_of_dynamics, mistakes_of_feedback, mistakes_of_learning
 from .deviation import deviation
 from .mistake import Mistake, Setting, run_reference
+from .stage_arrays import Arrays
 from .stage_result import Comparison
-from .stages import Arrays, Stage
+from .stages import Stage
 from .tolerance import largest
 from .trace import Trace
 

@@ -13,7 +13,7 @@ from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.parameters import Parameters, initial_parameters
 from disinhib.refimpl.trajectory import Recording
 from disinhib.validation.parameter_groups import named_arrays
-from disinhib.validation.stages import state_arrays
+from disinhib.validation.stage_arrays import state_arrays
 
 from .implementations import IMPLEMENTATIONS, implementation
 

@@ -11,7 +11,8 @@ from disinhib.backends import NumpyBackend, backend_class
 from disinhib.refimpl.parameters import Parameters
 from disinhib.validation import conform, find_traces, read_trace, shipped_directory
 from disinhib.validation.learning_run import golden_run
-from disinhib.validation.stages import STEP_STAGES, state_arrays
+from disinhib.validation.stage_arrays import state_arrays
+from disinhib.validation.stages import STEP_STAGES
 
 from ..backends.implementations import AVAILABLE
 
