@@ -11,6 +11,7 @@ from rich.console import Console
 
 from .figures import FIGURES, figure_maker, write_figure
 from .figures.figure_files import FORMATS
+from .output_file import make_directory
 
 console = Console()
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
@@ -27,6 +28,8 @@ def figure_command(
 ) -> int:
     """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
     makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
+    # Before minutes of work.
+    make_directory(out)
     passed = True
     for one, make in makers.items():
         with console.status(f"{one}: {FIGURES[one][1]}"):

@@ -1,4 +1,4 @@
-"""Files that a command writes at its end, refused at its beginning if they could not be."""
+"""Files and directories that a command writes, refused at its beginning if it could not."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ def refuse_unwritable(path: Path | None) -> None:
         raise FileError(f"{path} cannot be written: it is a directory")
     if not path.absolute().parent.is_dir():
         raise FileError(f"{path} cannot be written: {path.parent} is not a directory")
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, with those above it, unless it is there.
+
+    Parameters
+    ----------
+    path : Path
+        Directory.
+
+    Raises
+    ------
+    FileError
+        It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise FileError(f"{path} cannot be made: {problem.strerror}") from problem
 
 
 def write_output(path: Path, write: Callable[[], object]) -> None:

@@ -30,7 +30,7 @@ from .accuracy_table import draw_accuracies, table_in_markdown
 from .conform_command import Precision
 from .interruption import stop_on_interrupt
 from .metrics_log import EpochRecord
-from .output_file import write_output
+from .output_file import make_directory, write_output
 from .run_configuration import RunConfiguration
 from .training import begin, resume, train
 
@@ -99,10 +99,7 @@ def table_command(
     configurations = {
         cell.name: cell_configuration(cell, epochs, settings, data_dir) for cell in cells
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ConfigurationError(f"{out} cannot be made: {problem.strerror}") from problem
+    make_directory(out)
     results = read_results(out / "accuracies.h5")
     for cell in cells:
         if cell.name in results:

@@ -35,7 +35,7 @@ from ..validation import (
 from .conform_command import summary
 from .conformance_report import TraceReport, print_powers, print_report
 from .dataset_trace import record_dataset_trace
-from .output_file import refuse_unwritable
+from .output_file import make_directory, refuse_unwritable
 from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 from .run_configuration import load_run_configuration
 
@@ -224,10 +224,7 @@ def _record_standard(directory: Path) -> None:
 def _new_directory(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileError(f"{directory} exists and is no empty directory: another name is needed")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise FileError(f"{directory} cannot be made: {problem.strerror}") from problem
+    make_directory(directory)
 
 
 def _by_name(directory: Path, trace: Path) -> Path:
