@@ -1,4 +1,4 @@
-"""Compiled code on disk is of the kernels as they stand, before any test runs."""
+"""Before any test: no compiled code older than the kernels. After all: what was measured."""
 
 from pathlib import Path
 
@@ -19,3 +19,18 @@ def pytest_configure(config):
     if any(file.stat().st_mtime < changed for file in compiled):
         for file in compiled:
             file.unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have measured, of all workers."""
+    measured = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "measured" and getattr(report, "when", "") == "call"
+    ]
+    if measured:
+        terminalreporter.section("measured")
+        for line in measured:
+            terminalreporter.write_line(line)

@@ -64,18 +64,18 @@ def test_there_are_at_least_25_and_their_names_are_unique():
 @pytest.mark.parametrize(
     "dtype", [pytest.param(DTYPES[0], marks=pytest.mark.slow), DTYPES[1]], ids=str
 )
-def test_faulty_backends_are_caught_in_the_right_stage(dtype, capsys):
+def test_faulty_backends_are_caught_in_the_right_stage(dtype, record_property):
     wrong, explained = [], 0
     for fault in FAULTS:
         found = first_deviation(conform(trace_for(fault), fault.backend, dtype))
         explained += bool(found and found.hint)
         if not blamed_rightly(fault, found):
             wrong.append((fault.name, found))
-    with capsys.disabled():
-        print(
-            f"\n{dtype}: {len(FAULTS) - len(wrong)} of {len(FAULTS)} deliberate faults caught "
-            f"and blamed on the right stage, {explained} of them explained by a hint"
-        )
+    record_property(
+        "measured",
+        f"{dtype}: {len(FAULTS) - len(wrong)} of {len(FAULTS)} deliberate faults caught and "
+        f"blamed on the right stage, {explained} of them explained by a hint",
+    )
     assert wrong == []
 
 
