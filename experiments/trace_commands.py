@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from enum import Enum
 from pathlib import Path
@@ -207,7 +206,7 @@ def tolerances_command(
         arithmetic = named_arithmetic(name)
         solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
         with console.status(name), np.errstate(all="ignore"):
-            powers = power(trace, arithmetic, dataclasses.replace(solver))
+            powers = power(trace, arithmetic, solver)
         report = TraceReport(str(source), name, (), powers=powers)
         console.print(f"[bold]{source.name}[/]   {name}")
         print_powers(console, report)

@@ -59,19 +59,23 @@ def read_or_line(read, path):
     return None
 
 
+def with_a_flipped_bit(whole, flips):
+    """Byte, bit and content, as often as asked, the same ones every time."""
+    generator = np.random.default_rng(0)
+    places = generator.integers(0, len(whole), flips), generator.integers(0, 8, flips)
+    for at, bit in zip(*places, strict=True):
+        content = bytearray(whole)
+        content[at] ^= 1 << bit
+        yield at, bit, content
+
+
 def test_no_flipped_bit_goes_unseen(tmp_path):
     """What is read is what was written, or nothing is."""
     path = tmp_path / "c.h5"
     write_checkpoint(path, checkpoint())
     whole, expected = path.read_bytes(), content_of(read_checkpoint(path))
-    generator = np.random.default_rng(0)
-    damaged = tmp_path / "damaged.h5"
-    seen = 0
-    for at, bit in zip(
-        generator.integers(0, len(whole), N_FLIPS), generator.integers(0, 8, N_FLIPS), strict=True
-    ):
-        content = bytearray(whole)
-        content[at] ^= 1 << bit
+    damaged, seen = tmp_path / "damaged.h5", 0
+    for at, bit, content in with_a_flipped_bit(whole, N_FLIPS):
         damaged.write_bytes(content)
         found = read_or_line(read_checkpoint, damaged)
         seen += found is None
@@ -87,13 +91,8 @@ def test_no_flipped_bit_goes_unseen_without_the_seal_either(tmp_path, flips):
     path = tmp_path / "c.h5"
     write_checkpoint(path, checkpoint())
     whole, expected = path.read_bytes()[: -byte_seal.LENGTH], content_of(read_checkpoint(path))
-    generator = np.random.default_rng(0)
     damaged, seen = tmp_path / "damaged.h5", 0
-    for at, bit in zip(
-        generator.integers(0, len(whole), flips), generator.integers(0, 8, flips), strict=True
-    ):
-        content = bytearray(whole)
-        content[at] ^= 1 << bit
+    for at, bit, content in with_a_flipped_bit(whole, flips):
         damaged.write_bytes(content)
         found = read_or_line(read_checkpoint, damaged)
         seen += found is None
