@@ -47,6 +47,7 @@ from .divergence import (
 )
 from .learning_curves import draw_learning_curves
 from .metrics_log import EpochRecord, append_record, epoch_record, keep_records, read_records
+from .output_file import make_directory
 from .resume_checks import (
     CHOSEN_ANEW,
     refuse_fewer_epochs,
@@ -137,7 +138,7 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     prepared = _prepare(configuration)
     if configuration.start is not None:
         _refuse_not_finite(str(configuration.start), prepared["backend"])
-    _make_directory(directory)
+    make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
         _refuse_a_run(directory)
@@ -500,13 +501,6 @@ def _write_configuration(directory: Path, configuration: RunConfiguration) -> No
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ConfigurationError(f"{directory} cannot be made: {problem.strerror}") from problem
 
 
 def _epoch_order(run: Run, epoch: int) -> np.ndarray:

@@ -168,27 +168,27 @@ def plain_network(self, x):
 fault("no inhibition", "open loop", PLAIN, "inhibition is left out", open_loop=plain_network)
 
 
-def without_biases(self, x):
-    learner = self._learner
-    zeros = tuple(np.zeros_like(b) for b in learner.parameters.biases)
-    self._learner = replace(learner, parameters=replace(learner.parameters, biases=zeros))
-    result = NumpyBackend.open_loop(self, x)
-    self._learner = learner
-    return result
+def with_parameters(change: Callable) -> Callable:
+    """Take the open loop at other parameters than the learner's."""
 
+    def open_loop(self, x):
+        learner = self._learner
+        self._learner = replace(learner, parameters=change(learner.parameters))
+        result = NumpyBackend.open_loop(self, x)
+        self._learner = learner
+        return result
+
+    return open_loop
+
+
+without_biases = with_parameters(
+    lambda p: replace(p, biases=tuple(np.zeros_like(b) for b in p.biases))
+)
+turned_weights = with_parameters(
+    lambda p: replace(p, weights=tuple(W.T if W.shape[0] == W.shape[1] else W for W in p.weights))
+)
 
 fault("no biases", "open loop", PLAIN, "biases are left out", open_loop=without_biases)
-
-
-def turned_weights(self, x):
-    learner = self._learner
-    turned = tuple(W.T if W.shape[0] == W.shape[1] else W for W in learner.parameters.weights)
-    self._learner = replace(learner, parameters=replace(learner.parameters, weights=turned))
-    result = NumpyBackend.open_loop(self, x)
-    self._learner = learner
-    return result
-
-
 fault("weights transposed", "open loop", PLAIN, "weights are transposed", open_loop=turned_weights)
 fault(
     "bytes not scaled",
