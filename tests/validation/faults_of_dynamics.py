@@ -1,0 +1,396 @@
+"""Mistakes in end states, paths, the target and the control."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from disinhib.backends import NumpyBackend
+from disinhib.refimpl.activation import rate
+from disinhib.refimpl.loss import softmax
+from disinhib.refimpl.state import NetworkState
+
+from .fault import PLAIN, THRESHOLD, WEAK, after, fault, misconfigured, of_state, replace
+
+# Activations and the open loop.
+
+misconfigured(
+    "activations exchanged",
+    "open loop",
+    THRESHOLD,
+    "φ_E and φ_I are exchanged",
+    lambda c: replace(c, activation_E=c.activation_I, activation_I=c.activation_E),
+)
+misconfigured(
+    "one activation for both",
+    "open loop",
+    THRESHOLD,
+    "φ_E stands where φ_I belongs",
+    lambda c: replace(c, activation_I=c.activation_E),
+)
+misconfigured(
+    "shift added instead of taken away",
+    "open loop",
+    THRESHOLD,
+    "the shift has the wrong sign",
+    lambda c: replace(
+        c,
+        activation_E=replace(c.activation_E, shift=-c.activation_E.shift),
+        activation_I=replace(c.activation_I, shift=-c.activation_I.shift),
+    ),
+)
+misconfigured(
+    "sharpness forgotten",
+    "open loop",
+    THRESHOLD,
+    "the sharpness k of the activation is left out",
+    lambda c: replace(
+        c,
+        activation_E=replace(c.activation_E, sharpness=1.0),
+        activation_I=replace(c.activation_I, sharpness=1.0),
+    ),
+)
+misconfigured(
+    "scale forgotten",
+    "open loop",
+    THRESHOLD,
+    "the scale s of the activation is left out",
+    lambda c: replace(
+        c,
+        activation_E=replace(c.activation_E, scale=1.0),
+        activation_I=replace(c.activation_I, scale=1.0),
+    ),
+)
+
+
+def plain_network(self, x):
+    x, configuration = self._cast(x), self.configuration
+    parameters, u_E, u_I, h = self._learner.parameters, [], [], x
+    for W, b in zip(parameters.weights, parameters.biases, strict=True):
+        u_E.append(h @ W + b)
+        h = rate(configuration.activation_E, u_E[-1])
+        u_I.append(h)
+    u_out = h @ parameters.readout
+    _, counts = NumpyBackend.open_loop(self, x)
+    return NetworkState(tuple(u_E), tuple(u_I), u_out, np.zeros_like(u_out)), counts
+
+
+fault("no inhibition", "open loop", PLAIN, "inhibition is left out", open_loop=plain_network)
+
+
+def with_parameters(change: Callable) -> Callable:
+    """Take the open loop at other parameters than the learner's."""
+
+    def open_loop(self, x):
+        learner = self._learner
+        self._learner = replace(learner, parameters=change(learner.parameters))
+        result = NumpyBackend.open_loop(self, x)
+        self._learner = learner
+        return result
+
+    return open_loop
+
+
+without_biases = with_parameters(
+    lambda p: replace(p, biases=tuple(np.zeros_like(b) for b in p.biases))
+)
+turned_weights = with_parameters(
+    lambda p: replace(p, weights=tuple(W.T if W.shape[0] == W.shape[1] else W for W in p.weights))
+)
+
+fault("no biases", "open loop", PLAIN, "biases are left out", open_loop=without_biases)
+fault("weights transposed", "open loop", PLAIN, "weights are transposed", open_loop=turned_weights)
+fault(
+    "bytes not scaled",
+    "open loop",
+    PLAIN,
+    "not divided by 255",
+    open_loop=lambda self, x: NumpyBackend.open_loop(self, 255 * x),
+)
+fault(
+    "inhibitory rates for potentials",
+    "open loop",
+    PLAIN,
+    "",
+    **after(
+        "open_loop",
+        of_state(
+            lambda self, s, a: replace(
+                s, u_I=tuple(rate(self.configuration.activation_I, u) for u in s.u_I)
+            )
+        ),
+    ),
+)
+fault(
+    "rates for all potentials",
+    "open loop",
+    PLAIN,
+    "rates are given where potentials belong",
+    **after(
+        "open_loop",
+        of_state(
+            lambda self, s, a: replace(
+                s,
+                u_E=tuple(rate(self.configuration.activation_E, u) for u in s.u_E),
+                u_I=tuple(rate(self.configuration.activation_I, u) for u in s.u_I),
+            )
+        ),
+    ),
+)
+fault(
+    "populations exchanged",
+    "open loop",
+    PLAIN,
+    "excitatory and inhibitory potentials are exchanged",
+    **after("open_loop", of_state(lambda self, s, a: replace(s, u_E=s.u_I, u_I=s.u_E))),
+)
+fault(
+    "one unit never inhibited",
+    "open loop",
+    PLAIN,
+    "",
+    **after(
+        "open_loop",
+        of_state(
+            lambda self, s, a: replace(
+                s, u_I=(np.concatenate([s.u_I[0][:, :-1], 0 * s.u_I[0][:, -1:]], 1), *s.u_I[1:])
+            )
+        ),
+    ),
+)
+
+
+# Trajectories.
+
+PATHS = "unequal-activations"
+
+
+def with_times(method: str, **taus) -> dict[str, Callable]:
+    def path(self, *arguments):
+        right = self.configuration
+        self.configuration = replace(
+            right, **{name: getattr(right, source) for name, source in taus.items()}
+        )
+        result = getattr(NumpyBackend, method)(self, *arguments)
+        self.configuration = right
+        return result
+
+    return {method: path}
+
+
+fault(
+    "time constants exchanged",
+    "open-loop trajectory",
+    PATHS,
+    "τ_E and τ_I are exchanged",
+    **with_times("open_loop_trajectory", tau_E="tau_I", tau_I="tau_E"),
+)
+fault(
+    "inhibition as slow as excitation",
+    "open-loop trajectory",
+    PATHS,
+    "τ_E where inhibitory units have τ_I",
+    **with_times("open_loop_trajectory", tau_I="tau_E"),
+)
+
+
+def slow_controller(self, *arguments):
+    right = self.configuration
+    self.configuration = replace(right, controller=replace(right.controller, tau=right.tau_E))
+    result = NumpyBackend.closed_loop_trajectory(self, *arguments)
+    self.configuration = right
+    return result
+
+
+fault(
+    "controller with a membrane's time constant",
+    "closed-loop trajectory",
+    PATHS,
+    "τ_E where the controller's integral has τ_c",
+    closed_loop_trajectory=slow_controller,
+)
+fault(
+    "Euler for Tsitouras",
+    "open-loop trajectory",
+    PATHS,
+    "another integration method",
+    open_loop_trajectory=lambda self, recording, x: NumpyBackend.open_loop_trajectory(
+        self, replace(recording, method="euler"), x
+    ),
+)
+fault(
+    "path one entry late",
+    "open-loop trajectory",
+    PATHS,
+    "",
+    **after(
+        "open_loop_trajectory",
+        lambda self, path, a: NetworkState(
+            tuple(np.roll(u, 1, 0) for u in path.u_E),
+            tuple(np.roll(u, 1, 0) for u in path.u_I),
+            np.roll(path.u_out, 1, 0),
+            np.roll(path.z, 1, 0),
+        ),
+    ),
+)
+
+
+# The target.
+
+fault(
+    "label for nudge",
+    "closed-loop target",
+    WEAK,
+    "strong and weak feedback are exchanged",
+    closed_loop_target=lambda self, open_loop, y: self._cast(y),
+)
+
+
+def nudged(self, open_loop, y, sign):
+    o = open_loop.u_out
+    return softmax(o + sign * self.configuration.feedback.nudge * (y - softmax(o)))
+
+
+fault(
+    "nudged away from the label",
+    "closed-loop target",
+    WEAK,
+    "the nudge goes away from the label",
+    closed_loop_target=lambda self, open_loop, y: nudged(self, open_loop, y, -1),
+)
+fault(
+    "nudged outside the softmax",
+    "closed-loop target",
+    WEAK,
+    "the nudge is applied to probabilities",
+    closed_loop_target=lambda self, open_loop, y: (
+        softmax(open_loop.u_out)
+        + self.configuration.feedback.nudge * (y - softmax(open_loop.u_out))
+    ),
+)
+
+
+# The closed loop.
+
+
+def reconfigured(change: Callable) -> Callable:
+    def closed_loop(self, *arguments):
+        right = self.configuration
+        self.configuration = change(right)
+        result = NumpyBackend.closed_loop(self, *arguments)
+        self.configuration = right
+        return result
+
+    return closed_loop
+
+
+fault(
+    "control with the wrong sign",
+    "closed loop",
+    PLAIN,
+    "the sign of the control",
+    closed_loop=lambda self, x, Q, target, open_loop: NumpyBackend.closed_loop(
+        self, x, tuple(-q for q in Q), target, open_loop
+    ),
+)
+fault(
+    "readout not driven",
+    "closed loop",
+    PLAIN,
+    "the readout's own feedback",
+    closed_loop=reconfigured(lambda c: replace(c, feedback=replace(c.feedback, to_readout=False))),
+)
+fault(
+    "no integral",
+    "closed loop",
+    PLAIN,
+    "the controller is proportional only",
+    closed_loop=reconfigured(lambda c: replace(c, controller=replace(c.controller, k_i=0.0))),
+)
+fault(
+    "no proportional part",
+    "closed loop",
+    PLAIN,
+    "the controller is integral only",
+    closed_loop=reconfigured(lambda c: replace(c, controller=replace(c.controller, k_p=0.0))),
+)
+fault(
+    "leak taken for 1",
+    "closed loop",
+    "strong-gain",
+    "the leak is left out of the steady gain",
+    closed_loop=reconfigured(lambda c: replace(c, controller=replace(c.controller, leak=1.0))),
+)
+fault(
+    "error without softmax",
+    "closed loop",
+    PLAIN,
+    "the softmax is left out of the error",
+    closed_loop=reconfigured(lambda c: replace(c, loss="mse")),
+)
+fault(
+    "control signal for integral",
+    "closed loop",
+    PLAIN,
+    "not the control signal c",
+    **after(
+        "closed_loop",
+        # At rest e = z with leak 1.
+        of_state(lambda self, s, a: replace(s, z=0.2 * s.z + 0.4 * s.z)),
+    ),
+)
+fault(
+    "integral never written",
+    "closed loop",
+    WEAK,
+    "which was left at 0",
+    **after("closed_loop", of_state(lambda self, s, a: replace(s, z=0 * s.z))),
+)
+fault(
+    "integral with the wrong sign",
+    "closed loop",
+    WEAK,
+    "the sign of the integral",
+    **after("closed_loop", of_state(lambda self, s, a: replace(s, z=-s.z))),
+)
+fault(
+    "u_I of the open loop's relation",
+    "closed loop",
+    PLAIN,
+    "the open loop's relation is used",
+    **after(
+        "closed_loop",
+        of_state(
+            lambda self, s, a: replace(
+                s, u_I=tuple(rate(self.configuration.activation_E, u) for u in s.u_E)
+            )
+        ),
+    ),
+)
+fault(
+    "control never switched on",
+    "closed loop",
+    PLAIN,
+    "the control does nothing",
+    **after("closed_loop", of_state(lambda self, s, a: a[3])),
+)
+fault(
+    "a sample left at the open loop",
+    "closed loop",
+    PLAIN,
+    "",
+    **after(
+        "closed_loop",
+        of_state(
+            lambda self, s, a: NetworkState(
+                *(
+                    tuple(
+                        np.concatenate([u[:-1], v[-1:]]) for u, v in zip(mine, open_, strict=True)
+                    )
+                    for mine, open_ in ((s.u_E, a[3].u_E), (s.u_I, a[3].u_I))
+                ),
+                s.u_out,
+                s.z,
+            )
+        ),
+    ),
+)
