@@ -20,14 +20,17 @@ from ..refimpl.errors import ConfigurationError
 from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conform_command import Method, Precision, conform_command
+from .divergence import TrainingDiverged
 from .figure_command import figure_command
 from .interruption import stop_on_interrupt
 from .output_file import refuse_unwritable, write_output
 from .reproduce_command import reproduce_app
 from .resume_checks import CHOSEN_ANEW
+from .run import Run
+from .run_beginning import begin, resume
 from .run_configuration import load_run_configuration
 from .trace_commands import trace_app
-from .training import Run, TrainingDiverged, begin, resume, train
+from .training import train
 
 USER_ERRORS = (ConfigurationError, DatasetError, FileError, BackendUnavailable)
 """Bad input: one line and exit code 2."""

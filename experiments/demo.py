@@ -15,8 +15,9 @@ from .learning_curves import draw_learning_curves
 from .metrics_log import EpochRecord
 from .plasticity_sign import draw_plasticity_sign
 from .progress_display import ProgressDisplay
+from .run_beginning import begin
 from .run_configuration import RunConfiguration, run_configuration
-from .training import begin, train
+from .training import train
 
 RULES = ("exact-inverse", "linear-threshold", "backprop")
 RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5", "curves.png")

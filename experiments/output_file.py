@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..validation import FileError
@@ -67,3 +68,26 @@ def write_output(path: Path, write: Callable[[], object]) -> None:
         write()
     except OSError as problem:
         raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line that a file of a run cannot be written.
+
+    Parameters
+    ----------
+    path : Path
+        Which.
+
+    Raises
+    ------
+    FileError
+        What is done meanwhile raises OSError.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise FileError(
+            f"{path}: cannot be written ({problem.strerror or problem}); "
+            "what was saved before stands"
+        ) from problem

@@ -31,8 +31,9 @@ from .conform_command import Precision
 from .interruption import stop_on_interrupt
 from .metrics_log import EpochRecord
 from .output_file import make_directory, write_output
+from .run_beginning import begin, resume
 from .run_configuration import RunConfiguration
-from .training import begin, resume, train
+from .training import train
 
 console = Console()
 reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)

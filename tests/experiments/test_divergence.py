@@ -12,7 +12,7 @@ from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
 from disinhib.experiments import train
 from disinhib.experiments.checkpoint_interval import CheckpointInterval
-from disinhib.experiments.training import TrainingDiverged
+from disinhib.experiments.divergence import TrainingDiverged
 from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver
 from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.learning_step import learning_step, new_learner

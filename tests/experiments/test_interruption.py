@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from disinhib.experiments.checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
+from disinhib.experiments.run_beginning import begin, resume
 from disinhib.experiments.run_configuration import run_configuration
 from disinhib.experiments.run_lock import RunLock
-from disinhib.experiments.training import begin, resume, train
+from disinhib.experiments.training import train
 from disinhib.refimpl.errors import ConfigurationError
 from disinhib.validation import Position, newest_checkpoint
 from disinhib.validation.parameter_groups import named_arrays

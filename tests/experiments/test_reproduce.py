@@ -20,7 +20,8 @@ from disinhib.experiments.accuracy_results import (
     write_results,
 )
 from disinhib.experiments.accuracy_table import grouped, table_in_markdown
-from disinhib.experiments.training import begin, train
+from disinhib.experiments.run_beginning import begin
+from disinhib.experiments.training import train
 from disinhib.validation import FileError, Position
 
 from .test_command_line import COMMAND, disinhib, one_line

@@ -14,9 +14,9 @@ from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments import begin, read_records, resume, train
+from disinhib.experiments.divergence import TrainingDiverged
 from disinhib.experiments.metrics_log import append_record
 from disinhib.experiments.run_configuration import load_run_configuration, run_configuration
-from disinhib.experiments.training import TrainingDiverged
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.learning_step import learning_step, new_learner

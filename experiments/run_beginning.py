@@ -1,0 +1,252 @@
+"""Beginning a run, or going on with one: everything is checked before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..backends import Backend, PlacedData, backend_class
+from ..datasets.batch_order import order_digest, random_generator
+from ..datasets.dataset import Split, dataset_digest
+from ..datasets.labels import softened_labels
+from ..datasets.load import load_dataset
+from ..refimpl.errors import ConfigurationError
+from ..refimpl.parameters import initial_parameters
+from ..validation import Checkpoint, Position, newest_checkpoint, read_start
+from ..validation.durable_file import generations
+from ..validation.finiteness import not_finite
+from .metrics_log import EpochRecord, keep_records, read_records
+from .output_file import make_directory, writing
+from .resume_checks import (
+    CHOSEN_ANEW,
+    refuse_fewer_epochs,
+    refuse_other_content,
+    refuse_other_random_state,
+    resumed_configuration,
+    start_digest,
+)
+from .run import Run, epoch_order, json_state, save
+from .run_configuration import (
+    RunConfiguration,
+    load_run_configuration,
+    run_configuration,
+    write_run_configuration,
+)
+from .run_lock import RunLock
+
+
+def begin(configuration: RunConfiguration, directory: Path) -> Run:
+    """Prepare a new run and its directory.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+        What is wanted.
+    directory : Path
+        Must not hold a run yet.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError, FileError, BackendUnavailable
+        Something asked for cannot be had; nothing has been written then.
+    """
+    _refuse_a_run(directory)
+    prepared = _prepare(configuration)
+    if configuration.start is not None:
+        _refuse_not_finite(str(configuration.start), prepared["backend"])
+    make_directory(directory)
+    with _holding(directory) as lock:
+        # Another process may have come and gone while the data were read.
+        _refuse_a_run(directory)
+        _write_configuration(directory, configuration)
+        return Run(directory=directory, lock=lock, **prepared)
+
+
+def resume(
+    directory: Path,
+    epochs: int | None,
+    notify: Callable[[str], None] = lambda line: None,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Run, Position, list[EpochRecord]]:
+    """Prepare to go on with a run.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the run.
+    epochs : int or None
+        New total number of epochs; None keeps the configured one.
+    notify : callable
+        Told, a line each, of damaged checkpoints and of the one taken in their place.
+    chosen : mapping
+        Another `backend`, `dtype` or number of `threads` to go on with; None leaves one be.
+
+    Returns
+    -------
+    run : Run
+        At the state of its checkpoint.
+    position : Position
+        How far it has come.
+    records : list of EpochRecord
+        Of the epochs finished.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError, FileError, BackendUnavailable
+        It cannot go on; nothing has been changed then.
+    """
+    checkpoint_file = directory / "checkpoint.h5"
+    if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
+        raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
+    with _holding(directory) as lock:
+        checkpoint, problems = newest_checkpoint(checkpoint_file)
+        for problem in problems:
+            notify(problem)
+        configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
+        run = Run(directory=directory, lock=lock, **_prepare(configuration))
+        _refuse_another_run(run, checkpoint)
+        with np.errstate(over="ignore"):
+            run.backend.load(checkpoint.learner)
+        _refuse_not_finite(str(checkpoint_file), run.backend)
+        position, log = checkpoint.position, directory / "metrics.jsonl"
+        _tell_missing(log, position.epochs, notify)
+        if any(
+            configuration.as_dict().get(n) != checkpoint.configuration.get(n) for n in CHOSEN_ANEW
+        ):
+            # So that config.toml and checkpoint agree, whatever happens next.
+            save(run, position)
+        _write_configuration(directory, configuration)
+        with writing(log):
+            return run, position, keep_records(log, position.epochs)
+
+
+def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
+    """Load data and build the backend, before anything is written."""
+    kind = backend_class(configuration.backend)
+    dataset = load_dataset(configuration.dataset, configuration.data_dir)
+    n_samples, n_inputs = dataset.train.images.shape
+    if configuration.batch_size > n_samples:
+        raise ConfigurationError(
+            f"batch_size is {configuration.batch_size}: {dataset.name} has {n_samples} "
+            "training samples, so that at most this many fit one batch"
+        )
+    network = configuration.network(n_inputs, dataset.n_classes)
+    first_order, digest_of_start = None, ""
+    if configuration.start is not None:
+        start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)
+        parameters, first_order = start.parameters, start.batch_order
+        digest_of_start = start_digest(start)
+    else:
+        generator = random_generator(configuration.seed, "initial-parameters")
+        parameters = initial_parameters(network.sizes, generator)
+    # Whether the cast overflows is asked of the backend.
+    with np.errstate(over="ignore"):
+        backend = kind(
+            network,
+            parameters,
+            np.dtype(configuration.dtype),
+            configuration.solver,
+            threads=configuration.threads,
+        )
+
+    def place(split: Split) -> PlacedData:
+        labels = softened_labels(split.labels, dataset.n_classes)
+        return backend.place(split.images, labels, full_scale=dataset.full_scale)
+
+    return {
+        "configuration": configuration,
+        "dataset": dataset,
+        "backend": backend,
+        "train": place(dataset.train),
+        "validation": place(dataset.validation),
+        "test": place(dataset.test),
+        "first_order": first_order,
+        "data_digest": dataset_digest(dataset),
+        "start_digest": digest_of_start,
+    }
+
+
+def _resumed(
+    directory: Path, checkpoint: Checkpoint, chosen: Mapping[str, Any]
+) -> RunConfiguration:
+    """Configure the rest of a run, if config.toml says what the checkpoint does."""
+    config_file = directory / "config.toml"
+    saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
+    written = load_run_configuration(config_file, {}) if config_file.exists() else saved
+    configuration = resumed_configuration(config_file, written, saved, chosen)
+    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "--epochs"
+    refuse_fewer_epochs(said_by, configuration.epochs, directory, checkpoint.position)
+    state = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
+    refuse_other_random_state(json_state(state), checkpoint.random_state)
+    return configuration
+
+
+def _refuse_another_run(run: Run, checkpoint: Checkpoint) -> None:
+    """Refuse data, start or batches that are not the checkpoint's."""
+    configuration, epoch = run.configuration, checkpoint.position.epochs
+    data = f"data: {configuration.dataset} ({run.dataset.source})"
+    refuse_other_content(data, run.data_digest, checkpoint.data)
+    refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
+    order = order_digest(epoch_order(run, epoch))
+    refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
+
+
+def _refuse_not_finite(source: str, backend: Backend) -> None:
+    broken = not_finite(backend.learner())
+    if broken:
+        raise ConfigurationError(f"{source}: not finite in {backend.dtype}: {', '.join(broken)}")
+
+
+def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
+    try:
+        there = {record.epoch for record in read_records(log)}
+    except UnicodeDecodeError as problem:
+        raise ConfigurationError(f"{log}: not a text of epochs: {problem}") from problem
+    missing = sorted({*range(1, epochs + 1)} - there)
+    if missing:
+        notify(f"{log} lacks epochs {', '.join(map(str, missing))} of {epochs}")
+
+
+def _refuse_a_run(directory: Path) -> None:
+    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
+        if (directory / name).exists():
+            raise ConfigurationError(
+                f"{directory} already holds a run ({name}): go on with --resume, "
+                "or choose another --out"
+            )
+    if (directory / "config.toml").exists():
+        raise ConfigurationError(
+            f"{directory} already holds a run (config.toml) of which nothing was saved: "
+            "remove that file, or choose another --out"
+        )
+
+
+@contextmanager
+def _holding(directory: Path) -> Iterator[RunLock]:
+    """Hold the directory, and let go of it if what is done with it fails."""
+    with writing(directory / "lock"):
+        lock = RunLock(directory)
+    try:
+        yield lock
+    except BaseException:
+        with suppress(OSError):
+            lock.release()
+        raise
+
+
+def _write_configuration(directory: Path, configuration: RunConfiguration) -> None:
+    """Write config.toml at once, so that a crash leaves it whole."""
+    path = directory / "config.toml"
+    unfinished = path.with_name(path.name + ".unfinished")
+    with writing(path):
+        try:
+            write_run_configuration(unfinished, configuration)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
