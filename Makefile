@@ -59,4 +59,3 @@ format: .venv/installed
 
 clean:
 	rm -rf .venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find backends -name "*.nb[ic]" -delete

@@ -46,9 +46,9 @@ from .numba_cpu.sample_stages import (
     Samples,
     run_stages,
 )
+from .numba_cpu.workspace import Workspace, workspace
 from .numba_settings import compiled_settings
 from .numba_threads import ThreadTeam
-from .numba_workspace import Workspace, workspace
 
 T = TypeVar("T")
 Counts = tuple[EndStateCounts, EndStateCounts]

@@ -14,8 +14,8 @@ both have nothing left, and until then neither need be better than the other.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .layout import bias, carve, feedback, layer, units_before, weight
 from .neurons import activate, add_bias, settle
 from .readout import error, softmax

@@ -9,8 +9,8 @@ a leading stretch of it; the rest is neither copied nor added to.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .elementary import CONTRACT
 from .neurons import rate_and_slope
 from .weighted_sum import add_one, add_two

@@ -25,8 +25,10 @@ import math
 from decimal import Decimal, localcontext
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from .code_cache import njit
 
 CONTRACT = {"contract"}
 """The one flag of fast mathematics that is on. A Newton pass takes about 0.7 of the time

@@ -9,8 +9,8 @@ packs it. Samples that have come to rest leave the rows that are worked on.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .elementary import CONTRACT
 from .layout import bias, feedback, units_before, weight
 from .neurons import add_bias, rate_and_slope

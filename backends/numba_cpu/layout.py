@@ -7,7 +7,7 @@ readout among them as layer L, then the biases. Layer arrays of a batch: one blo
 
 from __future__ import annotations
 
-from numba import njit
+from .code_cache import njit
 
 
 @njit(inline="always")

@@ -7,8 +7,8 @@ threads share neither a sample nor a parameter, and each result is one product.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .elementary import CONTRACT
 from .layout import bias, layer, n_weights, units_before, weight, weight_start
 from .neurons import activate, add_bias, rate_and_slope, transpose

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 
 MAX_PASSES = 60

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .code_cache import njit
 from .layout import bias, carve, layer, units_before, weight
 from .neurons import MAX_PASSES, activate, add_bias, settle, slopes, upper_bound
 from .readout import losses

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from .closed_loop import closed_loop
+from .code_cache import njit
 from .learning import backprop_factors, factors
 from .open_loop import feedback_weights, gather, inhibitory_rate_sums, open_loop
 from .readout import closed_loop_target, losses

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from .code_cache import njit
 from .elementary import CONTRACT
 
 

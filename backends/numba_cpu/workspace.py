@@ -10,7 +10,7 @@ import numpy as np
 class Workspace(NamedTuple):
     """Arrays of one batch, allocated once for each batch size.
 
-    Layer arrays are flat, a block a layer; see `numba_cpu.layout`.
+    Layer arrays are flat, a block a layer; see `layout`.
     """
 
     x: np.ndarray
