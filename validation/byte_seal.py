@@ -34,7 +34,8 @@ def check_seal(path: Path, content: bytes) -> None:
     FileError
         They differ: the file is damaged.
     """
-    body, seal = content[:-LENGTH], content[-LENGTH:]
+    # A view, as a copy would take the file's size once more.
+    body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
     if not seal.startswith(MARK):
         return
     found = hashlib.sha256(body).hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .hdf5_structure import holds_text_or_numbers, objects
 from .parameter_groups import FileError, read_array
 
 DIGEST = "sha256"
@@ -28,38 +29,44 @@ def content_digest(file: h5py.File) -> str:
     Raises
     ------
     FileError
-        A dataset claims more than is stored.
+        A dataset holds something else than numbers.
     """
     digest = hashlib.sha256()
 
     def add(*parts: Any) -> None:
         # The length before each part, so that no two contents run together alike.
         for part in parts:
-            raw = part if isinstance(part, bytes) else str(part).encode()
+            raw = part if isinstance(part, memoryview) else _as_bytes(part)
             digest.update(f"{len(raw)}:".encode())
             digest.update(raw)
 
-    def add_attributes(item: h5py.Group | h5py.Dataset) -> None:
-        names = set(item.attrs) - ({DIGEST} if item.name == "/" else set())
-        for name in sorted(names):
+    def add_attributes(item: h5py.HLObject, path: str) -> None:
+        for name in sorted(set(item.attrs) - ({DIGEST} if path == "/" else set())):
+            if not holds_text_or_numbers(item, name):
+                add("attribute", name, "something else", item.attrs.get_id(name).dtype)
+                continue
             value = item.attrs[name]
+            array = np.asarray(value)
             if isinstance(value, str):
                 add("attribute", name, "text", value)
+            elif array.dtype.hasobject:
+                add("attribute", name, "texts", array.shape, *array.ravel())
             else:
-                array = np.asarray(value)
                 add("attribute", name, array.dtype.str, array.shape, array.tobytes())
 
-    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+    add_attributes(file, "/")
+    for path, item in objects(file):
         is_array = isinstance(item, h5py.Dataset)
         add("dataset" if is_array else "group", path)
-        add_attributes(item)
+        add_attributes(item, path)
         if is_array:
-            array = read_array(file, path)
-            add(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
-
-    add_attributes(file)
-    file.visititems(visit)
+            array = np.ascontiguousarray(read_array(file, path))
+            add(array.dtype.str, array.shape, array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _as_bytes(part: Any) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
 
 
 def sign(file: h5py.File) -> None:

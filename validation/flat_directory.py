@@ -20,6 +20,7 @@ import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from .hdf5_file import reading
+from .hdf5_structure import objects
 from .parameter_groups import FileError, read_array
 from .stage_arrays import Arrays
 from .trace_configuration import parse_trace_configuration
@@ -52,13 +53,11 @@ def write_flat_directory(source: Path, directory: Path) -> None:
         raise FileError(f"{directory} exists and is no empty directory: another name is needed")
     with reading(source) as file:
         configuration, solver = parse_trace_configuration(file.attrs["config"])
-        arrays: Arrays = {}
-
-        def take(path: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Dataset):
-                arrays[path] = read_array(file, path)
-
-        file.visititems(take)
+        arrays: Arrays = {
+            path: read_array(file, path)
+            for path, item in objects(file)
+            if isinstance(item, h5py.Dataset)
+        }
         recording = dict(file["trajectory"].attrs) if "trajectory" in file else {}
     settings = _settings(configuration, solver)
     settings |= {f"trajectory.{name}": value for name, value in recording.items()}

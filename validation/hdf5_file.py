@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +12,13 @@ import h5py
 
 from .byte_seal import check_seal
 from .global_heap import check_global_heaps
+from .hdf5_structure import check_structure
 from .parameter_groups import FileError
 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[h5py.File]:
-    """Open a file, and close it again.
+    """Open a file that is looked through from end to end, and close it again.
 
     Parameters
     ----------
@@ -25,22 +28,54 @@ def reading(path: str | Path) -> Iterator[h5py.File]:
     Raises
     ------
     FileError
-        It is missing, is not HDF5, or is damaged.
+        It is missing, is not HDF5, is damaged, leads to other files, or unfolds to more than its
+        size allows (see `hdf5_structure`).
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: no such file")
+    refuse_all_but_files(path)
     try:
-        content = path.read_bytes()
-        check_seal(path, content)
-        check_global_heaps(path, content)
-        with h5py.File(path, "r") as file:
+        # Before all its bytes are read: a sparse file may have any number.
+        if not h5py.is_hdf5(path):
+            raise FileError(f"{path}: not a readable HDF5 file (no HDF5 signature)")
+        _check_bytes(path)
+        with h5py.File(path, "r", locking=False) as file:
+            check_structure(file)
             yield file
     except FileError:
         raise
     except Exception as problem:
         # What a damaged file makes HDF5 or a parser of its content raise has no end of kinds.
         raise FileError(f"{path}: not a readable HDF5 file ({_first_line(problem)})") from problem
+
+
+def refuse_all_but_files(path: Path) -> None:
+    """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
+
+    Parameters
+    ----------
+    path : Path
+        Where a file is wanted.
+
+    Raises
+    ------
+    FileError
+        There is none.
+    """
+    try:
+        kind = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileError(f"{path}: no such file") from None
+    except OSError as problem:
+        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
+    if not stat.S_ISREG(kind):
+        what = "a directory" if stat.S_ISDIR(kind) else "a pipe, socket or device"
+        raise FileError(f"{path} is {what}: a file is needed")
+
+
+def _check_bytes(path: Path) -> None:
+    content = path.read_bytes()
+    check_seal(path, content)
+    check_global_heaps(path, content)
 
 
 def _first_line(problem: Exception) -> str:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from .hdf5_file import reading
+from .hdf5_structure import holds_text_or_numbers, objects
 
 
 def contents(path: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str, str]]]:
@@ -33,21 +34,32 @@ def contents(path: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str
     attributes: dict[str, str] = {}
     datasets: list[tuple[str, str, str, str]] = []
 
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        attributes.update({f"{name}.{key}": str(value) for key, value in item.attrs.items()})
-        if isinstance(item, h5py.Dataset):
-            shape = " × ".join(str(n) for n in item.shape) or "scalar"
-            datasets.append((name, shape, str(item.dtype), _range(np.asarray(item[()]))))
-
     with reading(path) as file:
-        attributes.update({key: str(value) for key, value in file.attrs.items()})
-        file.visititems(visit)
+        attributes.update(_attributes(file, ""))
+        for name, item in objects(file):
+            attributes.update(_attributes(item, f"{name}."))
+            if isinstance(item, h5py.Dataset):
+                shape = "empty" if item.shape is None else " × ".join(map(str, item.shape))
+                datasets.append((name, shape or "scalar", str(item.dtype), _range(item)))
     return attributes, datasets
 
 
-def _range(array: np.ndarray) -> str:
-    if array.size == 0 or array.dtype.kind not in "iuf":
+def _attributes(item: h5py.HLObject, prefix: str) -> dict[str, str]:
+    return {
+        prefix + name: (
+            str(item.attrs[name])
+            if holds_text_or_numbers(item, name)
+            else f"({item.attrs.get_id(name).dtype})"
+        )
+        for name in item.attrs
+    }
+
+
+def _range(item: h5py.Dataset) -> str:
+    # Others than numbers may be of any size.
+    if not item.size or item.dtype.kind not in "iuf":
         return ""
+    array = np.asarray(item[()])
     low, high = np.min(array), np.max(array)
     if np.isnan(low) or np.isnan(high):
         return "holds NaN"
