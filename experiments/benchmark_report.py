@@ -14,10 +14,12 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..backends import backend_descriptions
 from .benchmark import Row
 from .benchmark_cases import Case, varied_size
+from .terminal import say, visible
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:
@@ -34,7 +36,7 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
     for heading in ("samples/s", "÷ backprop", "GFLOP/s", "MiB", "start-up"):
         table.add_column(heading, justify="right")
     for name, section in groupby(rows, key=lambda row: f"{row.case.backend} {row.case.dtype}"):
-        table.add_row(f"[bold]{name}[/]")
+        table.add_row(Text(visible(name), style="bold"))
         for row in section:
             table.add_row(*_cells(row))
         table.add_section()
@@ -56,7 +58,7 @@ def print_scaling(console: Console, name: str, rows: Sequence[Row]) -> None:
 def print_profile(console: Console, case: Case, profile: Mapping[str, float]) -> None:
     """Print the seconds of each stage, the last of which is the whole step."""
     whole = list(profile.values())[-1]
-    console.print(str(case), style="bold", highlight=False)
+    say(console, case, "bold")
     table = Table()
     table.add_column("stage")
     table.add_column("ms", justify="right")

@@ -21,6 +21,7 @@ from .benchmark_cases import (
 )
 from .benchmark_report import print_profile, print_rows, print_scaling, processor
 from .stage_profile import stage_profile
+from .terminal import say, working
 
 
 def run_benchmark(
@@ -47,7 +48,7 @@ def run_benchmark(
     backends = [*choice.backends, *_torches(choice.backends)]
     cases = chosen_cases(dataclasses.replace(choice, backends=backends))
     threads = "" if choice.threads is None else f", {choice.threads} threads"
-    console.print(f"{processor()}{threads}, {len(cases)} rows", highlight=False)
+    say(console, f"{processor()}{threads}, {len(cases)} rows")
     rows: list[Row] = []
     for _, of in groupby(cases, key=lambda case: case.workload):
         measured = _measured(console, list(of))
@@ -87,15 +88,16 @@ def run_profile(console: Console, choice: Choice) -> dict[Case, dict[str, float]
     """
     profiles = {}
     for case in profiled_cases(choice):
-        profiles[case] = stage_profile(case)
+        with working(console, f"timing the stages of {case}"):
+            profiles[case] = stage_profile(case)
         print_profile(console, case, profiles[case])
     return profiles
 
 
 def _measured(console: Console, cases: Sequence[Case]) -> list[Row]:
     rows = []
-    with console.status("") as status:
+    with working(console, "timing") as now:
         for number, case in enumerate(cases, 1):
-            status.update(f"{number} of {len(cases)}: {case}")
+            now(f"timing {number} of {len(cases)}: {case}")
             rows.append(measure(case))
     return rows

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +29,16 @@ from .resume_checks import CHOSEN_ANEW
 from .run import Run
 from .run_beginning import begin, resume
 from .run_configuration import load_run_configuration
+from .terminal import (
+    OutputFailed,
+    any_stream,
+    going_on_without_output,
+    say,
+    tell_user,
+    terminal_console,
+    visible,
+    working,
+)
 from .trace_commands import trace_app
 from .training import train
 
@@ -41,7 +51,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = terminal_console()
 app.command("conform")(conform_command)
 app.command("figure")(figure_command)
 app.add_typer(trace_app, name="trace")
@@ -54,19 +64,25 @@ DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  
 def main() -> None:
     """Run the command line; whatever the user got wrong is said in one line."""
     try:
-        code = app(standalone_mode=False)
+        with any_stream():
+            code = app(standalone_mode=False)
     except typer.TyperException as problem:
-        _fail(problem.format_message(), problem.exit_code)
+        _fail(" ".join(problem.format_message().split()), problem.exit_code)
     except USER_ERRORS as problem:
         _fail(str(problem), 2)
     except TrainingDiverged as problem:
         _fail(str(problem), 1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
-    except BrokenPipeError:
+    except OutputFailed as problem:
+        if str(problem):
+            _fail(str(problem), 2)
         # The reader of our output has gone, and that is its good right.
-        sys.stderr.close()
         sys.exit(0)
+    except OSError as problem:
+        # Whatever is wrong with a file or directory, and is not said better where it arises.
+        named = "" if problem.filename is None else f"{os.fsdecode(problem.filename)}: "
+        _fail(f"{named}{problem.strerror or problem}", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -131,11 +147,13 @@ def train_command(
     if resume_from is not None:
         chosen = {name: flags.pop(name) for name in CHOSEN_ANEW}
         _refuse_with_resume({**flags, "config": config, "out": out})
-        run, position, records = resume(resume_from, epochs, _notify, chosen)
+        with working(console, f"getting {resume_from} ready to go on"):
+            run, position, records = resume(resume_from, epochs, tell_user, chosen)
     else:
         configuration = load_run_configuration(config, {**flags, "epochs": epochs})
         directory = out or _free_directory(configuration.dataset, configuration.rule)
-        run, position, records = begin(configuration, directory), Position(0), []
+        with working(console, f"getting {configuration.dataset} and the network ready"):
+            run, position, records = begin(configuration, directory), Position(0), []
     return _train(run, position, records, interval)
 
 
@@ -147,9 +165,9 @@ def backends_command() -> None:
         table.add_column(heading, overflow="fold")
     for description in backend_descriptions():
         reason = description.unavailable
-        # A reason may hold square brackets, which are no markup.
-        can_run = Text(f"no: {reason}", style="red") if reason else Text("yes")
-        table.add_row(description.name, description.version, description.device, can_run)
+        can_run = Text(visible(f"no: {reason}"), style="red") if reason else "yes"
+        about = (description.name, description.version, description.device)
+        table.add_row(*map(visible, about), can_run)
     console.print(table)
 
 
@@ -160,12 +178,13 @@ def inspect_command(
     """Show what a checkpoint or trace holds."""
     attributes, datasets = contents(file)
     for name, value in attributes.items():
-        console.print(f"[bold]{name}[/]: {value}", highlight=False, soft_wrap=True)
+        named = Text.assemble((visible(name), "bold"), f": {visible(value)}")
+        console.print(named, soft_wrap=True)
     table = Table()
     for heading in ("dataset", "shape", "dtype", "range"):
         table.add_column(heading, overflow="fold")
     for row in datasets:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     console.print(table)
 
 
@@ -179,7 +198,8 @@ def demo_command(
     # Imported here: no other command needs it.
     from .demo import run_demo
 
-    return 0 if run_demo(out, console) else 1
+    with going_on_without_output():
+        return 0 if run_demo(out, console) else 1
 
 
 @app.command("bench")
@@ -269,34 +289,34 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
 
     configuration = run.configuration
     sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
-    console.print(
-        f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
-        f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
-        f"seed {configuration.seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if position.epochs >= configuration.epochs:
-        run.lock.release()
-        console.print(
-            f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
-            soft_wrap=True,
+    with going_on_without_output():
+        say(
+            console,
+            f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
+            f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
+            f"seed {configuration.seed}",
         )
+        if position.epochs >= configuration.epochs:
+            run.lock.release()
+            say(
+                console,
+                f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
+            )
+            return 0
+        with (
+            stop_on_interrupt() as stop,
+            ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
+        ):
+            position, records = train(run, position, records, display, stop, interval)
+        if position.epochs < configuration.epochs:
+            say(
+                console,
+                f"Stopped after {position.epochs} epochs and {position.steps} steps; "
+                f"go on with: disinhib train --resume {run.directory}",
+            )
+            return 128 + stop()
+        say(console, f"Written to {run.directory}")
         return 0
-    with (
-        stop_on_interrupt() as stop,
-        ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
-    ):
-        position, records = train(run, position, records, display, stop, interval)
-    if position.epochs < configuration.epochs:
-        console.print(
-            f"Stopped after {position.epochs} epochs and {position.steps} steps; "
-            f"go on with: disinhib train --resume {run.directory}",
-            soft_wrap=True,
-        )
-        return 128 + stop()
-    console.print(f"Written to {run.directory}", soft_wrap=True)
-    return 0
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:
@@ -329,11 +349,6 @@ def _free_directory(dataset: str, rule: str) -> Path:
     return directory
 
 
-def _notify(line: str) -> None:
-    Console(stderr=True).print(f"disinhib: {line}", markup=False, highlight=False, soft_wrap=True)
-
-
 def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    Console(stderr=True).print(f"disinhib: {line}", markup=False, highlight=False, soft_wrap=True)
+    tell_user(message)
     sys.exit(code)

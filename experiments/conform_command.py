@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from ..backends import backend_class, backend_descriptions
 from ..backends.precision import PRECISIONS
@@ -30,8 +29,9 @@ from ..validation import (
 )
 from .conformance_report import TraceReport, print_report
 from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
+from .terminal import say, terminal_console, working
 
-console = Console()
+console = terminal_console()
 
 Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
@@ -73,7 +73,7 @@ def conform_command(
     kind = backend_class(backend)
     traces, others = find_traces(paths or [shipped_directory()])
     for other in others:
-        console.print(f"{other}: not a trace, left out", style="dim", soft_wrap=True)
+        say(console, f"{other}: not a trace, left out", "dim")
     reports = []
     for path in traces:
         trace = read_trace(path)
@@ -97,9 +97,9 @@ def summary(reports: Sequence[TraceReport]) -> int:
     n_failed = sum(not report.passed for report in reports)
     n_stages = sum(len(report.results) for report in reports)
     if n_failed:
-        console.print(f"[bold red]{n_failed} of {len(reports)} traces deviate[/]")
+        say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
         return 1
-    console.print(f"[green]All {n_stages} stages of {len(reports)} traces agree.[/]")
+    say(console, f"All {n_stages} stages of {len(reports)} traces agree.", "green")
     return 0
 
 
@@ -113,9 +113,13 @@ def _judged(
     made_by: str = "",
 ) -> TraceReport:
     solver = conformance_solver(trace, method, dtype)
-    with console.status(trace.path.name) as status:
+    with working(console, f"conforming {name} to {trace.path.name}") as now:
         results = conform(
-            trace, kind, dtype, method, lambda stage: status.update(f"{trace.path.name}: {stage}")
+            trace,
+            kind,
+            dtype,
+            method,
+            lambda stage: now(f"conforming {name} to {trace.path.name}: {stage}"),
         )
         return TraceReport(
             trace=str(trace.path),

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..validation import StagePower, StageResult
+from .terminal import say, visible
 
 WIDE = 110
 """Characters a line from which the worst element has a column."""
@@ -78,7 +79,7 @@ def print_report(console: Console, report: TraceReport) -> None:
         What to print.
     """
     table = Table(
-        title=escape(f"{Path(report.trace).name}   {report.candidate}"),
+        title=Text(visible(f"{Path(report.trace).name}   {report.candidate}")),
         title_justify="left",
         title_style="bold",
         box=None,
@@ -95,19 +96,19 @@ def print_report(console: Console, report: TraceReport) -> None:
     for result in report.results:
         places = result.last_places
         colour = "green" if result.passed else "bold red"
-        row = [
+        row: list[str | Text] = [
             result.stage,
             f"{result.used * result.tolerance:.1e}",
             f"{result.tolerance:.1e} {ORIGIN_MARK[result.origin]}",
             _short(result.margin),
             _short(places.percentile_99),
             _short(places.largest),
-            f"[{colour}]{verdict(result)}[/]",
+            Text(verdict(result), style=colour),
         ]
-        table.add_row(*row, *([escape(result.worst)] if is_wide else []))
+        table.add_row(*row, *([Text(visible(result.worst))] if is_wide else []))
     console.print(table)
     for line in explanation(report):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     if report.powers:
         print_powers(console, report)
 

@@ -17,6 +17,7 @@ from .plasticity_sign import draw_plasticity_sign
 from .progress_display import ProgressDisplay
 from .run_beginning import begin
 from .run_configuration import RunConfiguration, run_configuration
+from .terminal import say, working
 from .training import train
 
 RULES = ("exact-inverse", "linear-threshold", "backprop")
@@ -50,19 +51,22 @@ def run_demo(directory: Path, console: Console) -> bool:
         with display:
             _, runs[rule] = train(run, Position(0), [], _Quiet(display))
         last = runs[rule][-1]
-        console.print(
+        say(
+            console,
             f"{rule:>16}  {last.test_accuracy:.1%} of the test digits right after "
             f"{len(runs[rule])} epochs, {last.samples_per_second:,.0f} samples/s",
-            highlight=False,
-            soft_wrap=True,
         )
     console.print()
     console.print(_side_by_side(runs))
-    draw_learning_curves(directory / "learning_curves.png", runs)
-    draw_plasticity_sign(directory / "plasticity_sign.png")
-    passed = _conform_reference(console)
-    console.print(f"\nPictures: {directory / 'learning_curves.png'} (the three rules)")
-    console.print(f"          {directory / 'plasticity_sign.png'} (inhibition decides the sign)")
+    with working(console, "drawing, and conforming the reference to the shipped traces"):
+        draw_learning_curves(directory / "learning_curves.png", runs)
+        draw_plasticity_sign(directory / "plasticity_sign.png")
+        passed, conformance = _conform_reference()
+    console.print()
+    say(console, conformance)
+    console.print()
+    say(console, f"Pictures: {directory / 'learning_curves.png'} (the three rules)")
+    say(console, f"          {directory / 'plasticity_sign.png'} (inhibition decides the sign)")
     return passed
 
 
@@ -100,7 +104,8 @@ def _side_by_side(runs: dict[str, list[EpochRecord]]) -> Table:
     return table
 
 
-def _conform_reference(console: Console) -> bool:
+def _conform_reference() -> tuple[bool, str]:
+    """Whether the reference conforms, and that in a sentence."""
     traces, _ = find_traces([shipped_directory()])
     results = {
         path.stem: conform(read_trace(path), NumpyBackend, np.dtype(np.float64)) for path in traces
@@ -112,13 +117,11 @@ def _conform_reference(console: Console) -> bool:
         for result in stages
         if not result.passed
     ]
-    console.print(
-        f"\nConformance: {n_stages - len(failed)} of {n_stages} stages of {len(results)} traces "
+    return not failed, (
+        f"Conformance: {n_stages - len(failed)} of {n_stages} stages of {len(results)} traces "
         "of the published implementation agree"
-        + (f"; these do not: {', '.join(failed)}" if failed else " (disinhib conform shows them)"),
-        soft_wrap=True,
+        + (f"; these do not: {', '.join(failed)}" if failed else " (disinhib conform shows them)")
     )
-    return not failed
 
 
 def _clear(directory: Path) -> None:

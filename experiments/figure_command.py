@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from .figures import FIGURES, figure_maker, write_figure
 from .figures.figure_files import FORMATS
 from .output_file import make_directory
+from .terminal import going_on_without_output, say, terminal_console, working
 
-console = Console()
+console = terminal_console()
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 
 
@@ -31,16 +32,17 @@ def figure_command(
     # Before minutes of work.
     make_directory(out)
     passed = True
-    for one, make in makers.items():
-        with console.status(f"{one}: {FIGURES[one][1]}"):
-            result = make()
-        console.print(f"[bold]{one}[/]: {FIGURES[one][1]}")
-        for line in result.notes:
-            console.print(f"  {line}", markup=False, highlight=False)
-        for check in result.checks:
-            mark = "[green]yes[/]" if check.passed else "[bold red]NO[/] "
-            console.print(f"  {mark}  {check.claim}", highlight=False)
-        for path in write_figure(out, one, result, picture_format.value):
-            console.print(f"  {path}", style="dim", soft_wrap=True)
-        passed = passed and all(check.passed for check in result.checks)
+    with going_on_without_output():
+        for one, make in makers.items():
+            with working(console, f"making {one}: {FIGURES[one][1]}"):
+                result = make()
+            console.print(Text.assemble((one, "bold"), f": {FIGURES[one][1]}"))
+            for line in result.notes:
+                console.print(f"  {line}")
+            for check in result.checks:
+                mark = ("yes", "green") if check.passed else ("NO ", "bold red")
+                console.print(Text.assemble("  ", mark, f"  {check.claim}"))
+            for path in write_figure(out, one, result, picture_format.value):
+                say(console, f"  {path}", "dim")
+            passed = passed and all(check.passed for check in result.checks)
     return 0 if passed else 1

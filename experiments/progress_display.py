@@ -17,6 +17,7 @@ from rich.progress import (
 
 from ..backends import TrainingMetrics
 from .metrics_log import EpochRecord
+from .terminal import Announcement, say
 
 
 class ProgressDisplay:
@@ -48,8 +49,10 @@ class ProgressDisplay:
         )
         self._task: TaskID | None = None
         self._last: tuple[int, int, float] | None = None
+        self._announcement: Announcement | None = None
 
     def __enter__(self) -> ProgressDisplay:
+        self._announcement = Announcement(f"{self._label}training".strip())
         self._progress.start()
         return self
 
@@ -60,6 +63,8 @@ class ProgressDisplay:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        if self._announcement is not None:
+            self._announcement.end()
 
     def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
         """Move the bar."""
@@ -72,6 +77,12 @@ class ProgressDisplay:
             rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
             figures = f"{rate:,.0f} samples/s  {figures}"
         self._last = (epoch, steps, now)
+        if self._announcement is not None:
+            doing = f"step {steps} of {n_steps}" if steps < n_steps else "evaluating"
+            place = f"{self._label}epoch {epoch + 1}/{self._n_epochs}".strip()
+            self._announcement.now(f"{place}: {doing}")
+            if self._console.is_terminal:
+                self._announcement.shown()
         self._progress.update(
             self._task,
             description=f"{self._label}epoch {epoch + 1}/{self._n_epochs}",
@@ -82,20 +93,21 @@ class ProgressDisplay:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line, and a warning for end states that were not reached."""
+        if self._announcement is not None:
+            self._announcement.shown()
         width = len(str(self._n_epochs))
-        self._console.print(
+        say(
+            self._console,
             f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
             f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
             f"valid acc {record.valid_accuracy:.2%}  "
             f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
             f"{record.samples_per_second:,.0f} samples/s",
-            highlight=False,
-            soft_wrap=True,
         )
         if record.unsettled:
-            self._console.print(
+            say(
+                self._console,
                 f"  {record.unsettled:,} integrations ended at their horizon or step limit "
                 "without settling",
-                style="yellow",
-                soft_wrap=True,
+                "yellow",
             )

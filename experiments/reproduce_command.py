@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..backends import TrainingMetrics, backend_descriptions
@@ -33,9 +32,10 @@ from .metrics_log import EpochRecord
 from .output_file import make_directory, write_output
 from .run_beginning import begin, resume
 from .run_configuration import RunConfiguration
+from .terminal import Announcement, announced, going_on_without_output, say, terminal_console
 from .training import train
 
-console = Console()
+console = terminal_console()
 reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 
 
@@ -106,12 +106,13 @@ def table_command(
         if cell.name in results:
             wanted = configurations[cell.name].as_dict()
             refuse_other_settings(results[cell.name], wanted, out / "accuracies.h5")
-    signal_number = _train_cells(cells, configurations, results, out, epochs)
-    if results:
-        _write_table(out, list(results.values()))
-    if signal_number:
-        console.print("Stopped; the same command goes on.", soft_wrap=True)
-        return 128 + signal_number
+    with going_on_without_output():
+        signal_number = _train_cells(cells, configurations, results, out, epochs)
+        if results:
+            _write_table(out, list(results.values()))
+        if signal_number:
+            say(console, "Stopped; the same command goes on.")
+            return 128 + signal_number
     return 0
 
 
@@ -134,12 +135,13 @@ def _train_cells(
             transient=True,
             disable=not console.is_terminal,
         ) as progress,
+        announced("training the table") as announcement,
     ):
         task = progress.add_task("epochs", total=len(cells) * epochs, completed=done * epochs)
         for cell in cells:
             if cell.name in results:
                 continue
-            display = _CellDisplay(progress, task)
+            display = _CellDisplay(progress, task, announcement, cell.name)
             directory = out / "runs" / cell.name
             records = _train_cell(configurations[cell.name], directory, display, stop)
             if len(records) < epochs:
@@ -148,22 +150,24 @@ def _train_cells(
             results[cell.name] = cell_result(cell, plain, records)
             write_results(out / "accuracies.h5", results)
             shutil.rmtree(directory)
-            console.print(
-                f"{cell.name}: test accuracy {results[cell.name].test_accuracy:.2%}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(console, f"{cell.name}: test accuracy {results[cell.name].test_accuracy:.2%}")
+            announcement.shown()
     return 0
 
 
 class _CellDisplay:
-    """Moves the bar of the whole table by an epoch."""
+    """Moves the bar of the whole table by an epoch, and knows what is being done."""
 
-    def __init__(self, progress: Progress, task: Any) -> None:
+    def __init__(
+        self, progress: Progress, task: Any, announcement: Announcement, cell: str
+    ) -> None:
         self._progress, self._task = progress, task
+        self._announcement, self._cell = announcement, cell
+        announcement.now(f"{cell}: getting ready")
 
     def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
-        """Nothing to show between epochs."""
+        """Name the step; the bar moves by epochs."""
+        self._announcement.now(f"{self._cell}: epoch {epoch + 1}, step {steps} of {n_steps}")
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Count it."""
@@ -189,7 +193,7 @@ def _write_table(out: Path, results: list[CellResult]) -> None:
     text = table_in_markdown(results)
     write_output(out / "table.md", lambda: (out / "table.md").write_text(text, encoding="utf-8"))
     write_output(out / "table.png", lambda: draw_accuracies(out / "table.png", results))
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def _names(option: str, text: str, known: Any) -> list[str]:

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
+from rich.text import Text
 
 from ..backends import backend_class
 from ..backends.precision import PRECISIONS
@@ -37,8 +36,9 @@ from .dataset_trace import record_dataset_trace
 from .output_file import make_directory, refuse_unwritable
 from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 from .run_configuration import load_run_configuration
+from .terminal import say, terminal_console, visible, working
 
-console = Console()
+console = terminal_console()
 ORIGIN = "reference of the package disinhib, float64"
 
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
@@ -81,14 +81,14 @@ def record_command(
     if steps < 1:
         raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
     configuration = load_run_configuration(config, {})
-    with console.status("recording"):
+    with working(console, "recording a trace"):
         trace = record_dataset_trace(
             configuration, steps, trajectories, backend_class(backend), np.dtype(dtype.value)
         )
     by = ORIGIN if (backend, dtype.value) == ("numpy", "float64") else f"{backend}, {dtype.value}"
     write_trace(out, trace, by)
     batch = trace.inputs.shape[1]
-    console.print(f"{len(trace.steps)} steps of {batch} samples written to {out}", soft_wrap=True)
+    say(console, f"{len(trace.steps)} steps of {batch} samples written to {out}")
 
 
 @trace_app.command("inputs")
@@ -116,7 +116,7 @@ def inputs_command(
             questions = Path(scratch) / "inputs.h5"
             write_trace_inputs(questions, trace)
             write_flat_directory(questions, target)
-    console.print(f"Questions of {len(traces)} traces written to {out}", soft_wrap=True)
+    say(console, f"Questions of {len(traces)} traces written to {out}")
 
 
 @trace_app.command("compare")
@@ -162,13 +162,13 @@ def compare_command(
         file = candidate if not golden.is_dir() else _by_name(candidate, path)
         found = read_candidate(file, trace)
         arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
-        with console.status(path.name) as status:
+        with working(console, f"judging {file}") as now:
             result = compare(
                 trace,
                 found,
                 arithmetic,
                 rtol,
-                lambda stage: status.update(f"{file}: {stage}"),  # noqa: B023
+                lambda stage: now(f"judging {file}: {stage}"),  # noqa: B023
             )
             solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
             reports.append(
@@ -186,7 +186,7 @@ def compare_command(
     code = summary(reports)
     missing = sum(sum(report.not_given.values()) for report in reports)
     if missing:
-        console.print(f"{missing} arrays were not given.")
+        say(console, f"{missing} arrays were not given.")
     return 1 if complete and missing else code
 
 
@@ -205,19 +205,21 @@ def tolerances_command(
     for name in precision:
         arithmetic = named_arithmetic(name)
         solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
-        with console.status(name), np.errstate(all="ignore"):
+        with working(console, f"measuring tolerances at {name}"), np.errstate(all="ignore"):
             powers = power(trace, arithmetic, solver)
         report = TraceReport(str(source), name, (), powers=powers)
-        console.print(f"[bold]{source.name}[/]   {name}")
+        console.print(Text.assemble((visible(source.name), "bold"), f"   {name}"))
         print_powers(console, report)
 
 
 def _record_standard(directory: Path) -> None:
     _new_directory(directory)
     listed = list(standard_cases())
-    for case in track(listed, "recording", console=console, transient=True):
-        write_trace(directory / f"{case.name}.h5", record_standard_case(case), ORIGIN)
-    console.print(f"{len(listed)} traces written to {directory}", soft_wrap=True)
+    with working(console, "recording") as now:
+        for number, case in enumerate(listed, start=1):
+            now(f"recording trace {number} of {len(listed)}, {case.name}")
+            write_trace(directory / f"{case.name}.h5", record_standard_case(case), ORIGIN)
+    say(console, f"{len(listed)} traces written to {directory}")
 
 
 def _new_directory(directory: Path) -> None:

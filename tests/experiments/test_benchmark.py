@@ -25,6 +25,8 @@ from disinhib.experiments.command_line import main
 from disinhib.experiments.stage_profile import stage_profile
 from disinhib.refimpl.errors import ConfigurationError
 
+from .test_command_line import said
+
 SMALL = Case("numba", "float32", "exact-inverse", "fixed-point", (20, 16, 10), 8, threads=1)
 BACKPROP = dataclasses.replace(SMALL, rule="backprop")
 HOARD_MEBIBYTES = 768
@@ -37,7 +39,7 @@ def bench(monkeypatch, capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         main()
     output = capsys.readouterr()
-    return ended.value.code, output.out.splitlines(), output.err.splitlines()
+    return ended.value.code, output.out.splitlines(), said(output.err)
 
 
 @pytest.fixture(scope="module")
