@@ -47,7 +47,8 @@ class CupyBackend:
     Raises
     ------
     ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype.
+        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype, or
+        a setting that it cannot hold.
     BackendUnavailable
         There is no CUDA device, or not enough memory on it.
     """
@@ -67,11 +68,11 @@ class CupyBackend:
         check_shapes(parameters, configuration.sizes)
         check_method(configuration, solver)
         self.configuration = settings_as(configuration, self.dtype)
-        self.solver = solver
+        self.solver = settings_as(solver, self.dtype)
         self._device = device(self.dtype)
         learner = new_learner(self.configuration, parameters.astype(self.dtype))
         self._leading = learner.parameters.readout.shape[:-2]
-        self._network = CudaNetwork(self.configuration, solver, learner, self._device)
+        self._network = CudaNetwork(self.configuration, self.solver, learner, self._device)
 
     @staticmethod
     def describe() -> BackendDescription:

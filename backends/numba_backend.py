@@ -9,7 +9,6 @@ product of other shape may be summed in another order.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 from ..refimpl.configuration import NetworkConfiguration, Solver, settings_as
 from ..refimpl.dynamics import FeedbackWeights
 from ..refimpl.end_state import EndStateCounts, check_method
+from ..refimpl.errors import ConfigurationError
 from ..refimpl.learning_step import Learner, StepMetrics, new_learner
 from ..refimpl.optimizer import OptimizerState
 from ..refimpl.parameters import Parameters, check_shapes
@@ -32,7 +32,7 @@ from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_network import CompiledNetwork, Counts, total
-from .numba_threads import ThreadTeam
+from .numba_threads import ThreadTeam, checked_threads, default_threads
 from .precision import checked_dtype
 
 T = TypeVar("T")
@@ -64,7 +64,8 @@ class NumbaBackend:
     Raises
     ------
     ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype.
+        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype, or
+        a setting that it cannot hold; an impossible number of threads.
     """
 
     name = "numba"
@@ -81,8 +82,8 @@ class NumbaBackend:
         check_shapes(parameters, configuration.sizes)
         check_method(configuration, solver)
         self.configuration = settings_as(configuration, self.dtype)
-        self.solver = solver
-        self.threads = threads or default_threads()
+        self.solver = settings_as(solver, self.dtype)
+        self.threads = default_threads() if threads is None else checked_threads(threads)
         self._team = ThreadTeam(self.threads)
         self._blas = ThreadpoolController()
         self.load(new_learner(self.configuration, parameters.astype(self.dtype)))
@@ -90,7 +91,10 @@ class NumbaBackend:
     @staticmethod
     def describe() -> BackendDescription:
         """Say which Numba this is, and how many threads it would use."""
-        device = f"CPU ({platform.machine()}), {default_threads()} threads"
+        try:
+            device = f"CPU ({platform.machine()}), {default_threads()} threads"
+        except ConfigurationError as problem:
+            return BackendDescription("numba", numba.__version__, "", str(problem))
         return BackendDescription("numba", numba.__version__, device)
 
     def load(self, learner: Learner) -> None:
@@ -323,16 +327,6 @@ class NumbaBackend:
                 for item in dataclasses.fields(first)
             }
         )
-
-
-def default_threads() -> int:
-    """Number of threads: what DISINHIB_THREADS says, else the processors there are for us."""
-    named = os.environ.get("DISINHIB_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def replica_configuration(

@@ -29,6 +29,7 @@ from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording, closed_loop_trajectory, open_loop_trajectory
 from .backend import BackendDescription
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .numba_threads import checked_threads
 from .precision import checked_dtype
 
 
@@ -58,7 +59,8 @@ class NumpyBackend:
     Raises
     ------
     ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype.
+        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype, or
+        a setting that it cannot hold; an impossible number of threads.
     """
 
     name = "numpy"
@@ -75,10 +77,10 @@ class NumpyBackend:
         check_shapes(parameters, configuration.sizes)
         check_method(configuration, solver)
         self.configuration = settings_as(configuration, self.dtype)
-        self.solver = solver
+        self.solver = settings_as(solver, self.dtype)
         if threads is not None:
             # NumPy has one pool for the whole process, which its products alone use.
-            ThreadpoolController().limit(limits=threads, user_api="blas")
+            ThreadpoolController().limit(limits=checked_threads(threads), user_api="blas")
         self._learner = new_learner(self.configuration, parameters.astype(self.dtype))
 
     @staticmethod
