@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..validation import FileError
+from ..validation.durable_file import not_written
 
 
 def refuse_unwritable(path: Path | None) -> None:
@@ -87,7 +88,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise FileError(
-            f"{path}: cannot be written ({problem.strerror or problem}); "
-            "what was saved before stands"
-        ) from problem
+        raise not_written(path, problem) from problem

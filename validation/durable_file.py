@@ -54,14 +54,35 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
         os.replace(unfinished, path)
         _bring_to_disk(path.parent)
     except OSError as problem:
-        gone = not path.parent.is_dir()
-        left = f"directory {path.parent} is gone" if gone else "what was saved before stands"
-        raise FileError(
-            f"{path}: cannot be written ({problem.strerror or problem}); {left}"
-        ) from problem
+        raise not_written(path, problem) from problem
+    except FileError as problem:
+        if path.parent.is_dir():
+            raise
+        raise not_written(path) from problem
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def not_written(path: Path, problem: OSError | None = None) -> FileError:
+    """Say in one line that a file could not be written.
+
+    A directory that is gone is told in the same words, whatever was being done to which file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    problem : OSError or None
+        What the system said.
+    """
+    if not path.parent.is_dir():
+        return FileError(
+            f"{path.parent}: the directory is gone, removed or renamed while it was written to: "
+            "nothing more can be saved there"
+        )
+    said = "" if problem is None else f" ({problem.strerror or problem})"
+    return FileError(f"{path}: cannot be written{said}; what was saved before stands")
 
 
 def _passes(check: Callable[[Path], None], path: Path) -> bool:
@@ -73,7 +94,10 @@ def _passes(check: Callable[[Path], None], path: Path) -> bool:
 
 
 def _bring_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directory, and keeps its own log of names
+    # Not only for reading: Windows flushes what it may write.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -38,6 +38,7 @@ def reading(path: str | Path) -> Iterator[h5py.File]:
         if not h5py.is_hdf5(path):
             raise FileError(f"{path}: not a readable HDF5 file (no HDF5 signature)")
         _check_bytes(path)
+        # Reading needs no lock, and some file systems have none: HDF5 would refuse the file there.
         with h5py.File(path, "r", locking=False) as file:
             check_structure(file)
             yield file

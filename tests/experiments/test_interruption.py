@@ -254,9 +254,68 @@ def test_a_directory_deleted_underneath_is_one_line(tmp_path):
     process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
     wait_for((tmp_path / "run" / "metrics.jsonl").exists)
     (tmp_path / "run").rename(tmp_path / "gone")
-    line = one_line_of(process)
-    assert re.search(r"run/\S+: cannot be written \(No such file or directory\)", line)
+    assert one_line_of(process).startswith("disinhib: run: the directory is gone, ")
     assert newest_checkpoint(tmp_path / "gone" / "checkpoint.h5")[1] == []
+
+
+GOES_AT_EVERY_MOMENT = """
+import os, sys
+from pathlib import Path
+from disinhib.experiments import begin, train
+from disinhib.experiments.run_configuration import run_configuration
+from disinhib.refimpl.errors import ConfigurationError
+from disinhib.validation import FileError, Position
+
+countdown = 0
+
+def goes_away(event, arguments):
+    global countdown
+    touches = event in ("open", "os.rename", "os.remove") and "place/run" in str(arguments[0])
+    if countdown and touches:
+        countdown -= 1
+        if not countdown:
+            os.rename("place", "gone")
+
+class Watcher:
+    def on_steps(self, *_): pass
+    def on_epoch(self, record): pass
+
+settings = {"hidden": [4], "epochs": 1, "batch_size": 450, "rule": "backprop"}
+configuration = run_configuration(settings, "test")
+sys.addaudithook(goes_away)
+for moment in range(1, 1000):
+    os.makedirs("place")
+    run = begin(configuration, Path("place/run"))
+    countdown = moment
+    try:
+        train(run, Position(0), [], Watcher())
+        line = "finished"
+    except FileError as problem:
+        line = str(problem)
+    left, countdown = countdown, 0
+    os.rename("gone" if os.path.exists("gone") else "place", f"after-{moment}")
+    print(line)
+    if left:
+        break
+"""
+
+
+def test_whatever_moment_the_directory_goes_the_line_is_the_same(tmp_path):
+    """It goes right before the n-th file is opened, renamed or removed in it, for every n."""
+    script = tmp_path / "script.py"
+    script.write_text(GOES_AT_EVERY_MOMENT)
+    told = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    *lines, at_the_lock, last = told.stdout.splitlines()
+    expected = (
+        "place/run: the directory is gone, removed or renamed while it was written to: "
+        "nothing more can be saved there"
+    )
+    assert lines == len(lines) * [expected]
+    assert len(lines) > 10
+    # All is written by the time the lock is removed, and no one misses that.
+    assert at_the_lock == last == "finished"
 
 
 @pytest.mark.parametrize("allowed", [10, 1000, 20_000, 30_000])
