@@ -75,11 +75,14 @@ def train(
 
     Raises
     ------
+    ConfigurationError
+        The run is another process's, or has been trained before: see `resume`.
     TrainingDiverged
         Loss or parameters are no longer numbers. The last checkpoint stands.
     FileError
         Something cannot be written. What was saved before stands.
     """
+    run.lock.refuse_unless_held()
     try:
         # Of an overflow TrainingDiverged tells, once and with its place.
         with np.errstate(all="ignore"):

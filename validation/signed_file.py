@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 
 import h5py
 
@@ -30,8 +31,10 @@ def write_signed_file(path: str | Path, fill: Callable[[h5py.File], None], keep:
     FileError
         It cannot be written; what was there before stands.
     """
-    # In memory first: HDF5 that meets a full disk may end the process.
-    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+    # In memory first: HDF5 that meets a full disk may end the process. It tells files by name, also
+    # those that are nowhere, and another thread may be here too.
+    name = f"in memory of thread {get_ident()}"
+    with h5py.File(name, "w", driver="core", backing_store=False) as file:
         fill(file)
         sign(file)
         file.flush()

@@ -1,14 +1,15 @@
 """Runs that are stopped, killed or run into each other."""
 
 import ctypes
+import functools
 import json
-import os
 import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,13 @@ import pytest
 from disinhib.experiments.checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from disinhib.experiments.run_beginning import begin, resume
 from disinhib.experiments.run_configuration import run_configuration
-from disinhib.experiments.run_lock import RunLock
 from disinhib.experiments.training import train
 from disinhib.refimpl.errors import ConfigurationError
 from disinhib.validation import Position, newest_checkpoint
 from disinhib.validation.parameter_groups import named_arrays
 
 from .test_command_line import said
+from .test_run_lock import KINDS, on_both_kinds
 from .test_training import SETTINGS, Watcher, parameters_of, without_times
 
 COMMAND = str(Path(sys.executable).parent / "disinhib")
@@ -72,22 +73,6 @@ def test_two_runs_do_not_share_a_directory(tmp_path):
     assert not (tmp_path / "run" / "lock").exists()
 
 
-def test_a_lock_ends_with_its_holder(tmp_path):
-    """A file left behind by a process that was killed holds no one up."""
-    code = (
-        "import os, signal, sys\nfrom pathlib import Path\n"
-        "from disinhib.experiments.run_lock import RunLock\n"
-        "lock = RunLock(Path(sys.argv[1]))\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert (tmp_path / "lock").exists()
-    lock = RunLock(tmp_path)
-    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()} on"):
-        RunLock(tmp_path)
-    lock.release()
-    RunLock(tmp_path).release()
-
-
 @pytest.mark.parametrize(
     ("text", "number", "unit"),
     [("1epoch", 1, "epochs"), ("3 epochs", 3, "epochs"), ("100steps", 100, "steps"),
@@ -123,16 +108,24 @@ def test_checkpoints_come_as_often_as_asked(tmp_path):
         np.testing.assert_array_equal(array, parameters_of(tmp_path / "other")[name])
 
 
-def killed_runs(directory, kills, seed):
+def has_begun_or_ended(process, lock):
+    """A process that was killed may have left a lock: that of this one is waited for."""
+    if process.poll() is not None:
+        return True
+    with suppress(FileNotFoundError):
+        return f'"process": {process.pid},' in lock.read_text()
+    return False
+
+
+def killed_runs(directory, kills, seed, preexec_fn):
     """Kill a run so many times at random moments, resume it each time, and let it end."""
     generator = np.random.default_rng(seed)
     options = [*SMALL, "--epochs", "40", "--out", "run", "--checkpoint-every", "1step"]
     notes = []
     done = 0
     while done < kills:
-        process = started(directory, *options)
-        lock = directory / "run" / "lock"
-        wait_for(lambda p=process, lock=lock: lock.exists() or p.poll() is not None)
+        process = started(directory, *options, preexec_fn=preexec_fn)
+        wait_for(functools.partial(has_begun_or_ended, process, directory / "run" / "lock"))
         time.sleep(generator.uniform(0, 0.6))
         if process.poll() is not None:
             _, problems = process.communicate()
@@ -149,30 +142,36 @@ def killed_runs(directory, kills, seed):
     return done, notes
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
-def test_no_kill_loses_a_run(tmp_path, kills):
-    """Saves after every step, so that many a kill falls into one."""
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    ended = started(whole, *SMALL, "--epochs", "40", "--out", "run")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("whole")
+    ended = started(directory, *SMALL, "--epochs", "40", "--out", "run")
     _, problems = ended.communicate(timeout=300)
     assert ended.returncode == 0, problems
+    return directory / "run"
+
+
+@on_both_kinds
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_kill_loses_a_run(tmp_path, whole, kills, kind):
+    """Saves after every step, so that many a kill falls into one."""
     total, round_number = 0, 0
     while total < kills:
         directory = tmp_path / f"round-{round_number}"
         directory.mkdir()
-        done, notes = killed_runs(directory, kills - total, round_number)
-        last = started(directory, "train", "--resume", "run")
+        done, notes = killed_runs(directory, kills - total, round_number, KINDS[kind])
+        last = started(directory, "train", "--resume", "run", preexec_fn=KINDS[kind])
         _, problems = last.communicate(timeout=300)
         assert last.returncode == 0, problems
         assert notes == []
         total, round_number = total + done, round_number + 1
-        for name, array in parameters_of(whole / "run").items():
+        for name, array in parameters_of(whole).items():
             found = named_arrays(
                 newest_checkpoint(directory / "run" / "checkpoint.h5")[0].learner.parameters
             )
             np.testing.assert_array_equal(found[name], array, err_msg=name)
-        assert without_times(directory / "run") == without_times(whole / "run")
+        assert without_times(directory / "run") == without_times(whole)
         lines = (directory / "run" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 41))
 
@@ -224,11 +223,11 @@ def test_a_read_only_directory_is_one_line(tmp_path, read_only):
     read_only(tmp_path / "run")
     options = ["train", "--resume", "run", "--epochs", "2"]
     line = one_line_of(started(tmp_path, *options, preexec_fn=as_a_user))
-    assert "run/lock cannot be written: Permission denied" in line
+    assert "run/lock: cannot be written (Permission denied)" in line
     assert content(tmp_path / "run") == before
     (tmp_path / "empty").mkdir()
     read_only(tmp_path / "empty")
-    for out, wanted in (("empty", "empty/lock cannot"), ("empty/run", "empty/run cannot be made")):
+    for out, wanted in (("empty", "empty/lock: cannot"), ("empty/run", "empty/run cannot be made")):
         line = one_line_of(started(tmp_path, *SMALL, "--out", out, preexec_fn=as_a_user))
         assert wanted in line
     assert list((tmp_path / "empty").iterdir()) == []
