@@ -1,6 +1,7 @@
 """Implementations of the hot loop behind one interface: see `backend` for what a backend is."""
 
 from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData, TimesStages
+from .checked_backend import checked_backend
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_backend import NumbaBackend
 from .numpy_backend import NumpyBackend
@@ -18,4 +19,5 @@ __all__ = [
     "TrainingMetrics",
     "backend_class",
     "backend_descriptions",
+    "checked_backend",
 ]

@@ -58,7 +58,7 @@ class Backend(Protocol):
     --------
     - Every array that comes out is a NumPy array. States, feedback weights, targets,
       gradients, parameters and moments have the backend's dtype; losses and accuracies are
-      float64, counts int64. Arrays that go in are cast.
+      float64, counts int64.
     - The learner (parameters, moments, running means) and placed data stay where the
       backend keeps them between calls.
     - The stages are pure: none but `update`, `learning_step` and `train` changes the learner.
@@ -66,10 +66,35 @@ class Backend(Protocol):
       does not show.
     - A backend never changes precision or the order of a sum unasked.
 
+    What the front does
+    -------------------
+    `checked_backend` stands before every backend, by `@checked_backend` above its class or, at
+    the latest, when it is taken by its name. What it refuses, a backend never sees; the author
+    of one need check nothing again, and may rely on this of what its methods receive:
+
+    - Arrays are NumPy arrays of real and finite numbers, of the backend's dtype, with the shapes
+      below, all of one number of samples, at least 1. The replicas' axes, written "...", are
+      there in full or, where all replicas share an array, not at all. Parameters, gradients,
+      moments and running means always have them, and are copies that the backend may keep.
+    - `configuration` has settings of the backend's dtype, which broadcast to the replicas, and
+      admits the solver's method. `threads` is None or 1 to 1024.
+    - `learner` has moments if the optimiser is Adam and none if it is plain.
+    - `place` receives contiguous arrays: `x` uint8 or of the backend's dtype, and always a
+      `full_scale`, 1 unless the inputs came as whole numbers, which do not exceed it in size.
+    - `data` is what the backend's own `place` gave, of as many inputs, outputs and replicas.
+      Orders are contiguous int64 within these data, none empty; `batch_size` is at least 1.
+    - One call at a time: of several threads, the others wait. In a process that was forked
+      while another thread was in a call, the front refuses all calls.
+    - `copy` and `pickle` make a new backend by the constructor and `load`, unless the class says
+      how itself.
+
     Raises
     ------
+    ArgumentError
+        An argument is refused by the front; the message names it, what came, and what would be
+        right, such as ``y has 60 samples: x has 50``.
     ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0.
+        A setting is; method 'fixed-point' with leak 0, a dtype that is no precision.
     BackendUnavailable
         The backend cannot run here.
     """
@@ -171,11 +196,12 @@ class Backend(Protocol):
         Parameters
         ----------
         x : array, (..., samples, n_in)
-            Inputs. Whole numbers stay whole and are divided by `full_scale` when used.
+            Inputs. Bytes stay bytes; whole numbers are divided by `full_scale` when used.
         y : array, (..., samples, n_out)
             Labels.
         full_scale : float, optional
-            Value of a whole-number input that becomes 1; required for such inputs.
+            Value of a whole-number input that becomes 1; required for such inputs, refused for
+            others.
         """
         ...
 

@@ -11,21 +11,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..refimpl.configuration import NetworkConfiguration, Solver, settings_as
+from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
-from ..refimpl.end_state import EndStateCounts, check_method
-from ..refimpl.learning_step import Learner, StepMetrics, new_learner
-from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.end_state import EndStateCounts
+from ..refimpl.learning_step import Learner, new_learner
+from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
+from .checked_backend import checked_backend, step_by_training
 from .cuda_device import Device
 from .cuda_network import CudaNetwork, PlacedOnDevice
 from .cupy_device import CupyDevice, uses_tf32, why_unavailable
 from .epoch_metrics import Evaluation, TrainingMetrics
-from .precision import checked_dtype
 
 
+@checked_backend
 class CupyBackend:
     """On a CUDA device, in float32 and float64.
 
@@ -46,14 +47,12 @@ class CupyBackend:
 
     Raises
     ------
-    ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype, or
-        a setting that it cannot hold.
     BackendUnavailable
         There is no CUDA device, or not enough memory on it.
     """
 
     name = "cupy"
+    learning_step = step_by_training
 
     def __init__(
         self,
@@ -64,15 +63,11 @@ class CupyBackend:
         threads: int | None = None,
         device: Callable[[np.dtype], Device] = CupyDevice,
     ) -> None:
-        self.dtype = checked_dtype(dtype)
-        check_shapes(parameters, configuration.sizes)
-        check_method(configuration, solver)
-        self.configuration = settings_as(configuration, self.dtype)
-        self.solver = settings_as(solver, self.dtype)
+        self.configuration, self.dtype, self.solver = configuration, np.dtype(dtype), solver
         self._device = device(self.dtype)
-        learner = new_learner(self.configuration, parameters.astype(self.dtype))
+        learner = new_learner(configuration, parameters)
         self._leading = learner.parameters.readout.shape[:-2]
-        self._network = CudaNetwork(self.configuration, self.solver, learner, self._device)
+        self._network = CudaNetwork(configuration, solver, learner, self._device)
 
     @staticmethod
     def describe() -> BackendDescription:
@@ -94,7 +89,6 @@ class CupyBackend:
 
     def load(self, learner: Learner) -> None:
         """Go on from this learner."""
-        check_shapes(learner.parameters, self.configuration.sizes)
         self._leading = learner.parameters.readout.shape[:-2]
         self._network.load(learner)
 
@@ -150,35 +144,18 @@ class CupyBackend:
         """Path under control (section 2)."""
         return self._network.trajectory(recording, x, Q, target, start)
 
-    def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
-        """All stages in one go."""
-        data = self.place(np.asarray(x, dtype=self.dtype), y)
-        metrics = self.train(data, np.arange(np.shape(y)[-2])[None])
-        return StepMetrics(
-            metrics.loss[0],
-            metrics.closed_loop_loss[0],
-            metrics.n_correct[0],
-            metrics.open_loop_counts,
-            metrics.closed_loop_counts,
-        )
-
     def place(
         self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None
     ) -> PlacedOnDevice:
         """Upload inputs, bytes as they are, and labels."""
-        is_whole = x.dtype.kind in "iu"
-        if is_whole and full_scale is None:
-            raise ValueError(f"inputs of dtype {x.dtype} need full_scale, the value that is 1")
-        is_bytes = x.dtype == np.uint8
-        inputs = x if is_bytes else np.asarray(x, dtype=self.dtype)
         return PlacedOnDevice(
-            x=self._device.put(np.ravel(inputs)),
-            y=self._device.put(np.ravel(np.asarray(y, dtype=self.dtype))),
+            x=self._device.put(np.ravel(x)),
+            y=self._device.put(np.ravel(y)),
             n_samples=y.shape[-2],
-            x_is_bytes=is_bytes,
+            x_is_bytes=x.dtype == np.uint8,
             x_is_shared=x.ndim == 2,
             y_is_shared=y.ndim == 2,
-            full_scale=float(full_scale) if is_whole and full_scale is not None else 1.0,
+            full_scale=full_scale or 1.0,
         )
 
     def train(self, data: PlacedOnDevice, batch_order: np.ndarray) -> TrainingMetrics:

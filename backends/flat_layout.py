@@ -45,9 +45,9 @@ def layer_views(flat: np.ndarray, sizes: Sizes, batch: int, *inner: int) -> list
     return views
 
 
-def put_layers(flat: np.ndarray, sizes: Sizes, layers: Layers) -> None:
-    """Copy layers (batch, n_l), or (batch, n_out, n_l), into a flat array."""
-    batch, *inner = layers[0].shape[:-1]
+def put_layers(flat: np.ndarray, sizes: Sizes, batch: int, layers: Layers) -> None:
+    """Copy layers (batch or 1, n_l), or (batch or 1, n_out, n_l), into a flat array."""
+    inner = layers[0].shape[1:-1]
     for view, array in zip(layer_views(flat, sizes, batch, *inner), layers, strict=True):
         view[:] = array
 

@@ -9,6 +9,7 @@ product of other shape may be summed in another order.
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,20 +21,19 @@ import numpy as np
 import scipy.linalg  # noqa: F401  (loads the BLAS that compiled products use, to be limited)
 from threadpoolctl import ThreadpoolController
 
-from ..refimpl.configuration import NetworkConfiguration, Solver, settings_as
+from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
-from ..refimpl.end_state import EndStateCounts, check_method
-from ..refimpl.errors import ConfigurationError
-from ..refimpl.learning_step import Learner, StepMetrics, new_learner
+from ..refimpl.end_state import EndStateCounts
+from ..refimpl.learning_step import Learner, new_learner
 from ..refimpl.optimizer import OptimizerState
-from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
+from .checked_backend import checked_backend, step_by_training
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_network import CompiledNetwork, Counts, total
-from .numba_threads import ThreadTeam, checked_threads, default_threads
-from .precision import checked_dtype
+from .numba_threads import ThreadTeam
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class _Data:
     full_scale: float
 
 
+@checked_backend
 class NumbaBackend:
     """Compiled for the CPU, in float32 and float64.
 
@@ -60,15 +61,10 @@ class NumbaBackend:
         How end states are found.
     threads : int, optional
         Threads that share a batch; else DISINHIB_THREADS, else all processors.
-
-    Raises
-    ------
-    ConfigurationError
-        Parameters that do not fit the sizes; method 'fixed-point' with leak 0; another dtype, or
-        a setting that it cannot hold; an impossible number of threads.
     """
 
     name = "numba"
+    learning_step = step_by_training
 
     def __init__(
         self,
@@ -78,28 +74,20 @@ class NumbaBackend:
         solver: Solver,
         threads: int | None = None,
     ) -> None:
-        self.dtype = checked_dtype(dtype)
-        check_shapes(parameters, configuration.sizes)
-        check_method(configuration, solver)
-        self.configuration = settings_as(configuration, self.dtype)
-        self.solver = settings_as(solver, self.dtype)
-        self.threads = default_threads() if threads is None else checked_threads(threads)
+        self.configuration, self.dtype, self.solver = configuration, np.dtype(dtype), solver
+        self.threads = threads or default_threads()
         self._team = ThreadTeam(self.threads)
         self._blas = ThreadpoolController()
-        self.load(new_learner(self.configuration, parameters.astype(self.dtype)))
+        self.load(new_learner(configuration, parameters))
 
     @staticmethod
     def describe() -> BackendDescription:
         """Say which Numba this is, and how many threads it would use."""
-        try:
-            device = f"CPU ({platform.machine()}), {default_threads()} threads"
-        except ConfigurationError as problem:
-            return BackendDescription("numba", numba.__version__, "", str(problem))
+        device = f"CPU ({platform.machine()}), {default_threads()} threads"
         return BackendDescription("numba", numba.__version__, device)
 
     def load(self, learner: Learner) -> None:
         """Go on from this learner."""
-        check_shapes(learner.parameters, self.configuration.sizes)
         self._leading = learner.parameters.readout.shape[:-2]
         self._networks = [
             CompiledNetwork(
@@ -219,26 +207,9 @@ class NumbaBackend:
             )
         )
 
-    def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
-        """All stages in one go."""
-        data = self.place(np.asarray(x, dtype=self.dtype), y)
-        metrics = self.train(data, np.arange(np.shape(y)[-2])[None])
-        return StepMetrics(
-            metrics.loss[0].astype(self.dtype),
-            metrics.closed_loop_loss[0].astype(self.dtype),
-            metrics.n_correct[0],
-            metrics.open_loop_counts,
-            metrics.closed_loop_counts,
-        )
-
     def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> _Data:
-        """Keep whole-number inputs as they are, and cast the rest."""
-        labels = np.ascontiguousarray(y, dtype=self.dtype)
-        if x.dtype.kind in "iu":
-            if full_scale is None:
-                raise ValueError(f"inputs of dtype {x.dtype} need full_scale, the value that is 1")
-            return _Data(np.ascontiguousarray(x), labels, full_scale)
-        return _Data(np.ascontiguousarray(x, dtype=self.dtype), labels, 1.0)
+        """Keep them as they are."""
+        return _Data(x, y, full_scale or 1.0)
 
     def train(self, data: _Data, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
@@ -259,7 +230,7 @@ class NumbaBackend:
         with self._one_blas_thread():
             for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
                 x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
-                times = network.timed_step(x, y, np.ascontiguousarray(order), data.full_scale)
+                times = network.timed_step(x, y, order, data.full_scale)
                 seconds = {name: seconds.get(name, 0.0) + t for name, t in times.items()}
         return seconds
 
@@ -306,7 +277,7 @@ class NumbaBackend:
 
     def _run(self, work: Callable[[CompiledNetwork, Any], T]) -> list[T]:
         def picker(replica: tuple[int, ...]) -> Callable[[np.ndarray, int], np.ndarray]:
-            return lambda array, axes: _pick(np.asarray(array, dtype=self.dtype), replica, axes)
+            return lambda array, axes: _pick(array, replica, axes)
 
         with self._one_blas_thread():
             return [
@@ -329,6 +300,16 @@ class NumbaBackend:
         )
 
 
+def default_threads() -> int:
+    """Number of threads: what DISINHIB_THREADS says, else the processors there are for us."""
+    named = os.environ.get("DISINHIB_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def replica_configuration(
     configuration: NetworkConfiguration, replica: tuple[int, ...], leading: tuple[int, ...]
 ) -> NetworkConfiguration:
@@ -346,15 +327,7 @@ def replica_configuration(
 
 def _pick(array: np.ndarray, replica: tuple[int, ...], axes: int) -> np.ndarray:
     """One replica of an array whose last `axes` axes are its own; shared arrays are everyone's."""
-    if array.ndim == axes:
-        return array
-    leading = array.ndim - axes
-    # An axis of length 1 is shared, as in any broadcast.
-    at = tuple(
-        0 if n == 1 else i
-        for n, i in zip(array.shape[:leading], replica[len(replica) - leading :], strict=True)
-    )
-    return array[at]
+    return array if array.ndim == axes else array[replica]
 
 
 def _pick_state(state: NetworkState, pick: Callable[[np.ndarray, int], np.ndarray]) -> NetworkState:

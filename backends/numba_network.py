@@ -204,7 +204,7 @@ class CompiledNetwork:
         self._run(w, OPEN_LOOP, OPEN_LOOP)
         self._with_open_loop(state)
         self._run(w, FEEDBACK, FEEDBACK)
-        put_layers(w.Q, self._sizes, Q)
+        put_layers(w.Q, self._sizes, w.batch, Q)
         w.target[:] = target
         _, counts = total(self._run(w, CLOSED_LOOP, CLOSED_LOOP))
         return network_state(self._sizes, w.u_E, w.u_I, w.u_out, w.z), counts
@@ -223,10 +223,10 @@ class CompiledNetwork:
         estimate = self._estimate
         if not self._is_backprop:
             self._with_open_loop(open_state)
-            put_layers(w.u_E, self._sizes, closed_state.u_E)
-            put_layers(w.u_I, self._sizes, closed_state.u_I)
+            put_layers(w.u_E, self._sizes, w.batch, closed_state.u_E)
+            put_layers(w.u_I, self._sizes, w.batch, closed_state.u_I)
             w.u_out[:] = closed_state.u_out
-            estimate = self._estimate_from([np.asarray(r, dtype=self.dtype) for r in r_bar])
+            estimate = self._estimate_from(list(r_bar))
         self._run(w, FACTORS, FACTORS, estimate)
         self._all_gradients(w)
         return parameters_of(self._g, self._sizes)
@@ -251,7 +251,7 @@ class CompiledNetwork:
         if start is not None:
             state[:] = pack(dataclasses.replace(start, z=np.zeros_like(start.z)))
         if Q is not None:
-            put_layers(w.Q, self._sizes, Q)
+            put_layers(w.Q, self._sizes, w.batch, Q)
             w.target[:] = target
         self._run(w, OPEN_LOOP, OPEN_LOOP)
         tableau = TABLEAUS[recording.method]

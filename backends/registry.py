@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from .backend import Backend, BackendDescription, BackendUnavailable
+from .checked_backend import checked_backend
 
 ENTRY_POINT_GROUP = "disinhib.backends"
 
@@ -31,7 +32,7 @@ def backend_class(name: str) -> type[Backend]:
     Returns
     -------
     type
-        Its class; see `Backend` for the constructor.
+        Its class, behind the front of `checked_backend`; see `Backend` for the constructor.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def backend_class(name: str) -> type[Backend]:
     description = _description(entries[name])
     if description.unavailable:
         raise BackendUnavailable(f"backend {name!r} cannot run here: {description.unavailable}")
-    found: type[Backend] = entries[name].load()
+    found: type[Backend] = checked_backend(entries[name].load())
     return found
 
 

@@ -16,7 +16,7 @@ from ..backends import BackendUnavailable, backend_class, backend_descriptions
 from ..datasets.dataset import DatasetError
 from ..datasets.load import DATASETS
 from ..refimpl.configuration import RULES
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ArgumentError, ConfigurationError
 from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
 from .conform_command import Method, Precision, conform_command
@@ -42,7 +42,7 @@ from .terminal import (
 from .trace_commands import trace_app
 from .training import train
 
-USER_ERRORS = (ConfigurationError, DatasetError, FileError, BackendUnavailable)
+USER_ERRORS = (ArgumentError, ConfigurationError, DatasetError, FileError, BackendUnavailable)
 """Bad input: one line and exit code 2."""
 
 app = typer.Typer(

@@ -5,31 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ..backends import Backend, PlacedData, backend_class
+from ..backends import PlacedData, backend_class
 from ..datasets.batch_order import order_digest, random_generator
 from ..datasets.dataset import Split, dataset_digest
 from ..datasets.labels import softened_labels
 from ..datasets.load import load_dataset
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ArgumentError, ConfigurationError
 from ..refimpl.parameters import initial_parameters
 from ..validation import Checkpoint, Position, newest_checkpoint, read_start
 from ..validation.durable_file import generations
-from ..validation.finiteness import not_finite
 from .metrics_log import EpochRecord, keep_records, read_records
 from .output_file import make_directory, writing
 from .resume_checks import (
     CHOSEN_ANEW,
     refuse_fewer_epochs,
-    refuse_impossible_position,
     refuse_other_content,
-    refuse_other_network,
     refuse_other_random_state,
     resumed_configuration,
     start_digest,
@@ -61,8 +57,6 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     """
     _refuse_a_run(directory)
     prepared = _prepare(configuration)
-    if configuration.start is not None:
-        _refuse_not_finite(str(configuration.start), prepared["backend"])
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
@@ -113,10 +107,9 @@ def resume(
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
         run = Run(directory=directory, lock=lock, **_prepare(configuration))
-        _refuse_another_run(run, checkpoint, checkpoint_file)
-        with np.errstate(over="ignore"):
+        _refuse_another_run(run, checkpoint)
+        with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
-        _refuse_not_finite(str(checkpoint_file), run.backend)
         position, log = checkpoint.position, directory / "metrics.jsonl"
         _tell_missing(log, position.epochs, notify)
         if any(
@@ -148,8 +141,7 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
-    # Whether the cast overflows is asked of the backend.
-    with np.errstate(over="ignore"):
+    with _read_from(configuration.start):
         backend = kind(
             network,
             parameters,
@@ -190,40 +182,35 @@ def _resumed(
     return configuration
 
 
-def _refuse_another_run(run: Run, checkpoint: Checkpoint, source: Path) -> None:
-    """Refuse data, start, batches, network or place that are not the checkpoint's."""
+def _refuse_another_run(run: Run, checkpoint: Checkpoint) -> None:
+    """Refuse data, start or batches that are not the checkpoint's."""
     configuration, epoch = run.configuration, checkpoint.position.epochs
     data = f"data: {configuration.dataset} ({run.dataset.source})"
     refuse_other_content(data, run.data_digest, checkpoint.data)
     refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
     order = order_digest(epoch_order(run, epoch))
     refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
-    refuse_other_network(source, checkpoint.learner, run.backend.configuration)
-    refuse_impossible_position(
-        source,
-        checkpoint.position,
-        checkpoint.learner.optimizer.n_steps,
-        lambda epoch: len(epoch_order(run, epoch)),
-        configuration.batch_size,
-    )
 
 
-def _refuse_not_finite(source: str, backend: Backend) -> None:
-    broken = not_finite(backend.learner())
-    if broken:
-        raise ConfigurationError(f"{source}: not finite in {backend.dtype}: {', '.join(broken)}")
+@contextmanager
+def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Name the file from which what a backend refuses was read, if it was."""
+    try:
+        yield
+    except ArgumentError as problem:
+        if source is None:
+            raise
+        raise ConfigurationError(f"{source}: {problem}") from problem
 
 
 def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
-    there = [record.epoch for record in read_records(log) if record.epoch <= epochs]
-    # Between those that are there; the number of epochs may be anyone's.
-    gaps = [
-        str(before + 1) if before + 2 == after else f"{before + 1}–{after - 1}"
-        for before, after in pairwise([0, *there, epochs + 1])
-        if before + 1 < after
-    ]
-    if gaps:
-        notify(f"{log} lacks epochs {', '.join(gaps)} of {epochs}")
+    try:
+        there = {record.epoch for record in read_records(log)}
+    except UnicodeDecodeError as problem:
+        raise ConfigurationError(f"{log}: not a text of epochs: {problem}") from problem
+    missing = sorted({*range(1, epochs + 1)} - there)
+    if missing:
+        notify(f"{log} lacks epochs {', '.join(map(str, missing))} of {epochs}")
 
 
 def _refuse_a_run(directory: Path) -> None:

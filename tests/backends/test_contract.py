@@ -9,7 +9,7 @@ from disinhib.backends import Backend
 from disinhib.backends.epoch_metrics import joined
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 from disinhib.refimpl.controller import Controller
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.errors import ArgumentError, ConfigurationError
 from disinhib.refimpl.parameters import Parameters, initial_parameters
 from disinhib.refimpl.trajectory import Recording
 from disinhib.validation.parameter_groups import named_arrays
@@ -193,7 +193,7 @@ def test_replicas_train_as_if_alone(name, dtype):
 def test_what_cannot_be_is_refused_at_once(name, dtype):
     kind = implementation(name)
     parameters = initial_parameters((7, 6, 3), np.random.default_rng(0))
-    with pytest.raises(ConfigurationError, match="need 2 of each"):
+    with pytest.raises(ArgumentError, match="need 2 of each"):
         kind(NetworkConfiguration(sizes=SIZES), parameters, dtype, Solver())
     leakless = NetworkConfiguration(sizes=(7, 6, 3), controller=Controller(leak=0.0))
     with pytest.raises(ConfigurationError, match="leak is 0"):

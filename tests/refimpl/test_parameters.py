@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, truncnorm
 
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.errors import ArgumentError
 from disinhib.refimpl.parameters import (
     TRUNCATED_NORMAL_DEVIATION,
     Parameters,
@@ -31,7 +31,7 @@ def test_weights_are_truncated_normal_with_variance_one_over_inputs():
 def test_arrays_that_do_not_fit_are_named():
     parameters = initial_parameters((3, 4, 2), np.random.default_rng(0))
     wrong = Parameters((parameters.weights[0].T,), parameters.biases, parameters.readout)
-    with pytest.raises(ConfigurationError, match=r"weight of hidden layer 0 has shape \(4, 3\)"):
+    with pytest.raises(ArgumentError, match=r"weight of hidden layer 0 has shape \(4, 3\)"):
         check_shapes(wrong, (3, 4, 2))
-    with pytest.raises(ConfigurationError, match="need 2 of each"):
+    with pytest.raises(ArgumentError, match="need 2 of each"):
         check_shapes(parameters, (3, 4, 4, 2))

@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from disinhib.backends import NumpyBackend
 from disinhib.refimpl.parameters import Parameters
 
@@ -16,7 +18,7 @@ class StagedBackend(NumpyBackend):
     """The reference, whose learning step goes through its own stages one by one."""
 
     def learning_step(self, x, y):
-        x, y = self._cast(x), self._cast(y)
+        x, y = np.asarray(x, self.dtype), np.asarray(y, self.dtype)
         if self.configuration.rule == "backprop":
             return super().learning_step(x, y)
         _, metrics = _metrics_of(self, x, y)

@@ -63,7 +63,7 @@ misconfigured(
 
 
 def plain_network(self, x):
-    x, configuration = self._cast(x), self.configuration
+    x, configuration = np.asarray(x, self.dtype), self.configuration
     parameters, u_E, u_I, h = self._learner.parameters, [], [], x
     for W, b in zip(parameters.weights, parameters.biases, strict=True):
         u_E.append(h @ W + b)
@@ -241,7 +241,7 @@ fault(
     "closed-loop target",
     WEAK,
     "strong and weak feedback are exchanged",
-    closed_loop_target=lambda self, open_loop, y: self._cast(y),
+    closed_loop_target=lambda self, open_loop, y: np.asarray(y, self.dtype),
 )
 
 

@@ -132,7 +132,7 @@ def cpu_backend(**options):
     def build(configuration, parameters, dtype, solver, threads=None):
         return CupyBackend(
             configuration, parameters, dtype, solver, threads,
-            device=lambda dtype: CpuDevice(dtype, **options),
+            device=functools.partial(CpuDevice, **options),
         )  # fmt: skip
 
     return build
