@@ -86,6 +86,28 @@ def split_off_validation(published: Split) -> tuple[Split, Split]:
     )
 
 
+def refuse_too_few(published: Split, source: str) -> None:
+    """Refuse a training split of which no image would validate.
+
+    Parameters
+    ----------
+    published : Split
+        As it is distributed.
+    source : str
+        Where it came from, for the message.
+
+    Raises
+    ------
+    DatasetError
+        It has fewer than ten images.
+    """
+    if len(published.labels) < 10:
+        raise DatasetError(
+            f"{source}: expected at least 10 training images, the first tenth of which validates,"
+            f" found {len(published.labels)}"
+        )
+
+
 def dataset_digest(dataset: Dataset) -> str:
     """SHA-256 of all images and labels, in hexadecimal.
 

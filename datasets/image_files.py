@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split, split_off_validation
+from .dataset import Dataset, DatasetError, Split, refuse_too_few, split_off_validation
 from .idx import read_idx
 
 N_CLASSES = 10
@@ -73,10 +73,11 @@ def read_image_files(directory: Path, name: str) -> Dataset:
     ------
     DatasetError
         If a file is missing or is not what it should be, if images and labels differ in
-        number or training and test images in shape, or if the files are those of the
-        other dataset.
+        number or training and test images in shape, if there are fewer than ten training
+        images, or if the files are those of the other dataset.
     """
     published, image_shape = _read_split(directory, "train")
+    refuse_too_few(published, str(_existing(directory, "train", "images-idx3")))
     test, test_shape = _read_split(directory, "t10k")
     if test_shape != image_shape:
         raise DatasetError(

@@ -1,8 +1,11 @@
 """The IDX reader against files written byte by byte."""
 
 import gzip
+import os
 import re
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,7 +96,68 @@ def test_malformed_files_are_named(tmp_path, packed, content, words):
 def test_corrupt_gzip_is_named(tmp_path, damage):
     path = tmp_path / "data.gz"
     path.write_bytes(damage(gzip.compress(header(8, 64) + bytes(range(64)))))
-    assert "expected a sound gzip file, found" in message_of(path)
+    # What is unpacked before the damage shows may be no IDX file.
+    assert re.search("expected a sound gzip file, found|expected to begin with", message_of(path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "data")
+    assert "expected a file, found a pipe, socket or device" in message_of(tmp_path / "data")
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    """No more is unpacked than the header says and a byte, and no more than the size allows."""
+    inflated = 2**27
+    small = gzip.compress(header(8, 10) + bytes(inflated), 1)
+    honest = gzip.compress(header(8, inflated) + bytes(inflated), 1)
+    paths = [tmp_path / "behind.gz", tmp_path / "honest.gz", tmp_path / "claimed.gz"]
+    for path, content in zip(paths, (small, honest, honest[:100]), strict=True):
+        path.write_bytes(content)
+    (tmp_path / "sparse").write_bytes(header(8, 10))
+    os.truncate(tmp_path / "sparse", 2**40)
+    code = (
+        "import resource, sys\n"
+        "from disinhib.datasets.dataset import DatasetError\n"
+        "from disinhib.datasets.idx import read_idx\n"
+        "def peak():\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "before = peak()\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        read_idx(path)\n"
+        "    except DatasetError as problem:\n"
+        "        print(peak() - before, problem)\n"
+    )
+    paths.append(tmp_path / "sparse")
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    messages = (
+        "trailing bytes: expected 18 bytes .* found 19 or more",
+        f"at most {64 * len(honest)} bytes, 64 times",
+        "expected a sound gzip file",
+        f"trailing bytes: expected 18 bytes .* found {2**40}",
+    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(messages), lines
+    for line, message in zip(lines, messages, strict=True):
+        assert re.search(message, line)
+        # Twice what may be unpacked of the larger, 0.6 MB: pieces are joined in one array.
+        assert int(line.split()[0]) < 2 * 64 * len(honest), line
+    assert 2 * 64 * len(honest) < inflated
+
+
+def test_the_limit_is_where_it_is_said_to_be(tmp_path):
+    noise = np.random.default_rng(0).bytes(2**18 + 2**16)
+    most = 64 * (len(noise) + 2**14)
+    for factor in (0.9, 1.2):
+        zeros = bytes(int(factor * most))
+        content = header(8, len(zeros) + len(noise)) + noise + zeros
+        path = write(tmp_path, content, True)
+        if factor < 1:
+            assert len(read_idx(path)) == len(zeros) + len(noise)
+        else:
+            assert "64 times its size" in message_of(path)
 
 
 def test_unreadable_paths_are_named(tmp_path):

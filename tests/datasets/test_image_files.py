@@ -43,6 +43,19 @@ def write_set(directory, packed=False, full_stop=False, pixel=0, without=(), **r
     return directory
 
 
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_a_set_too_small_to_validate_is_refused(tmp_path, n):
+    """It would train for an epoch, and then advise a lower learning rate."""
+    images, labels = np.zeros((n, 2, 3), np.uint8), np.zeros(n, np.uint8)
+    write_set(tmp_path, train_images=idx(images), train_labels=idx(labels))
+    with pytest.raises(DatasetError) as caught:
+        read_image_files(tmp_path, "mnist")
+    assert one_line(caught) == (
+        f"{tmp_path / 'train-images-idx3-ubyte'}: expected at least 10 training images, the first "
+        f"tenth of which validates, found {n}"
+    )
+
+
 def one_line(caught):
     message = str(caught.value)
     assert "\n" not in message
