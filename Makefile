@@ -7,7 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/disinhib demo
 
-test: lint types tests
+# Lint and types beside the tests: those leave a core idle now and then.
+test: .venv/installed
+	$(MAKE) --jobs=3 lint types tests
 
 # Everything, with the tests that take longer or need the extra `tfds`.
 test-slow: .venv/installed-tfds lint types
@@ -28,22 +30,26 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# On the package as it is installed from a wheel, which is also how its data files are proved
-# to be in it (tests/test_package.py).
+# On the package in the layout that it is installed in; that a wheel carries what makes its types
+# known is proved in tests/test_package.py.
+TYPED := build/typed/disinhib
 types: .venv/installed
-	rm -rf build
-	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
-	cd build/installed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --python-executable ../../$(BIN)/python -p disinhib
+	mkdir -p $(TYPED)
+	for folder in refimpl backends datasets validation experiments; do \
+	  ln -sfn ../../../$$folder $(TYPED)/$$folder; done
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml \
+	  --cache-dir ../../.mypy_cache --python-executable ../../$(BIN)/python -p disinhib
 
-# Two workers with one thread each: BLAS threads of two workers would wait for each other.
+# Two workers with one thread each: BLAS threads of two workers would wait for each other. Who has
+# nothing left takes over from the other.
 tests: .venv/installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu,
 # the benchmark. Takes from wheels/ what the machine lacks, the package among it.
 gpu-check:
 	$(PYTHON) -m venv --system-site-packages .gpu-venv
-	.gpu-venv/bin/python -m pip install --quiet --no-index --find-links wheels disinhib pytest
+	.gpu-venv/bin/python -m pip install --quiet --no-index --find-links wheels disinhib pytest hypothesis
 	benchmarks/gpu_check.sh .gpu-venv/bin
 
 # Brings wheels for it along, on a machine with a network: for Python 3.12 on Linux.
@@ -51,7 +57,7 @@ gpu-wheels: .venv/installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheels .
 	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
 	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
-	  pydantic tomli-w threadpoolctl matplotlib typer rich pytest
+	  pydantic tomli-w threadpoolctl matplotlib typer rich pytest hypothesis
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

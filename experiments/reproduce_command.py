@@ -139,10 +139,12 @@ def _train_cells(
     ):
         task = progress.add_task("epochs", total=len(cells) * epochs, completed=done * epochs)
         for cell in cells:
+            directory = out / "runs" / cell.name
             if cell.name in results:
+                # A kill may have come between the two.
+                shutil.rmtree(directory, ignore_errors=True)
                 continue
             display = _CellDisplay(progress, task, announcement, cell.name)
-            directory = out / "runs" / cell.name
             records = _train_cell(configurations[cell.name], directory, display, stop)
             if len(records) < epochs:
                 return stop()

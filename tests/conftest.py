@@ -1,4 +1,16 @@
-"""After all tests: what was measured."""
+"""Before all tests: what Hypothesis may do. After them: what was measured."""
+
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, on a machine however busy: a health check measures speed.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 def pytest_terminal_summary(terminalreporter):

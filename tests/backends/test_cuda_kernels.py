@@ -90,14 +90,7 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
 
 
 @NO_COMPILER
-@pytest.mark.parametrize(
-    "function",
-    [
-        "group_product",
-        pytest.param("step_and_correct", marks=pytest.mark.slow),
-        pytest.param("invert", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("function", ["group_product", "step_and_correct", "invert"])
 def test_a_missing_barrier_shows(function):
     """The check above can fail."""
     configuration = NetworkConfiguration(sizes=SIZES, optimizer=Optimizer("sgd"))

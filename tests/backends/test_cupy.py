@@ -1,10 +1,8 @@
 """The GPU backend: what it says where it cannot run, and on a GPU what only that can show."""
 
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,8 @@ import pytest
 from disinhib.backends import BackendUnavailable, backend_class, backend_descriptions
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 from disinhib.refimpl.parameters import Parameters, initial_parameters
+
+from ..experiments.test_command_line import disinhib
 
 DESCRIPTION = {d.name: d for d in backend_descriptions()}["cupy"]
 SIZES = (784, 256, 256, 256, 10)
@@ -23,18 +23,11 @@ on_gpu = [
 ]
 
 
-def disinhib(*arguments):
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "disinhib"), *arguments],
-        capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-
-
 @no_gpu
 def test_without_a_gpu_the_list_of_backends_says_what_is_missing():
     reason = DESCRIPTION.unavailable
     assert "pip install 'disinhib[cuda13]'" in reason or "no CUDA device: cudaError" in reason
-    listed = disinhib("backends")
+    listed = disinhib("backends", COLUMNS="200")
     assert listed.returncode == 0
     assert "no: " in listed.stdout
     words = "[cuda13]" if "pip install" in reason else "cudaError"

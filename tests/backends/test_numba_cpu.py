@@ -183,5 +183,4 @@ def test_threads_end_with_their_team():
     del team
     gc.collect()
     for thread in started:
-        thread.join(timeout=10)
-    assert not any(thread.is_alive() for thread in started)
+        thread.join()

@@ -1,16 +1,15 @@
 """Runs that are stopped, killed or run into each other."""
 
 import ctypes
-import functools
 import json
+import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,14 +19,15 @@ from disinhib.experiments.run_beginning import begin, resume
 from disinhib.experiments.run_configuration import run_configuration
 from disinhib.experiments.training import train
 from disinhib.refimpl.errors import ConfigurationError
-from disinhib.validation import Position, newest_checkpoint
+from disinhib.validation import Position, newest_checkpoint, read_checkpoint
+from disinhib.validation.durable_file import generations
 from disinhib.validation.parameter_groups import named_arrays
 
-from .test_command_line import said
+from .test_command_line import COMMAND, disinhib, one_line, said
+from .test_resume import learner_arrays
 from .test_run_lock import KINDS, on_both_kinds
 from .test_training import SETTINGS, Watcher, parameters_of, without_times
 
-COMMAND = str(Path(sys.executable).parent / "disinhib")
 SMALL = ["train", "--dataset", "digits", "--hidden", "8", "--batch-size", "50"]
 
 
@@ -43,33 +43,34 @@ def started(directory, *options, preexec_fn=None):
     )
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
+def a_line_of(process, beginning):
+    """Wait for it: what it tells of has happened, however long that took."""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return
+    pytest.fail(f"no line begins with {beginning!r}; {process.communicate()[1]}")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_its_number_is_in_the_exit_code(tmp_path, number, code):
     process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
-    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    a_line_of(process, "epoch ")
     process.send_signal(number)
-    output, problems = process.communicate(timeout=60)
+    output, problems = process.communicate()
     assert process.returncode == code, problems
     assert "go on with: disinhib train --resume run" in output
+    position = read_checkpoint(tmp_path / "run" / "checkpoint.h5").position
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == position.epochs >= 1
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path):
     first = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
-    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
-    second = started(tmp_path, "train", "--resume", "run")
-    _, problems = second.communicate(timeout=60)
-    assert second.returncode == 2
-    assert len(problems.strip().splitlines()) == 1
-    assert f"is in use by process {first.pid} on " in problems
+    a_line_of(first, "epoch ")
+    line = one_line(disinhib("train", "--resume", "run", cwd=tmp_path))
+    assert f"is in use by process {first.pid} on " in line
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
+    first.communicate()
     assert not (tmp_path / "run" / "lock").exists()
 
 
@@ -108,13 +109,110 @@ def test_checkpoints_come_as_often_as_asked(tmp_path):
         np.testing.assert_array_equal(array, parameters_of(tmp_path / "other")[name])
 
 
-def has_begun_or_ended(process, lock):
-    """A process that was killed may have left a lock: that of this one is waited for."""
-    if process.poll() is not None:
-        return True
-    with suppress(FileNotFoundError):
-        return f'"process": {process.pid},' in lock.read_text()
-    return False
+KILLED_AGAIN_AND_AGAIN = """
+import os, signal, sys
+from disinhib.experiments.command_line import main
+
+OPERATIONS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
+where, first, every, apart = sys.argv[1], *map(int, sys.argv[2:5])
+del sys.argv[1:5]
+
+def run_up_to(left):
+    def count(event, arguments):
+        nonlocal left
+        if event in OPERATIONS or event == "open" and str(arguments[0]).startswith(where):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(count)
+    main()
+
+def run_in(directory, left):
+    os.makedirs(directory, exist_ok=True)
+    os.chdir(directory)
+    if left is None:
+        return main()
+    run_up_to(left)
+
+# The whole first: what it imports as it goes, the others need not.
+try:
+    run_in("whole", None)
+except SystemExit as ended:
+    assert not ended.code
+os.chdir("..")
+number, code = 0, -signal.SIGKILL
+while code == -signal.SIGKILL:
+    child = os.fork()
+    if child == 0:
+        run_in(str(number) if apart else "killed", first + number)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    number += every
+sys.exit(code)
+"""
+
+
+def killed_again_and_again(
+    directory, *arguments, where, first=0, every=1, apart=False, preexec_fn=None
+):
+    """Let a command end, in `whole`; then kill it before an operation on files, each time some
+    later, until it ends: each time in a directory of its own, or always in `killed`.
+
+    Processes branch off from one that has imported everything, and have a moment each.
+    """
+    how = [where, *(str(int(number)) for number in (first, every, apart))]
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED_AGAIN_AND_AGAIN, *how, *map(str, arguments)],
+        cwd=directory, capture_output=True, text=True, check=False, preexec_fn=preexec_fn,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+@on_both_kinds
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_kill_before_an_operation_on_files_loses_a_run(tmp_path, every, kind):
+    """What goes on is the run at the last moment saved, bit for bit, and all of it is there."""
+    killed_again_and_again(
+        tmp_path,
+        *("train", "--dataset", "digits", "--hidden", "8", "--batch-size", "675"),
+        *("--dtype", "float64", "--epochs", "2", "--out", "run", "--checkpoint-every", "1step"),
+        where="run",
+        every=every,
+        apart=True,
+        preexec_fn=KINDS[kind],
+    )
+    lines = without_times(tmp_path / "whole" / "run")
+    directories = sorted(tmp_path.glob("[0-9]*"), key=lambda directory: int(directory.name))
+    saved = {}
+
+    class Keeper(Watcher):
+        def on_steps(self, epoch, steps, n_steps, metrics):
+            saved[epoch + steps // n_steps, steps % n_steps] = learner_arrays(run.backend.learner())
+
+    settings = {**SETTINGS, "epochs": 2, "batch_size": 675}
+    run = begin(run_configuration(settings, "test"), tmp_path / "seen")
+    saved[0, 0] = learner_arrays(run.backend.learner())
+    train(run, Position(0), [], Keeper(), interval=CheckpointInterval(1, "steps"))
+
+    found = []
+    for directory in directories:
+        if not newest_exists(directory / "run"):
+            assert not found, "what was saved is gone"
+            continue
+        run, position, records = resume(directory / "run", None)
+        run.lock.release()
+        found.append((position.epochs, position.steps))
+        for name, array in learner_arrays(run.backend.learner()).items():
+            np.testing.assert_array_equal(array, saved[found[-1]][name], err_msg=str(name))
+        assert [record.epoch for record in records] == list(range(1, position.epochs + 1))
+        assert without_times(directory / "run") == lines[: position.epochs]
+    assert found == sorted(found)
+    # A save has more than five operations; after the last one there are few.
+    assert set(found) | {(2, 0)} == {(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)}
+
+
+def newest_exists(directory):
+    return any(file.exists() for file in generations(directory / "checkpoint.h5", keep=2))
 
 
 def killed_runs(directory, kills, seed, preexec_fn):
@@ -125,7 +223,8 @@ def killed_runs(directory, kills, seed, preexec_fn):
     done = 0
     while done < kills:
         process = started(directory, *options, preexec_fn=preexec_fn)
-        wait_for(functools.partial(has_begun_or_ended, process, directory / "run" / "lock"))
+        a_line_of(process, "digits ")
+        # At any moment from here on; which, is of no matter.
         time.sleep(generator.uniform(0, 0.6))
         if process.poll() is not None:
             _, problems = process.communicate()
@@ -135,10 +234,10 @@ def killed_runs(directory, kills, seed, preexec_fn):
         _, problems = process.communicate()
         notes += problems.splitlines()
         done += 1
-        if (directory / "run" / "checkpoint.h5").exists():
+        if newest_exists(directory / "run"):
             options = ["train", "--resume", "run", "--checkpoint-every", "1step"]
-        elif (directory / "run" / "config.toml").exists():
-            (directory / "run" / "config.toml").unlink()
+        else:
+            (directory / "run" / "config.toml").unlink(missing_ok=True)
     return done, notes
 
 
@@ -147,22 +246,22 @@ def whole(tmp_path_factory):
     """A run that nothing disturbed."""
     directory = tmp_path_factory.mktemp("whole")
     ended = started(directory, *SMALL, "--epochs", "40", "--out", "run")
-    _, problems = ended.communicate(timeout=300)
+    _, problems = ended.communicate()
     assert ended.returncode == 0, problems
     return directory / "run"
 
 
 @on_both_kinds
-@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
-def test_no_kill_loses_a_run(tmp_path, whole, kills, kind):
+@pytest.mark.slow
+def test_no_kill_at_a_random_moment_loses_a_run(tmp_path, whole, kind):
     """Saves after every step, so that many a kill falls into one."""
-    total, round_number = 0, 0
+    total, round_number, kills = 0, 0, 200
     while total < kills:
         directory = tmp_path / f"round-{round_number}"
         directory.mkdir()
         done, notes = killed_runs(directory, kills - total, round_number, KINDS[kind])
         last = started(directory, "train", "--resume", "run", preexec_fn=KINDS[kind])
-        _, problems = last.communicate(timeout=300)
+        _, problems = last.communicate()
         assert last.returncode == 0, problems
         assert notes == []
         total, round_number = total + done, round_number + 1
@@ -205,7 +304,7 @@ def read_only():
 
 
 def one_line_of(process):
-    _, problems = process.communicate(timeout=60)
+    _, problems = process.communicate()
     assert process.returncode == 2, problems
     (line,) = said(problems)
     assert line.startswith("disinhib: ")
@@ -217,8 +316,7 @@ def content(directory):
 
 
 def test_a_read_only_directory_is_one_line(tmp_path, read_only):
-    first = started(tmp_path, *SMALL, "--epochs", "1", "--out", "run")
-    assert first.wait(timeout=60) == 0
+    assert disinhib(*SMALL, "--epochs", "1", "--out", "run", cwd=tmp_path).returncode == 0
     before = content(tmp_path / "run")
     read_only(tmp_path / "run")
     options = ["train", "--resume", "run", "--epochs", "2"]
@@ -235,7 +333,7 @@ def test_a_read_only_directory_is_one_line(tmp_path, read_only):
 
 def test_a_directory_that_becomes_read_only_keeps_what_was_saved(tmp_path, read_only):
     process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run", preexec_fn=as_a_user)
-    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    a_line_of(process, "epoch ")
     read_only(tmp_path / "run")
     line = one_line_of(process)
     assert re.search(
@@ -245,13 +343,13 @@ def test_a_directory_that_becomes_read_only_keeps_what_was_saved(tmp_path, read_
     assert told == []
     (tmp_path / "run").chmod(0o755)
     epochs = str(saved.position.epochs + 1)
-    again = started(tmp_path, "train", "--resume", "run", "--epochs", epochs)
-    assert again.wait(timeout=60) == 0
+    again = disinhib("train", "--resume", "run", "--epochs", epochs, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_directory_deleted_underneath_is_one_line(tmp_path):
     process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
-    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    a_line_of(process, "epoch ")
     (tmp_path / "run").rename(tmp_path / "gone")
     assert one_line_of(process).startswith("disinhib: run: the directory is gone, ")
     assert newest_checkpoint(tmp_path / "gone" / "checkpoint.h5")[1] == []
@@ -335,9 +433,8 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_stands(tmp_path, al
         saved, told = newest_checkpoint(tmp_path / "run" / "checkpoint.h5")
         assert told == []
         epochs = str(saved.position.epochs + 1)
-        again = started(tmp_path, "train", "--resume", "run", "--epochs", epochs)
-        _, problems = again.communicate(timeout=60)
-        assert again.returncode == 0, problems
+        again = disinhib("train", "--resume", "run", "--epochs", epochs, cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
         lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, int(epochs) + 1))
     # The first checkpoint has 29,000 bytes, later ones have the losses of their epoch too.
@@ -346,13 +443,15 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_stands(tmp_path, al
 
 def test_two_runs_that_begin_at_once_do_not_share_a_directory(tmp_path):
     both = [started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run") for _ in range(2)]
-    wait_for(lambda: any(process.poll() is not None for process in both))
-    (loser,) = [process for process in both if process.poll() is not None]
-    (winner,) = [process for process in both if process is not loser]
+    ends = [os.pidfd_open(process.pid) for process in both]
+    (first, *_), _, _ = select.select(ends, [], [])
+    loser, winner = both if first == ends[0] else reversed(both)
+    for end in ends:
+        os.close(end)
     assert re.search("is in use by|already holds a run", one_line_of(loser))
-    wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+    a_line_of(winner, "epoch ")
     winner.send_signal(signal.SIGTERM)
-    winner.communicate(timeout=60)
+    winner.communicate()
     assert winner.returncode == 143
     assert newest_checkpoint(tmp_path / "run" / "checkpoint.h5")[1] == []
 

@@ -1,9 +1,5 @@
 """`disinhib reproduce table`: what it trains, that a kill loses nothing, and its sums."""
 
-import signal
-import subprocess
-import time
-
 import numpy as np
 import pytest
 
@@ -24,7 +20,8 @@ from disinhib.experiments.run_beginning import begin
 from disinhib.experiments.training import train
 from disinhib.validation import FileError, Position
 
-from .test_command_line import COMMAND, disinhib, one_line
+from .test_command_line import disinhib, one_line
+from .test_interruption import killed_again_and_again
 
 SETTINGS = {"hidden_units": 12, "backend": "numpy", "dtype": "float32", "threads": 1}
 SMALL = [
@@ -93,19 +90,10 @@ def test_results_come_back_and_damage_is_found(tmp_path):
 
 
 def test_a_killed_table_goes_on_and_ends_as_if_never_killed(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert disinhib("reproduce", "table", *SMALL, "--out", whole).returncode == 0
-    for wait in (1.5, 2.5):
-        process = subprocess.Popen(
-            [COMMAND, "reproduce", "table", *map(str, SMALL), "--out", str(cut)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = disinhib("reproduce", "table", *SMALL, "--out", cut)
-    assert last.returncode == 0, last.stderr
+    killed_again_and_again(
+        tmp_path, "reproduce", "table", *SMALL, "--out", "table", where="table", first=60
+    )
+    whole, cut = (tmp_path / way / "table" for way in ("whole", "killed"))
     expected, found = (read_results(d / "accuracies.h5") for d in (whole, cut))
     assert set(found) == set(expected)
     assert len(found) == 4

@@ -1,6 +1,7 @@
 """A `Device` whose kernels a C++ compiler made from the CUDA sources."""
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import shutil
@@ -14,47 +15,49 @@ from disinhib.backends.cuda_source import source
 from disinhib.backends.cupy_backend import CupyBackend
 
 HERE = Path(__file__).parent
+COMPILED = HERE.parents[2] / ".pytest_cache" / "cuda-on-cpu"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 
 @functools.cache
-def library(without_barriers_of=None):
-    """Compile the kernels, once for each version of their sources.
-
-    To see that a missing barrier shows, leave out those of one function.
-    """
-    kernels = source()
-    if without_barriers_of is not None:
-        before, body = kernels.split(f"void {without_barriers_of}(", 1)
-        body, after = body.split("\n}\n", 1)
-        assert "__syncthreads();" in body
-        body = body.replace("__syncthreads();", "")
-        kernels = f"{before}void {without_barriers_of}({body}\n}}\n{after}"
-    text = (HERE / "launch.cpp").read_text().replace('#include "kernels.cu"', kernels)
+def library():
+    """Compile the kernels, once for each version of their sources, whoever else asks for them."""
+    text = (HERE / "launch.cpp").read_text().replace('#include "kernels.cu"', source())
     words = (HERE / "cuda_words.h").read_text()
     version = hashlib.sha256((text + words).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"disinhib-kernels-{version}"
-    compiled = folder / "kernels.so"
-    if not compiled.exists():
-        folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as own:
-            (Path(own) / "launch.cpp").write_text(text)
-            subprocess.run(
-                [COMPILER, "-std=c++17", "-O2", "-fPIC", "-shared", f"-I{HERE}", "launch.cpp",
-                 "-o", "kernels.so"],
-                cwd=own, check=True, capture_output=True, text=True,
-            )  # fmt: skip
-            (Path(own) / "kernels.so").replace(compiled)
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    compiled = COMPILED / f"{version}.so"
+    with open(COMPILED / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not compiled.exists():
+            for older in COMPILED.glob("*.so"):
+                older.unlink()
+            compile_kernels(text, compiled)
     found = ctypes.CDLL(str(compiled))
     found.launch.argtypes = [
         ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int,
-        ctypes.c_size_t, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int,
+        ctypes.c_size_t, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int, ctypes.c_char_p,
     ]  # fmt: skip
     return found
 
 
+def compile_kernels(text, compiled):
+    with tempfile.TemporaryDirectory(dir=compiled.parent) as own:
+        (Path(own) / "launch.cpp").write_text(text)
+        # Not -O2: what the kernels then save would not pay for it.
+        subprocess.run(
+            [COMPILER, "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{HERE}", "launch.cpp",
+             "-o", "kernels.so"],
+            cwd=own, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        (Path(own) / "kernels.so").replace(compiled)
+
+
 class CpuDevice:
-    """Blocks one after the other; a block's threads take turns between barriers."""
+    """Blocks one after the other; a block's threads take turns between barriers.
+
+    To see that a missing barrier shows, leave out those of one function.
+    """
 
     def __init__(
         self,
@@ -64,13 +67,14 @@ class CpuDevice:
         processors=8,
         block_bytes=200_000,
         free=2**40,
-        without_barriers_of=None,
+        without_barriers_of="",
     ):
         self.dtype = np.dtype(dtype)
         self.threads = self.group_threads = threads
         self.processors, self.block_bytes = processors, block_bytes
         self._is_reversed, self._free = is_reversed, free
-        self._library = library(without_barriers_of)
+        self._without_barriers_of = without_barriers_of.encode()
+        self._library = library()
 
     def empty(self, size, dtype):
         array = np.empty(size, dtype=dtype)
@@ -100,6 +104,7 @@ class CpuDevice:
         unknown = self._library.launch(
             kernel.encode(), self.dtype == np.float64, how.samples, blocks, threads,
             how.block_bytes, plan.ctypes.data, argument, self._is_reversed,
+            self._without_barriers_of,
         )  # fmt: skip
         assert not unknown, kernel
 

@@ -28,7 +28,9 @@ extern Position threadIdx, blockIdx, blockDim;
 extern double* block_memory;
 #define BLOCK_MEMORY block_memory
 
-void __syncthreads();
+// Each barrier knows whose it is, so that a function can be run without its own.
+#define __syncthreads() wait_for_the_others(__func__)
+void wait_for_the_others(const char* function);
 
 inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long n) {
   unsigned long long before = *at;
