@@ -30,10 +30,12 @@ from .flat_layout import (
     take_rows,
 )
 from .numba_cpu.integration import integrate, record
-from .numba_cpu.learning import descend, gradients, learn
-from .numba_cpu.open_loop import condition, evaluate, gather
+from .numba_cpu.learning import descend, gradients, plain_forward, sum_up
+from .numba_cpu.open_loop import condition, gather, open_loop
 from .numba_cpu.readout import losses
-from .numba_cpu.sample_stages import (
+from .numba_cpu.workspace import Workspace, workspace
+from .numba_settings import compiled_settings
+from .numba_stages import (
     CLOSED_LOOP,
     FACTORS,
     FEEDBACK,
@@ -46,8 +48,6 @@ from .numba_cpu.sample_stages import (
     Samples,
     run_stages,
 )
-from .numba_cpu.workspace import Workspace, workspace
-from .numba_settings import compiled_settings
 from .numba_threads import ThreadTeam
 
 T = TypeVar("T")
@@ -235,7 +235,7 @@ class CompiledNetwork:
         """One optimiser step along -g."""
         self._g[:] = flat_parameters(g, self.dtype)
         self._take_over([np.array(r, dtype=self.dtype) for r in r_bar])
-        self._descend()
+        self._move()
 
     def trajectory(
         self,
@@ -308,28 +308,14 @@ class CompiledNetwork:
         else:
             counts = self._run(w, GATHER, LOSSES, samples=samples)
         rates = self._next_rates()
-        self._each_share(
-            lambda share: learn(
-                self._sizes_array,
-                w.batch,
-                share,
-                self._threads,
-                w.x_columns,
-                w.pre_columns,
-                w.delta,
-                w.delta_out,
-                self._theta,
-                self._g,
-                self._m,
-                self._v,
-                self._is_adam,
-                rates,
-                w.loss,
-                w.closed_loop_loss,
-                w.correct,
-                figures,
-            )
-        )
+
+        def learn(share: int) -> None:
+            self._gradients(w, share)
+            self._descend(share, rates)
+            if share == 0:
+                sum_up(w.loss, w.closed_loop_loss, w.correct, figures)
+
+        self._each_share(learn)
         return counts
 
     def timed_step(
@@ -360,7 +346,7 @@ class CompiledNetwork:
             "postsynaptic factors": lambda: self._run(w, FACTORS, FACTORS),
             "losses": lambda: self._run(w, LOSSES, LOSSES),
             "gradients": lambda: self._all_gradients(w),
-            "optimiser update": self._descend,
+            "optimiser update": self._move,
         }.items():
             began = time.perf_counter()
             work()
@@ -378,14 +364,20 @@ class CompiledNetwork:
             return self._evaluate_state(source, y, order, full_scale)
 
         def work(chunk: Chunk) -> None:
-            part = chunk.samples
-            x = np.empty((chunk.end - chunk.first, source.shape[1]), dtype=self.dtype)
-            unused = np.empty((source.shape[1], len(x)), dtype=self.dtype)
-            gather(source, order[part], self._number(full_scale), x, unused, 0)
-            evaluate(
-                *self._network(), self._settings.eps, self._is_backprop, self._settings.is_mse, x,
-                y[order[part]], loss[part], correct[part], found[part],
-            )  # fmt: skip
+            n, part, is_mse = chunk.end - chunk.first, chunk.samples, self._settings.is_mse
+            x, x_columns = self._array(n, self._sizes[0]), self._array(self._sizes[0], n)
+            labels, u_out = self._array(n, self._sizes[-1]), self._array(n, self._sizes[-1])
+            gather(source, y, order[part], self._number(full_scale), 0, n, x, x_columns, labels)
+            u_E, u_I, r_E = (self._array(n * sum(self._sizes[1:-1])) for _ in range(3))
+            if self._is_backprop:
+                plain_forward(*self._network(), x, n, 0, n, r_E, u_E, u_out)
+                found[part] = True
+            else:
+                open_loop(
+                    *self._network(), self._settings.eps, x, n, 0, n,
+                    self._array(n, self._sizes[1]), u_E, u_I, r_E, u_out, found[part],
+                )  # fmt: skip
+            losses(is_mse, 0, n, u_out, labels, loss[part], correct[part])
 
         self._each_chunk(batch, work)
         if not np.all(found):
@@ -399,7 +391,7 @@ class CompiledNetwork:
         state, counts = self.open_loop(source[order] / self._number(full_scale))
         loss, correct = np.empty(len(order), dtype=self.dtype), np.empty(len(order), dtype=bool)
         u_out = np.ascontiguousarray(state.u_out)
-        losses(self._settings.is_mse, u_out, y[order], loss, correct)
+        losses(self._settings.is_mse, 0, len(order), u_out, y[order], loss, correct)
         return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
 
     # Stages on a batch, a chunk a thread.
@@ -420,7 +412,6 @@ class CompiledNetwork:
             One a chunk.
         """
         chosen = estimate or self._estimate
-        given = samples or Samples(w.x, w.y, np.zeros(0, dtype=np.int64), self._number(1))
 
         def work(chunk: Chunk) -> Counts:
             opened = chunk.all_found if first <= OPEN_LOOP <= last else NOTHING
@@ -428,7 +419,7 @@ class CompiledNetwork:
             stage = first
             while stage <= last:
                 stage = run_stages(
-                    self._theta, self._sizes_array, self._settings, chosen, w, given,
+                    self._theta, self._sizes_array, self._settings, chosen, w, samples,
                     chunk.number, chunk.first, chunk.end, stage, last,
                 )  # fmt: skip
                 if self._is_backprop:
@@ -507,20 +498,22 @@ class CompiledNetwork:
         return settled[chunk.samples]
 
     def _all_gradients(self, w: Workspace) -> None:
-        self._each_share(
-            lambda share: gradients(
-                self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
-                w.delta, w.delta_out, self._g,
-            )
+        self._each_share(lambda share: self._gradients(w, share))
+
+    def _move(self) -> None:
+        rates = self._next_rates()
+        self._each_share(lambda share: self._descend(share, rates))
+
+    def _gradients(self, w: Workspace, share: int) -> None:
+        gradients(
+            self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
+            w.delta, w.delta_out, self._g,
         )  # fmt: skip
 
-    def _descend(self) -> None:
-        rates = self._next_rates()
-        self._each_share(
-            lambda share: descend(
-                self._sizes_array, share, self._threads, self._theta, self._g, self._m, self._v,
-                self._is_adam, rates,
-            )
+    def _descend(self, share: int, rates: np.ndarray) -> None:
+        descend(
+            self._sizes_array, share, self._threads, self._theta, self._g, self._m, self._v,
+            self._is_adam, rates,
         )  # fmt: skip
 
     def _average(self, w: Workspace) -> None:
@@ -583,6 +576,9 @@ class CompiledNetwork:
         self._team.share(work, range(self._threads))
 
     # Arrays.
+
+    def _array(self, *shape: int) -> np.ndarray:
+        return np.empty(shape, dtype=self.dtype)
 
     def _network(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._theta, self._sizes_array, self._settings.phi

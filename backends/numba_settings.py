@@ -1,11 +1,36 @@
-"""A configuration as the compiled stages read it."""
+"""A configuration as the compiled stages take it."""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration
-from .numba_cpu.sample_stages import Settings
+
+
+class Settings(NamedTuple):
+    """What the stages need to know of a configuration; numbers in the network's precision.
+
+    `phi` is (s_E, k_E, m_E, s_I, k_I, m_I); a `clip` of 0 is none; `kappa` is the
+    controller's steady gain.
+    """
+
+    phi: Any
+    eps: Any
+    is_backprop: bool
+    is_linear_threshold: bool
+    is_integrated: bool
+    is_mse: bool
+    to_readout: bool
+    strong: bool
+    nudge: Any
+    average: bool
+    normalize: bool
+    norm: Any
+    clip: Any
+    kappa: Any
+    leak: Any
 
 
 def compiled_settings(

@@ -15,62 +15,56 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
-from .layout import bias, carve, feedback, layer, units_before, weight
+from .code_cache import inner, kernel
+from .layout import bias, carve, copy, feedback, layer, units_before, weight
 from .neurons import activate, add_bias, settle
 from .readout import error, softmax
 from .weighted_sum import add_one, add_two
 
 MAX_ITERATIONS = 25
-SMALL = 16
-"""Up to this many outputs elimination in place is quicker than a call into LAPACK."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def invert(M):
-    """Invert a matrix, which is overwritten; False if it is singular or holds no numbers.
+    """Invert a matrix in place; False, and M is spoilt, if it is singular or holds no numbers.
 
-    Small ones by Gauss-Jordan elimination with row pivots, others by LAPACK.
+    Gauss-Jordan elimination with row pivots: n³ multiplications in vector instructions.
     """
     n = M.shape[0]
-    if n > SMALL:
-        if not np.isfinite(M).all():
-            return M, False
-        try:
-            return np.linalg.inv(M), True
-        except Exception:
-            return M, False
     one = M.dtype.type(1)
-    inverse = np.zeros_like(M)
-    for k in range(n):
-        inverse[k, k] = one
+    rows = np.empty(n, dtype=np.int64)
     for k in range(n):
         pivot = k
         for r in range(k + 1, n):
             if abs(M[r, k]) > abs(M[pivot, k]):
                 pivot = r
+        rows[k] = pivot
         if M[pivot, k] == 0 or not np.isfinite(M[pivot, k]):
-            return inverse, False
+            return False
         if pivot != k:
             for i in range(n):
                 M[k, i], M[pivot, i] = M[pivot, i], M[k, i]
-                inverse[k, i], inverse[pivot, i] = inverse[pivot, i], inverse[k, i]
         scale = one / M[k, k]
+        M[k, k] = one
         for i in range(n):
             M[k, i] *= scale
-            inverse[k, i] *= scale
         for r in range(n):
             factor = M[r, k]
             if r != k and factor != 0:
+                M[r, k] = one - one
                 for i in range(n):
                     M[r, i] -= factor * M[k, i]
-                    inverse[r, i] -= factor * inverse[k, i]
-    return inverse, True
+    # Rows that were exchanged are columns of the inverse, exchanged back in the other order.
+    for k in range(n - 1, -1, -1):
+        if rows[k] != k:
+            for r in range(n):
+                M[r, k], M[r, rows[k]] = M[r, rows[k]], M[r, k]
+    return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, u_out, D, S):
-    """I + κ D S of sample b, for row vectors, with the rough D described above."""
+@inner
+def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, u_out, D, S, M):
+    """I + κ D S of sample b into M, for row vectors, with the rough D described above."""
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     one = D.dtype.type(1)
     for k in range(n_out):
@@ -93,7 +87,6 @@ def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, 
             for j in range(n_out):
                 D[k, j] += factor * S[k, j]
         gains_above *= mean_gain / g.size
-    M = np.empty_like(D)
     if is_mse:
         for k in range(n_out):
             for j in range(n_out):
@@ -109,10 +102,9 @@ def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, 
                 M[k, j] = kappa * (D[k, j] - dot) * p[j]
     for k in range(n_out):
         M[k, k] += one
-    return M
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def step_and_correct(c, F, H, previous_F, move, first):
     """One Broyden step of one sample: correct H by what the last move did, then move c.
 
@@ -151,7 +143,7 @@ def step_and_correct(c, F, H, previous_F, move, first):
         previous_F[j] = F[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def closed_loop(
     theta,
     sizes,
@@ -206,10 +198,12 @@ def closed_loop(
     allowed_eps = eps ** theta.dtype.type(0.75)
     found[b_0:b_1] = False
     # Samples still at work lie in the first m rows of everything below.
-    index = np.arange(b_0, b_1)
+    index = np.empty(rows, dtype=np.int64)
+    for b in range(rows):
+        index[b] = b_0 + b
     m = rows
     drive_1, free = carve(scratch, 0, rows, sizes[1])
-    drive_1[:] = a_1[b_0:b_1]
+    copy(a_1[b_0:b_1], drive_1)
     c, free = carve(scratch, free, rows, n_out)
     c[:] = zero
     F, free = carve(scratch, free, rows, n_out)
@@ -226,10 +220,10 @@ def closed_loop(
     D = np.empty((n_out, n_out), dtype=theta.dtype)
     S = np.empty((n_out, n_out), dtype=theta.dtype)
     for l in range(n_hidden):
-        layer(potentials, sizes, rows, l, 0, rows)[:] = layer(open_u_E, sizes, batch, l, b_0, b_1)
+        copy(layer(open_u_E, sizes, batch, l, b_0, b_1), layer(potentials, sizes, rows, l, 0, rows))
     for b in range(rows):
         sample = b_0 + b
-        M = first_matrix(
+        first_matrix(
             sizes,
             is_mse,
             to_readout,
@@ -242,18 +236,19 @@ def closed_loop(
             open_u_out[sample],
             D,
             S,
+            H[b],
         )
-        inverse, _ = invert(M)
-        H[b] = inverse
+        invert(H[b])
         error(is_mse, open_u_out[sample], target[sample], F[b])
         for k in range(n_out):
             F[b, k] *= -kappa
+    solved = np.empty(rows, dtype=np.bool_)
     iteration = 0
     while m > 0 and iteration < MAX_ITERATIONS:
         for b in range(m):
             step_and_correct(c[b], F[b], H[b], previous_F[b], move[b], iteration == 0)
         iteration += 1
-        solved = np.ones(m, dtype=np.bool_)
+        solved[:m] = True
         for l in range(n_hidden):
             n = sizes[l + 1]
             drive = drive_1[:m]
@@ -298,13 +293,14 @@ def closed_loop(
             if good:
                 found[sample] = True
                 for l in range(n_hidden):
-                    at = slice(sample, sample + 1)
-                    layer(u_E, sizes, batch, l, at.start, at.stop)[0] = layer(
-                        potentials, sizes, rows, l, b, b + 1
-                    )[0]
-                    layer(u_I, sizes, batch, l, at.start, at.stop)[0] = layer(
-                        inhibition, sizes, rows, l, b, b + 1
-                    )[0]
+                    copy(
+                        layer(potentials, sizes, rows, l, b, b + 1),
+                        layer(u_E, sizes, batch, l, sample, sample + 1),
+                    )
+                    copy(
+                        layer(inhibition, sizes, rows, l, b, b + 1),
+                        layer(u_I, sizes, batch, l, sample, sample + 1),
+                    )
                 for k in range(n_out):
                     u_out[sample, k] = out[b, k]
                     # The error, from the residual's own definition: e = (c - F) / κ.
@@ -312,14 +308,13 @@ def closed_loop(
             else:
                 if left != b:
                     index[left] = index[b]
-                    drive_1[left] = drive_1[b]
-                    c[left], F[left], move[left] = c[b], F[b], move[b]
-                    previous_F[left] = previous_F[b]
-                    H[left] = H[b]
+                    for moved in (drive_1, c, F, move, previous_F, H_flat):
+                        copy(moved[b : b + 1], moved[left : left + 1])
                     for l in range(n_hidden):
-                        layer(potentials, sizes, rows, l, left, left + 1)[0] = layer(
-                            potentials, sizes, rows, l, b, b + 1
-                        )[0]
+                        copy(
+                            layer(potentials, sizes, rows, l, b, b + 1),
+                            layer(potentials, sizes, rows, l, left, left + 1),
+                        )
                 left += 1
         m = left
     for l in range(n_hidden):

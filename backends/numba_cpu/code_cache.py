@@ -44,16 +44,24 @@ SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_
 TEMPORARY_PREFIX = "disinhib-code-"
 
 
-def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile by `numba.njit`; with cache=True its code is kept here, not where Numba would."""
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile what Python calls: it lets go of the interpreter lock, and its code is kept."""
     if function is None:
-        return lambda function: njit(function, **options)
-    is_kept = options.pop("cache", False)
+        return lambda function: kernel(function, **options)
+    options |= {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     dispatcher = numba.njit(**options)(function)
     # With NUMBA_DISABLE_JIT it is the plain function.
-    if is_kept and hasattr(dispatcher, "_cache"):
+    if hasattr(dispatcher, "_cache"):
         dispatcher._cache = KernelCache(function)
     return dispatcher
+
+
+def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile what kernels alone call; Python cannot, for want of a wrapper, and need not wait."""
+    if function is None:
+        return lambda function: inner(function, **options)
+    options |= {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(**options)(function)
 
 
 class KernelCache:

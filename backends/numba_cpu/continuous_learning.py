@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
+from .code_cache import inner, kernel
 from .elementary import CONTRACT
+from .layout import copy, copy_row, widest
 from .neurons import rate_and_slope
 from .weighted_sum import add_one, add_two
 
 
-@njit(inline="always")
+@inner
 def _units(sizes, l):
     """Units of the layers before layer l; layer 0 follows the inputs."""
     total = 0
@@ -25,7 +26,7 @@ def _units(sizes, l):
     return total
 
 
-@njit(inline="always")
+@inner
 def _weights(sizes, l):
     """Forward weights of the layers before layer l."""
     total = 0
@@ -34,14 +35,14 @@ def _weights(sizes, l):
     return total
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _activate(s, k, m, u, r, slope):
     """φ(u) and φ'(u) of a row."""
     for i in range(u.size):
         r[i], slope[i] = rate_and_slope(s, k, m, u[i])
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _potentials(u_E, u_I, r_E, r_I, a, q, tau_E, tau_I, du_E, du_I):
     """du_E/dt and du_I/dt of a layer."""
     for i in range(u_E.size):
@@ -49,7 +50,7 @@ def _potentials(u_E, u_I, r_E, r_I, a, q, tau_E, tau_I, du_E, du_I):
         du_I[i] = (r_E[i] - u_I[i] - q[i]) / tau_I
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _add_rows(total, factors, rows):
     """total + factors · rows, in place; rows is (factors.size, total.size)."""
     n = factors.size
@@ -59,7 +60,7 @@ def _add_rows(total, factors, rows):
         add_one(total, factors[n - 1], rows[n - 1])
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _towards(Q, J, slope_I, norm, tau, dQ):
     """dQ/dt, towards J ∘ φ_I' scaled to a norm; J and dQ are (n_out, n)."""
     total = 0.0
@@ -74,7 +75,7 @@ def _towards(Q, J, slope_I, norm, tau, dQ):
             dQ[o, i] = (factor * dQ[o, i] - Q[o, i]) / tau
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _through(J, W, slope_E, below):
     """J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'; J is (n_out, n), W (n_below, n), below (n_out, n_below)."""
     for o in range(J.shape[0]):
@@ -85,7 +86,7 @@ def _through(J, W, slope_E, below):
             below[o, j] = total * slope_E[j]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _factor(phi, rule, u_E, u_I, r_E, slope_E, r_I, db):
     """(r_E − û_I) φ_E' / τ_W of a layer; rule is (û_I's form, slope at rate, θ, δ, τ_W)."""
     form, at_rate, theta, delta, tau_W = rule[0], rule[1], rule[2], rule[3], rule[4]
@@ -102,7 +103,7 @@ def _factor(phi, rule, u_E, u_I, r_E, slope_E, r_I, db):
         db[i] = (r_E[i] - estimate) * slope / tau_W
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def continuous_derivative(
     sizes, phi, constants, rule, phase, x, target, y, k, layers, c, drive, J, J_below,
 ):  # fmt: skip
@@ -159,7 +160,7 @@ def continuous_derivative(
         W = y[w : w + n_in * n].reshape(n_in, n)
         Q = y[at_Q + n_out * start : at_Q + n_out * end].reshape(n_out, n)
         a, q = drive[0, :n], drive[1, :n]
-        a[:] = y[at_b + start : at_b + end]
+        copy_row(y[at_b + start : at_b + end], a)
         _add_rows(a, pre, W)
         q[:] = 0.0
         if phase[0]:
@@ -196,13 +197,13 @@ def continuous_derivative(
             below = J_below[: n_out * n].reshape(n_out, n)
             _through(above, W, layers[1, start:end], below)
             above = J[: n_out * n].reshape(n_out, n)
-            above[:] = below
+            copy(below, above)
         Q = y[at_Q + n_out * start : at_Q + n_out * end].reshape(n_out, n)
         dQ = k[at_Q + n_out * start : at_Q + n_out * end].reshape(n_out, n)
         _towards(Q, above, layers[3, start:end], norm, tau_Q, dQ)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def control_cost(sizes, y, c, q):
     """Σ_l ‖c Q^l‖²; q is scratch, (widest,)."""
     n_layers = sizes.size - 1
@@ -220,14 +221,14 @@ def control_cost(sizes, y, c, q):
     return total
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _between(first, second, fraction, point):
     """Linear interpolation of a row."""
     for i in range(point.size):
         point[i] = first[i] + fraction * (second[i] - first[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def run(
     sizes, phi, constants, rule, phase, tableau, nodes, interval, n_steps, y, inputs, targets,
     output, cost,
@@ -255,7 +256,7 @@ def run(
     n_layers = sizes.size - 1
     n_out = sizes[n_layers]
     total = _units(sizes, n_layers)
-    widest = sizes[1:].max()
+    n_widest = widest(sizes[1:])
     n_moving = 2 * total + n_out
     if phase[1] or phase[2]:
         n_moving += n_out * total
@@ -266,8 +267,8 @@ def run(
     stages = np.zeros((n_stages + 1, y.size))
     y_stage = y.copy()
     layers, c = np.empty((4, total)), np.empty(n_out)
-    drive = np.empty((2, widest))
-    J, J_below = np.empty(n_out * max(widest, n_out)), np.empty(n_out * widest)
+    drive = np.empty((2, n_widest))
+    J, J_below = np.empty(n_out * max(n_widest, n_out)), np.empty(n_out * n_widest)
     x, target = np.empty(sizes[0]), np.empty(n_out)
     continuous_derivative(
         sizes, phi, constants, rule, phase, inputs[0], targets[0], y, stages[0], layers, c,
@@ -275,14 +276,14 @@ def run(
     )  # fmt: skip
     for i in range(inputs.shape[0]):
         # The derivative just computed is that at this sample: the last stage is the next first.
-        output[i] = layers[0, total - n_out :]
+        copy_row(layers[0, total - n_out :], output[i])
         cost[i] = control_cost(sizes, y, c, drive[0]) if phase[0] else 0.0
         if i + 1 == inputs.shape[0]:
             break
         for step in range(n_steps):
             for s in range(n_stages):
                 moving = y_stage[:n_moving]
-                moving[:] = y[:n_moving]
+                copy_row(y[:n_moving], moving)
                 for r in range(0, s, 2):
                     add_two(
                         moving, h * tableau[s, r], stages[r, :n_moving],
@@ -297,5 +298,5 @@ def run(
                     sizes, phi, constants, rule, phase, x, target, y_stage, stages[s + 1],
                     layers, c, drive, J, J_below,
                 )  # fmt: skip
-            y[:n_moving] = y_stage[:n_moving]
-            stages[0, :n_moving] = stages[n_stages, :n_moving]
+            copy_row(y_stage[:n_moving], y)
+            copy_row(stages[n_stages, :n_moving], stages[0])

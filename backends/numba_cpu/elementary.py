@@ -28,7 +28,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .code_cache import njit
+from .code_cache import inner
 
 CONTRACT = {"contract"}
 """The one flag of fast mathematics that is on. A Newton pass takes about 0.7 of the time
@@ -78,67 +78,66 @@ ONE_32, ONE_64 = np.float32(1), np.float64(1)
 HALF_32, HALF_64 = np.float32(0.5), np.float64(0.5)
 
 
-@njit(inline="always")
-def _pair(c, first, t):
-    """Two terms of a polynomial, from coefficient `first` on."""
-    return c[first] + t * c[first + 1]
+@inner(forceinline=True, fastmath=CONTRACT)
+def _four(c_0, c_1, c_2, c_3, t, t_2):
+    """Four terms of a polynomial."""
+    return (c_0 + t * c_1) + t_2 * (c_2 + t * c_3)
 
 
-@njit(inline="always")
-def _quartet(c, first, t, t_2):
-    """Four terms of a polynomial, from coefficient `first` on."""
-    return _pair(c, first, t) + t_2 * _pair(c, first + 2, t)
-
-
-@njit(inline="always")
-def _octet(c, first, t, t_2, t_4):
-    """Eight terms of a polynomial, from coefficient `first` on."""
-    return _quartet(c, first, t, t_2) + t_4 * _quartet(c, first + 4, t, t_2)
-
-
-@njit(inline="always")
+@inner(forceinline=True, fastmath=CONTRACT)
 def _exp_32(x):
+    c = EXP_32
     whole = max(x, LOWEST_32) * LOG2_E_32 + ROUNDER_32
     n = whole - ROUNDER_32
     f = (max(x, LOWEST_32) - n * LN2_HIGH_32) - n * LN2_LOW_32
     f_2 = f * f
-    rest = _quartet(EXP_32, 0, f, f_2) + f_2 * f_2 * _pair(EXP_32, 4, f)
+    rest = _four(c[0], c[1], c[2], c[3], f, f_2) + f_2 * f_2 * (c[4] + f * c[5])
     p = ONE_32 + (f + f_2 * rest)
     exponent = np.int32(np.float32(whole).view(np.int32) << MANTISSA_BITS_32)
     return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
 
 
-@njit(inline="always")
+@inner(forceinline=True, fastmath=CONTRACT)
 def _exp_64(x):
+    c = EXP_64
     whole = max(x, LOWEST_64) * LOG2_E_64 + ROUNDER_64
     n = whole - ROUNDER_64
     f = (max(x, LOWEST_64) - n * LN2_HIGH_64) - n * LN2_LOW_64
     f_2 = f * f
     f_4 = f_2 * f_2
-    rest = _octet(EXP_64, 0, f, f_2, f_4) + f_4 * f_4 * _quartet(EXP_64, 8, f, f_2)
+    low = _four(c[0], c[1], c[2], c[3], f, f_2) + f_4 * _four(c[4], c[5], c[6], c[7], f, f_2)
+    rest = low + f_4 * f_4 * _four(c[8], c[9], c[10], c[11], f, f_2)
     p = ONE_64 + (f + f_2 * rest)
     exponent = np.float64(whole).view(np.int64) << MANTISSA_BITS_64
     return np.int64(np.float64(p).view(np.int64) + exponent).view(np.float64)
 
 
-@njit(inline="always")
+@inner(forceinline=True, fastmath=CONTRACT)
 def _log1p_32(e):
+    c = LOG1P_32
     t = e - HALF_32
     t_2 = t * t
     t_4 = t_2 * t_2
-    g = _octet(LOG1P_32, 0, t, t_2, t_4) + t_4 * t_4 * _quartet(LOG1P_32, 8, t, t_2)
+    low = _four(c[0], c[1], c[2], c[3], t, t_2) + t_4 * _four(c[4], c[5], c[6], c[7], t, t_2)
+    g = low + t_4 * t_4 * _four(c[8], c[9], c[10], c[11], t, t_2)
     return e + e * (e * g)
 
 
-@njit(inline="always")
+@inner(forceinline=True, fastmath=CONTRACT)
 def _log1p_64(e):
+    c = LOG1P_64
     t = e - HALF_64
     t_2 = t * t
     t_4 = t_2 * t_2
     t_8 = t_4 * t_4
-    high = _octet(LOG1P_64, 8, t, t_2, t_4) + t_8 * _octet(LOG1P_64, 16, t, t_2, t_4)
-    g = _octet(LOG1P_64, 0, t, t_2, t_4) + t_8 * high
-    return e + e * (e * g)
+    low = _four(c[0], c[1], c[2], c[3], t, t_2) + t_4 * _four(c[4], c[5], c[6], c[7], t, t_2)
+    middle = _four(c[8], c[9], c[10], c[11], t, t_2) + t_4 * _four(
+        c[12], c[13], c[14], c[15], t, t_2
+    )
+    high = _four(c[16], c[17], c[18], c[19], t, t_2) + t_4 * _four(
+        c[20], c[21], c[22], c[23], t, t_2
+    )
+    return e + e * (e * (low + t_8 * (middle + t_8 * high)))
 
 
 def exp_of_negative(x):

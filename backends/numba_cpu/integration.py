@@ -10,29 +10,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
+from .code_cache import inner, kernel
 from .elementary import CONTRACT
-from .layout import bias, feedback, units_before, weight
+from .layout import bias, copy, copy_row, feedback, units_before, weight, widest
 from .neurons import add_bias, rate_and_slope
 from .readout import error
 from .weighted_sum import add_one, add_two
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _rates(s, k, m, u, r):
     """φ(u) of a row. Few arrays a loop: beyond some, LLVM gives up telling them apart."""
     for i in range(u.size):
         r[i] = rate_and_slope(s, k, m, u[i])[0]
 
 
-@njit(nogil=True, error_model="numpy")
+@inner
 def _leak(a, u, tau, du):
     """(a - u - du) / τ of a row, in place of du."""
     for i in range(u.size):
         du[i] = (a[i] - u[i] - du[i]) / tau
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def derivative(
     theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, m, index, a_1, Q, target,
     y, k, below, drive, e,
@@ -104,12 +104,12 @@ def derivative(
             k[b, at_out + j] = (out[b, j] - y[b, at_out + j] + direct) / tau_E
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def combine(y, h, coefficients, n_stages, stages, result, m):
     """result = y + h Σ coefficients_s k_s, row by row; h is each row's own step."""
     for b in range(m):
         row, step = result[b], h[b]
-        row[:] = y[b]
+        copy_row(y[b], row)
         for s in range(0, n_stages - 1, 2):
             first, second = step * coefficients[s], step * coefficients[s + 1]
             add_two(row, first, stages[s, b], second, stages[s + 1, b])
@@ -117,7 +117,7 @@ def combine(y, h, coefficients, n_stages, stages, result, m):
             add_one(row, step * coefficients[n_stages - 1], stages[n_stages - 1, b])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, scratch):
     """Root mean square of the error estimate over atol + rtol max(|y|, |y_next|), one row."""
     scratch[:] = 0
@@ -132,14 +132,14 @@ def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, sc
     return value if np.isfinite(value) else np.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def is_still(y, k, rtol, atol):
     """Root mean square of the derivative below atol + rtol · that of the state, one row."""
     speed, size = np.float64(np.dot(k, k)), np.float64(np.dot(y, y))
     return np.sqrt(speed / y.size) < atol + rtol * np.sqrt(size / y.size)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def is_finite(row):
     """Whether every element is a number; squares that overflow are looked at one by one."""
     if np.isfinite(np.dot(row, row)):
@@ -147,7 +147,7 @@ def is_finite(row):
     return np.all(np.isfinite(row))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def integrate(
     theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, b_0, b_1, a_1, Q, target,
     state, settled, tableau, error_weights, error_order, is_adaptive, rtol, atol, dt_first,
@@ -179,9 +179,8 @@ def integrate(
     y, y_next = state[b_0:b_1].copy(), np.empty((rows, n), dtype=theta.dtype)
     stages = np.empty((n_stages + 1, rows, n), dtype=theta.dtype)
     drive_1, aim = a_1[b_0:b_1].copy(), target[b_0:b_1].copy()
-    widest = sizes.max()
-    below = np.empty(rows * widest, dtype=theta.dtype)
-    drive = np.empty(rows * widest, dtype=theta.dtype)
+    below = np.empty(rows * widest(sizes), dtype=theta.dtype)
+    drive = np.empty_like(below)
     e = np.empty((rows, n_out), dtype=theta.dtype)
     scratch = np.empty(n, dtype=theta.dtype)
     h = np.empty(rows, dtype=theta.dtype)
@@ -237,8 +236,8 @@ def integrate(
             at_rest, goes_on = False, not (kept and not finite)
             if kept and finite:
                 time[b] += step[b]
-                y[b] = y_next[b]
-                stages[0, b] = stages[n_stages, b]
+                copy_row(y_next[b], y[b])
+                copy_row(stages[n_stages, b], stages[0, b])
                 at_rest = is_still(y[b], stages[0, b], rtol, atol)
                 goes_on = not at_rest and time[b] < horizon * (1 - 1e-12)
             if goes_on:
@@ -246,18 +245,18 @@ def integrate(
                     index[left], dt[left], time[left] = index[b], dt[b], time[b]
                     at_minimum[left] = at_minimum[b]
                     last[left], before_last[left] = last[b], before_last[b]
-                    y[left], stages[0, left] = y[b], stages[0, b]
-                    drive_1[left], aim[left] = drive_1[b], aim[b]
+                    for moved in (y, stages[0], drive_1, aim):
+                        copy_row(moved[b], moved[left])
                 left += 1
             else:
-                state[index[b]] = y[b]
+                copy_row(y[b], state[index[b]])
                 settled[index[b]] = at_rest
         m = left
     for b in range(m):
-        state[index[b]] = y[b]
+        copy_row(y[b], state[index[b]])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def record(
     theta, sizes, phi, is_mse, to_readout, is_closed, constants, a_1, Q, target, state, tableau,
     dt, n_steps, every, path,
@@ -267,12 +266,12 @@ def record(
     n_stages = tableau.shape[0]
     y, y_next = state.copy(), np.empty_like(state)
     stages = np.empty((n_stages + 1, batch, n), dtype=theta.dtype)
-    below = np.empty(batch * sizes.max(), dtype=theta.dtype)
+    below = np.empty(batch * widest(sizes), dtype=theta.dtype)
     drive = np.empty_like(below)
     e = np.empty((batch, sizes[sizes.size - 1]), dtype=theta.dtype)
     index = np.arange(batch)
     h = np.full(batch, dt)
-    path[0] = y
+    copy(y, path[0])
     derivative(
         theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, batch, index, a_1, Q,
         target, y, stages[0], below, drive, e,
@@ -284,7 +283,7 @@ def record(
                 theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, batch, index,
                 a_1, Q, target, y_next, stages[s + 1], below, drive, e,
             )  # fmt: skip
-        y[:] = y_next
-        stages[0] = stages[n_stages]
+        copy(y_next, y)
+        copy(stages[n_stages], stages[0])
         if step % every == 0:
-            path[step // every] = y
+            copy(y, path[step // every])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
+from .code_cache import inner, kernel
 from .elementary import CONTRACT
-from .layout import bias, layer, n_weights, units_before, weight, weight_start
+from .layout import bias, layer, n_weights, units_before, weight, weight_start, widest
 from .neurons import activate, add_bias, rate_and_slope, transpose
 from .readout import error
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _estimate(phi, intercept, inclination, u_I, estimate):
     """û_I = θ + δ φ_I(u_I) of a row."""
     for i in range(u_I.size):
@@ -23,7 +23,7 @@ def _estimate(phi, intercept, inclination, u_I, estimate):
         estimate[i] = intercept[i] + inclination[i] * r_I
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _factor(phi, estimate, u_E, r_E, delta):
     """δ = (û_I - r_E) φ_E' of a row, and r_E with it."""
     for i in range(u_E.size):
@@ -32,7 +32,7 @@ def _factor(phi, estimate, u_E, r_E, delta):
         delta[i] = (estimate[i] - r) * slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def factors(
     theta, sizes, phi, is_exact, intercept, inclination, is_mse, to_readout, batch, b_0, b_1,
     y, u_E, u_I, r_E, u_out, open_u_E, open_u_out, delta, delta_out, pre_columns,
@@ -51,7 +51,7 @@ def factors(
         Receives φ_E of each hidden layer, transposed.
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
-    scratch = np.empty(sizes.max(), dtype=theta.dtype)
+    scratch = np.empty(widest(sizes), dtype=theta.dtype)
     start = 0
     for l in range(n_hidden):
         n = sizes[l + 1]
@@ -83,32 +83,40 @@ def factors(
                 delta_out[b, k] = -delta_out[b, k]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _activate(phi, a, slope):
     """φ_E(a) of a row in place, and φ_E' with it."""
     for i in range(a.size):
         a[i], slope[i] = rate_and_slope(phi[0], phi[1], phi[2], a[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def backprop_factors(
-    theta, sizes, phi, is_mse, x, y, batch, b_0, b_1, r_E, u_out, delta, delta_out, pre_columns
-):
-    """Forward and backward pass of the plain network, samples b_0 … b_1."""
-    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
-    rows = b_1 - b_0
-    below, start = x, 0
+@kernel
+def plain_forward(theta, sizes, phi, x, batch, b_0, b_1, r_E, slope, u_out):
+    """Rates, their slopes and outputs of the plain network, samples b_0 … b_1."""
+    n_hidden = sizes.size - 2
+    below = x[b_0:b_1]
     for l in range(n_hidden):
-        n = sizes[l + 1]
-        r, d = layer(r_E, sizes, batch, l, b_0, b_1), layer(delta, sizes, batch, l, b_0, b_1)
+        r, d = layer(r_E, sizes, batch, l, b_0, b_1), layer(slope, sizes, batch, l, b_0, b_1)
         np.dot(below, weight(theta, sizes, l), r)
         add_bias(r, bias(theta, sizes, l))
-        for b in range(rows):
+        for b in range(b_1 - b_0):
             _activate(phi, r[b], d[b])
-        transpose(r, pre_columns[batch * start : batch * (start + n)].reshape(n, batch), b_0)
         below = r
-        start += n
     np.dot(below, weight(theta, sizes, n_hidden), u_out[b_0:b_1])
+
+
+@kernel
+def backprop_factors(
+    theta, sizes, is_mse, y, batch, b_0, b_1, r_E, u_out, delta, delta_out, pre_columns
+):
+    """Backward pass of the plain network, samples b_0 … b_1; delta holds slopes before."""
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    rows, start = b_1 - b_0, 0
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        columns = pre_columns[batch * start : batch * (start + n)].reshape(n, batch)
+        transpose(layer(r_E, sizes, batch, l, b_0, b_1), columns, b_0)
+        start += n
     for b in range(b_0, b_1):
         error(is_mse, u_out[b], y[b], delta_out[b])
         for k in range(n_out):
@@ -124,7 +132,7 @@ def backprop_factors(
         above = d
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g):
     """Mean of preᵀ δ for this part's rows of every weight matrix, and of δ for its biases.
 
@@ -166,7 +174,7 @@ def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_ou
             g[start + i] *= per_sample
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, epsilon):
     for i in range(p.size):
         m[i] = beta_1 * m[i] + rest_1 * g[i]
@@ -174,7 +182,7 @@ def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, e
         p[i] -= eta * (m[i] / unbias_1) / (np.sqrt(v[i] / unbias_2) + epsilon)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
     """Move this part's parameters along -g: the rows whose gradients it computed.
 
@@ -213,25 +221,13 @@ def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
                 p[i] -= settings[0] * step[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def learn(
-    sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, theta, g, m, v, is_adam,
-    settings, loss, closed_loop_loss, correct, figures,
-):  # fmt: skip
-    """Gradients of this part's parameters, and the step along them; the first sums up the batch.
-
-    Parameters
-    ----------
-    figures : array of float64, (3,)
-        Takes mean loss, mean closed-loop loss and samples that are right.
-    """
-    gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g)
-    descend(sizes, part, parts, theta, g, m, v, is_adam, settings)
-    if part == 0:
-        figures[:] = 0
-        for b in range(batch):
-            figures[0] += loss[b]
-            figures[1] += closed_loop_loss[b]
-            figures[2] += correct[b]
-        figures[0] /= batch
-        figures[1] /= batch
+@kernel
+def sum_up(loss, closed_loop_loss, correct, figures):
+    """Mean loss, mean closed-loop loss and samples that are right into figures, (3,)."""
+    figures[:] = 0
+    for b in range(loss.size):
+        figures[0] += loss[b]
+        figures[1] += closed_loop_loss[b]
+        figures[2] += correct[b]
+    figures[0] /= loss.size
+    figures[1] /= loss.size

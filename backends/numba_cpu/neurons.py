@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
+from .code_cache import inner
 from .elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 
 MAX_PASSES = 60
 """Far more than Newton's method needs from any start."""
 
 
-@njit(inline="always")
+@inner(forceinline=True, fastmath=CONTRACT)
 def rate_and_slope(s, k, m, u):
     """φ(u) and φ'(u) from one exponential."""
     v = k * (u - m)
@@ -25,7 +25,7 @@ def rate_and_slope(s, k, m, u):
     return rate, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def settle(phi, a, q, u, r, eps, max_passes, solved):
     """Newton's method for u + φ_I(φ_E(u) - q) = a, neuron by neuron, from the u given.
 
@@ -65,7 +65,7 @@ def settle(phi, a, q, u, r, eps, max_passes, solved):
         solved[b] = solved[b] and left == 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def upper_bound(phi, a, u):
     """Where Newton's method starts in open loop: at or above the root, and near it.
 
@@ -81,7 +81,7 @@ def upper_bound(phi, a, u):
             u[b, i] = min(a[b, i], gain * (a[b, i] + shift))
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
     """One step of a row; excess is by how much the error left may exceed rounding.
 
@@ -101,7 +101,7 @@ def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
         excess[i] = half_curvature * step * step - rounding
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def slopes(phi, u_E, u_I, slope_E, slope_I):
     """φ_E'(u_E) and φ_I'(u_I) of a block."""
     for b in range(u_E.shape[0]):
@@ -110,7 +110,7 @@ def slopes(phi, u_E, u_I, slope_E, slope_I):
             slope_I[b, i] = rate_and_slope(phi[3], phi[4], phi[5], u_I[b, i])[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def activate(s, k, m, u, r):
     """φ(u) of a block."""
     for b in range(u.shape[0]):
@@ -118,7 +118,7 @@ def activate(s, k, m, u, r):
             r[b, i] = rate_and_slope(s, k, m, u[b, i])[0]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def add_bias(a, bias):
     """a + b, in place."""
     for b in range(a.shape[0]):
@@ -126,7 +126,7 @@ def add_bias(a, bias):
             a[b, i] += bias[i]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def transpose(rows, columns, b_0):
     """Copy rows (samples b_0 …) into the columns of (n, batch), as the gradient reads them."""
     for i in range(rows.shape[1]):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import njit
-from .layout import bias, carve, layer, units_before, weight
+from .code_cache import kernel
+from .layout import bias, carve, copy, layer, units_before, weight, widest
 from .neurons import MAX_PASSES, activate, add_bias, settle, slopes, upper_bound
-from .readout import losses
 
 
-@njit(nogil=True, cache=True)
-def gather(source, order, divisor, x, x_columns, b_0):
-    """Inputs of samples `order`, divided by the full scale, in rows and in columns."""
-    for b in range(order.size):
+@kernel
+def gather(source, labels, order, divisor, b_0, b_1, x, x_columns, y):
+    """Inputs of samples b_0 … b_1 of `order`, divided by the full scale, and their labels.
+
+    Inputs go to rows and to columns.
+    """
+    for b in range(b_0, b_1):
+        sample = order[b]
         for i in range(source.shape[1]):
-            x[b, i] = source[order[b], i] / divisor
+            x[b, i] = source[sample, i] / divisor
         for i in range(source.shape[1]):
-            x_columns[i, b_0 + b] = x[b, i]
+            x_columns[i, b] = x[b, i]
+        for k in range(labels.shape[1]):
+            y[b, k] = labels[sample, k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_out, found):
     """Equilibrium at c = 0 of samples b_0 … b_1.
 
@@ -28,7 +33,7 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
     ----------
     theta, sizes, phi, eps
         Parameters, layout, activations, machine epsilon.
-    x : array, (b_1 - b_0, n_in)
+    x : array, (batch, n_in)
         Input.
     a_1 : array, (batch, n_1)
         Receives the drive of the first layer, which the closed loop uses again.
@@ -42,9 +47,9 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
     n_hidden = sizes.size - 2
     rows = b_1 - b_0
     found[b_0:b_1] = True
-    no_q = np.zeros(rows * sizes.max(), dtype=theta.dtype)
+    no_q = np.zeros(rows * widest(sizes), dtype=theta.dtype)
     drive = a_1[b_0:b_1]
-    np.dot(x, weight(theta, sizes, 0), drive)
+    np.dot(x[b_0:b_1], weight(theta, sizes, 0), drive)
     add_bias(drive, bias(theta, sizes, 0))
     for l in range(n_hidden):
         n = sizes[l + 1]
@@ -59,7 +64,7 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
         upper_bound(phi, drive, u)
         settle(phi, drive, q, u, r, eps, MAX_PASSES, found[b_0:b_1])
         activate(phi[0], phi[1], phi[2], u, r)
-        layer(u_I, sizes, batch, l, b_0, b_1)[:] = r
+        copy(r, layer(u_I, sizes, batch, l, b_0, b_1))
     np.dot(
         layer(r_E, sizes, batch, n_hidden - 1, b_0, b_1),
         weight(theta, sizes, n_hidden),
@@ -67,7 +72,7 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def inhibitory_rate_sums(sizes, phi, batch, b_0, b_1, u_I, sums):
     """Sum of φ_I(u_I) over samples b_0 … b_1, of every inhibitory unit."""
     start = 0
@@ -83,7 +88,7 @@ def inhibitory_rate_sums(sizes, phi, batch, b_0, b_1, u_I, sums):
         start += u.shape[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def feedback_weights(
     theta,
     sizes,
@@ -119,9 +124,7 @@ def feedback_weights(
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     rows = b_1 - b_0
-    widest = units_before(sizes, 0)
-    for l in range(n_hidden):
-        widest = max(widest, sizes[l + 1])
+    n_widest = widest(sizes[1 : n_hidden + 1])
     one = theta.dtype.type(1)
     above = np.empty((0, 0), dtype=theta.dtype)
     for l in range(n_hidden - 1, -1, -1):
@@ -131,7 +134,7 @@ def feedback_weights(
         u = layer(u_E, sizes, batch, l, b_0, b_1)
         slopes(phi, u, layer(u_I, sizes, batch, l, b_0, b_1), slope_E, slope_I)
         # Two blocks in turn: J of this layer is made from that of the layer above.
-        free = 2 * rows * widest + (l % 2) * rows * n_out * widest
+        free = 2 * rows * n_widest + (l % 2) * rows * n_out * n_widest
         J, free = carve(scratch, free, rows * n_out, n)
         W = weight(theta, sizes, l + 1)
         if l == n_hidden - 1:
@@ -159,7 +162,7 @@ def feedback_weights(
         above = J
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def condition(Q, normalize, norm, clip):
     """Clip and normalise the weights (n_out, n) of one sample; returns the factor undone."""
     one = norm / norm
@@ -184,27 +187,3 @@ def condition(Q, normalize, norm, clip):
         for i in range(Q.shape[1]):
             Q[k, i] *= factor
     return frobenius / norm
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def evaluate(theta, sizes, phi, eps, is_backprop, is_mse, x, y, loss, correct, found):
-    """Open-loop loss of a chunk of samples, and whether each is right."""
-    rows, n_hidden = x.shape[0], sizes.size - 2
-    u_out = np.empty((rows, sizes[sizes.size - 1]), dtype=theta.dtype)
-    if is_backprop:
-        below = x
-        for l in range(n_hidden):
-            a = np.empty((rows, sizes[l + 1]), dtype=theta.dtype)
-            np.dot(below, weight(theta, sizes, l), a)
-            add_bias(a, bias(theta, sizes, l))
-            activate(phi[0], phi[1], phi[2], a, a)
-            below = a
-        np.dot(below, weight(theta, sizes, n_hidden), u_out)
-        found[:] = True
-    else:
-        size = rows * units_before(sizes, n_hidden)
-        u_E, u_I = np.empty(size, dtype=theta.dtype), np.empty(size, dtype=theta.dtype)
-        r_E = np.empty(size, dtype=theta.dtype)
-        a_1 = np.empty((rows, sizes[1]), dtype=theta.dtype)
-        open_loop(theta, sizes, phi, eps, x, rows, 0, rows, a_1, u_E, u_I, r_E, u_out, found)
-    losses(is_mse, u_out, y, loss, correct)

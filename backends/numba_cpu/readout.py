@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from .code_cache import njit
+from .code_cache import inner, kernel
+from .layout import copy, copy_row
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def softmax(u, p):
     """Softmax of one sample into p; returns log Σ exp(u)."""
     top = u[0]
@@ -24,7 +25,7 @@ def softmax(u, p):
     return top + math.log(total)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def error(is_mse, u, target, e):
     """e = target - softmax(u), or target - u, of one sample."""
     if is_mse:
@@ -36,7 +37,7 @@ def error(is_mse, u, target, e):
             e[k] = target[k] - e[k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@inner
 def sample_loss(is_mse, u, y, p):
     """Loss of one sample; p is scratch."""
     total = u[0] - u[0]
@@ -50,28 +51,28 @@ def sample_loss(is_mse, u, y, p):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def closed_loop_target(is_mse, strong, nudge, u_open, y, target):
-    """y, or with weak feedback a nudge towards it, of every sample."""
+@kernel
+def closed_loop_target(is_mse, strong, nudge, b_0, b_1, u_open, y, target):
+    """y, or with weak feedback a nudge towards it, of samples b_0 … b_1."""
     if strong:
-        target[:] = y
+        copy(y[b_0:b_1], target[b_0:b_1])
         return
     nudged = np.empty_like(u_open[0])
-    for b in range(y.shape[0]):
+    for b in range(b_0, b_1):
         error(is_mse, u_open[b], y[b], target[b])
         for k in range(y.shape[1]):
             nudged[k] = u_open[b, k] + nudge * target[b, k]
         if is_mse:
-            target[b] = nudged
+            copy_row(nudged, target[b])
         else:
             softmax(nudged, target[b])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def losses(is_mse, u_out, y, loss, correct):
-    """Loss of every sample, and whether its largest output is that of the label."""
-    p = u_out[0].copy()
-    for b in range(u_out.shape[0]):
+@kernel
+def losses(is_mse, b_0, b_1, u_out, y, loss, correct):
+    """Loss of samples b_0 … b_1, and whether each one's largest output is that of the label."""
+    p = np.empty_like(u_out[0])
+    for b in range(b_0, b_1):
         loss[b] = sample_loss(is_mse, u_out[b], y[b], p)
         best_u, best_y = 0, 0
         for k in range(1, u_out.shape[1]):

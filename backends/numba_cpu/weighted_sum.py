@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .code_cache import njit
+from .code_cache import inner
 from .elementary import CONTRACT
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def add_one(total, factor, row):
     """total + factor · row, in place."""
     for i in range(total.size):
         total[i] += factor * row[i]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=CONTRACT)
+@inner(fastmath=CONTRACT)
 def add_two(total, factor, row, other_factor, other):
     """total + factor · row + other_factor · other, in place."""
     for i in range(total.size):

@@ -18,10 +18,10 @@ from ..test_package import imports
 
 ROOT = Path(__file__).parents[2]
 KERNEL = """
-from .code_cache import njit
+from .code_cache import kernel
 from .weighted_sum import add_one
 
-@njit(cache=True)
+@kernel
 def add_twice(total, row):
     add_one(total, 2.0, row)
 """
