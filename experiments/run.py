@@ -12,6 +12,7 @@ from ..backends import Backend, PlacedData
 from ..datasets.batch_order import batch_order, order_digest, random_generator
 from ..datasets.dataset import Dataset
 from ..validation import Checkpoint, Position, write_checkpoint
+from .interruption import uninterrupted
 from .run_configuration import RunConfiguration
 from .run_lock import RunLock
 
@@ -77,20 +78,21 @@ def epoch_order(run: Run, epoch: int) -> np.ndarray:
 
 
 def save(run: Run, position: Position) -> None:
-    """Write the checkpoint of this moment."""
+    """Write the checkpoint of this moment, whoever is in a hurry."""
     state = random_generator(run.configuration.seed, "batch-order", position.epochs)
-    write_checkpoint(
-        run.directory / "checkpoint.h5",
-        Checkpoint(
-            learner=run.backend.learner(),
-            position=position,
-            random_state=json_state(state),
-            configuration=run.configuration.as_dict(),
-            data=run.data_digest,
-            batch_order=order_digest(epoch_order(run, position.epochs)),
-            start=run.start_digest,
-        ),
-    )
+    with uninterrupted():
+        write_checkpoint(
+            run.directory / "checkpoint.h5",
+            Checkpoint(
+                learner=run.backend.learner(),
+                position=position,
+                random_state=json_state(state),
+                configuration=run.configuration.as_dict(),
+                data=run.data_digest,
+                batch_order=order_digest(epoch_order(run, position.epochs)),
+                start=run.start_digest,
+            ),
+        )
 
 
 def json_state(generator: np.random.Generator) -> dict[str, Any]:

@@ -10,22 +10,29 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from disinhib.experiments.checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
+from disinhib.experiments.interruption import stop_on_interrupt
 from disinhib.experiments.run_beginning import begin, resume
 from disinhib.experiments.run_configuration import run_configuration
 from disinhib.experiments.training import train
 from disinhib.refimpl.errors import ConfigurationError
-from disinhib.validation import Position, newest_checkpoint, read_checkpoint
+from disinhib.validation import (
+    Position,
+    newest_checkpoint,
+    read_checkpoint,
+    shipped_directory,
+)
 from disinhib.validation.durable_file import generations
 from disinhib.validation.parameter_groups import named_arrays
 
 from .test_command_line import COMMAND, disinhib, one_line, said
 from .test_resume import learner_arrays
-from .test_run_lock import KINDS, on_both_kinds
+from .test_run_lock import KINDS, in_a_child, on_both_kinds
 from .test_training import SETTINGS, Watcher, parameters_of, without_times
 
 SMALL = ["train", "--dataset", "digits", "--hidden", "8", "--batch-size", "50"]
@@ -51,7 +58,10 @@ def a_line_of(process, beginning):
     pytest.fail(f"no line begins with {beginning!r}; {process.communicate()[1]}")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 128 + signal.SIGUSR1)],
+)
 def test_a_signal_saves_and_its_number_is_in_the_exit_code(tmp_path, number, code):
     process = started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run")
     a_line_of(process, "epoch ")
@@ -62,6 +72,185 @@ def test_a_signal_saves_and_its_number_is_in_the_exit_code(tmp_path, number, cod
     position = read_checkpoint(tmp_path / "run" / "checkpoint.h5").position
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == position.epochs >= 1
+
+
+INTERRUPTED_AT = """
+import os, signal, sys
+moment = int(os.environ["MOMENT"])
+began, passed = False, 0
+
+def interrupt(event, arguments):
+    global began, passed
+    began = began or (event == "import" and arguments[0] == "disinhib.experiments.command_line")
+    if began and event in ("import", "open"):
+        passed += 1
+        if passed == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+            if "TWICE" in os.environ:
+                os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+"""
+
+
+def interrupted_at(directory, moment, *options, **environment):
+    """Interrupt the command right before it imports or opens its n-th module or file."""
+    (directory / "sitecustomize.py").write_text(INTERRUPTED_AT)
+    return subprocess.run(
+        [COMMAND, *options],
+        cwd=directory,
+        env={**os.environ, **environment, "PYTHONPATH": str(directory), "MOMENT": str(moment)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TRACE = str(shipped_directory() / "one-hidden-mse.h5")
+
+
+@pytest.mark.parametrize("twice", [{}, {"TWICE": "1"}])
+@pytest.mark.parametrize("moment", [1, 50, pytest.param(400, marks=pytest.mark.slow)])
+def test_an_interrupt_while_it_starts_is_one_line(tmp_path, moment, twice):
+    result = interrupted_at(tmp_path, moment, "inspect", TRACE, **twice)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "disinhib: interrupted\n"
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_any_moment_is_one_line_at_most(tmp_path):
+    """At every 40th module or file; once there is no such moment, all is as if it never came."""
+    undisturbed = interrupted_at(tmp_path, 0, "inspect", TRACE).stdout
+    moment, last = 1, None
+    while last is None or last.returncode:
+        last = interrupted_at(tmp_path, moment, "inspect", TRACE)
+        assert last.returncode in (0, 130), last.stderr
+        assert len(last.stderr.splitlines()) <= (last.returncode != 0), last.stderr
+        moment += 40
+    assert moment > 400
+    assert last.stdout == undisturbed
+
+
+def in_process_of_its_own(script, directory):
+    (directory / "script.py").write_text(script)
+    told = subprocess.run(
+        [sys.executable, "script.py"], cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    return told.stdout.splitlines()
+
+
+IMPATIENT = """
+import os, signal, sys
+from contextlib import nullcontext
+from pathlib import Path
+from disinhib.experiments import begin, train
+from disinhib.experiments.checkpoint_interval import CheckpointInterval
+from disinhib.experiments.interruption import stop_on_interrupt
+from disinhib.experiments.run_configuration import run_configuration
+from disinhib.validation import Position, newest_checkpoint
+
+countdown = 0
+
+def interrupt_again(event, arguments):
+    global countdown
+    touches = event in ("open", "os.rename", "os.remove") and "checkpoint" in str(arguments[0])
+    if countdown and touches:
+        countdown -= 1
+        if not countdown:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+class Impatient:
+    def on_steps(self, epoch, steps, n_steps, metrics):
+        global countdown, stopped_at
+        stopped_at = steps
+        if first:
+            os.kill(os.getpid(), signal.SIGINT)
+        countdown = moment
+
+    def on_epoch(self, record): pass
+
+settings = {"hidden": [4], "epochs": 1, "batch_size": 50, "rule": "backprop"}
+configuration = run_configuration(settings, "test")
+sys.addaudithook(interrupt_again)
+for first in (True, False):
+    for moment in range(1, 100):
+        run = begin(configuration, Path(f"{first}-{moment}"))
+        interval = CheckpointInterval(1, "epochs" if first else "steps")
+        try:
+            with stop_on_interrupt() if first else nullcontext(lambda: 0) as stop:
+                train(run, Position(0), [], Impatient(), stop, interval)
+            end = "stopped" if first else "finished"
+        except KeyboardInterrupt:
+            end = "interrupted"
+        left, countdown = countdown, 0
+        saved, problems = newest_checkpoint(run.directory / "checkpoint.h5")
+        assert problems == [] and not (run.directory / "lock").exists()
+        print(first, left > 0, end, stopped_at, saved.position.steps)
+        if left or end == "finished":
+            break
+"""
+
+
+def test_a_second_interrupt_amid_a_save_loses_nothing(tmp_path):
+    """It comes, twice, right before the n-th file of the save is opened, renamed or removed.
+
+    After a first that asked the run to stop it changes nothing; where it is the first, and nobody
+    turns it into a request, it is a KeyboardInterrupt after the save.
+    """
+    lines = [line.split() for line in in_process_of_its_own(IMPATIENT, tmp_path)]
+    asked = [line[1:] for line in lines if line[0] == "True"]
+    alone = [line[1:] for line in lines if line[0] == "False"]
+    assert len(asked) > 5
+    assert len(alone) > 5
+    assert {end for _, end, _, _ in asked} == {"stopped"}
+    assert {end for is_over, end, _, _ in alone if is_over == "False"} == {"interrupted"}
+    assert [line[1] for line in alone if line[0] == "True"] == ["finished"]
+    for _, end, stopped_at, saved in asked + alone:
+        assert stopped_at == saved or end == "finished"
+
+
+def test_a_second_signal_insists_only_while_the_first_is_not_heeded():
+    def signals(*numbers, heed=False):
+        with stop_on_interrupt() as stop:
+            try:
+                for number in numbers:
+                    signal.raise_signal(number)
+                    assert not heed or stop() == numbers[0]
+            except (KeyboardInterrupt, SystemExit) as insisted:
+                return insisted.args
+            return stop()
+
+    def outcomes():
+        interrupt, terminate, warn = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
+        return [
+            signals(interrupt),
+            signals(interrupt, interrupt),
+            signals(terminate, terminate),
+            signals(terminate, interrupt),
+            # A warning is no insisting, however often, nor is what follows it as announced.
+            signals(warn, warn, terminate),
+            signals(warn, terminate, terminate),
+            signals(interrupt, terminate, interrupt, heed=True),
+        ]
+
+    assert in_a_child(outcomes) == [2, (), (143,), (), signal.SIGUSR1, (143,), 2]
+
+
+def test_a_run_trains_in_any_thread_while_the_signals_are_the_main_ones(tmp_path):
+    """As in a notebook or a server."""
+
+    def trained():
+        with stop_on_interrupt() as stop:
+            run = begin(run_configuration({**SETTINGS, "epochs": 1}, "test"), tmp_path / "run")
+            position, _ = train(run, Position(0), [], Watcher(), stop)
+            return position.epochs, stop()
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(trained).result() == (1, 0)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path):
@@ -399,12 +588,7 @@ for moment in range(1, 1000):
 
 def test_whatever_moment_the_directory_goes_the_line_is_the_same(tmp_path):
     """It goes right before the n-th file is opened, renamed or removed in it, for every n."""
-    script = tmp_path / "script.py"
-    script.write_text(GOES_AT_EVERY_MOMENT)
-    told = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    *lines, at_the_lock, last = told.stdout.splitlines()
+    *lines, at_the_lock, last = in_process_of_its_own(GOES_AT_EVERY_MOMENT, tmp_path)
     expected = (
         "place/run: the directory is gone, removed or renamed while it was written to: "
         "nothing more can be saved there"
