@@ -23,6 +23,7 @@ from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 
 MOST_THREADS = 1024
+"""No machine gains by more, and each has an array of its own for every layer."""
 
 Axis = tuple[str, int]
 """What an axis counts, and its length."""

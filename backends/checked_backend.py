@@ -162,6 +162,7 @@ def _constructor(method: Callable[..., None]) -> Callable[..., None]:
         )
         check_settings_of_replicas(configuration, leading)
         configuration = settings_as(configuration, dtype)
+        solver = settings_as(solver, dtype)
         check_method(configuration, solver)
         if threads is not None:
             threads = whole_number("threads", threads, least=1, most=MOST_THREADS)

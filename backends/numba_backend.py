@@ -9,7 +9,6 @@ product of other shape may be summed in another order.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
 from ..refimpl.end_state import EndStateCounts
+from ..refimpl.errors import ConfigurationError
 from ..refimpl.learning_step import Learner, new_learner
 from ..refimpl.optimizer import OptimizerState
 from ..refimpl.parameters import Parameters
@@ -33,7 +33,7 @@ from .backend import BackendDescription
 from .checked_backend import checked_backend, step_by_training
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .numba_network import CompiledNetwork, Counts, total
-from .numba_threads import ThreadTeam
+from .numba_threads import ThreadTeam, default_threads
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class NumbaBackend:
         threads: int | None = None,
     ) -> None:
         self.configuration, self.dtype, self.solver = configuration, np.dtype(dtype), solver
-        self.threads = threads or default_threads()
+        self.threads = default_threads() if threads is None else threads
         self._team = ThreadTeam(self.threads)
         self._blas = ThreadpoolController()
         self.load(new_learner(configuration, parameters))
@@ -83,7 +83,10 @@ class NumbaBackend:
     @staticmethod
     def describe() -> BackendDescription:
         """Say which Numba this is, and how many threads it would use."""
-        device = f"CPU ({platform.machine()}), {default_threads()} threads"
+        try:
+            device = f"CPU ({platform.machine()}), {default_threads()} threads"
+        except ConfigurationError as problem:
+            return BackendDescription("numba", numba.__version__, "", str(problem))
         return BackendDescription("numba", numba.__version__, device)
 
     def load(self, learner: Learner) -> None:
@@ -298,16 +301,6 @@ class NumbaBackend:
                 for item in dataclasses.fields(first)
             }
         )
-
-
-def default_threads() -> int:
-    """Number of threads: what DISINHIB_THREADS says, else the processors there are for us."""
-    named = os.environ.get("DISINHIB_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def replica_configuration(

@@ -6,11 +6,16 @@ two meetings a step is the difference between one and two hundredths of it.
 
 from __future__ import annotations
 
+import os
+import re
 import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
+
+from ..refimpl.errors import ConfigurationError, shown, whole_number
+from .arguments import MOST_THREADS
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -48,6 +53,42 @@ class ThreadTeam:
             if error is not None:
                 raise error
         return [result for result, _ in results]
+
+
+def checked_threads(threads: object, named: str = "threads") -> int:
+    """Take a number of threads.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no whole number from 1 to `MOST_THREADS`.
+    """
+    number = whole_number(named, threads, minimum=1)
+    if number > MOST_THREADS:
+        raise ConfigurationError(f"{named} is {number}: at most {MOST_THREADS} can be used")
+    return number
+
+
+def default_threads() -> int:
+    """Number of threads: what DISINHIB_THREADS says, else the processors there are for us.
+
+    Raises
+    ------
+    ConfigurationError
+        The variable is set to something else than a number of threads.
+    """
+    text = os.environ.get("DISINHIB_THREADS", "").strip()
+    if text:
+        # At most so many digits, which every system's Python turns into a number.
+        if not re.fullmatch("[0-9]{1,20}", text):
+            raise ConfigurationError(
+                f"DISINHIB_THREADS is {shown(text)}: a whole number from 1 to {MOST_THREADS} is "
+                "needed, or none"
+            )
+        return checked_threads(int(text), "DISINHIB_THREADS")
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _attempt(work: Callable[[S], T], share: S) -> tuple[T | None, BaseException | None]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..refimpl.errors import ConfigurationError
 from ..validation import FileError
+from ..validation.attributes import is_of_schema, read_json, read_text
 from ..validation.content_digest import check_digest
 from ..validation.hdf5_file import reading
-from ..validation.parameter_groups import read_array
+from ..validation.parameter_groups import dataset_of_numbers, find_group, read_numbers
 from ..validation.signed_file import write_signed_file
 from .accuracy_cells import AccuracyCell, AccuracyRow
 from .metrics_log import EpochRecord
@@ -86,20 +87,34 @@ def read_results(path: Path) -> dict[str, CellResult]:
     if not path.exists():
         return {}
     with reading(path) as file:
-        if file.attrs.get("schema") != SCHEMA:
-            raise FileError(f"{path}: schema is {file.attrs.get('schema')!r}: {SCHEMA!r} is needed")
+        if not is_of_schema(file, SCHEMA):
+            found = read_text(file, "schema", default="")
+            raise FileError(f"{path}: schema is {found!r}: {SCHEMA!r} is needed")
         check_digest(file)
-        results = {}
-        for name, group in file.get("cells", {}).items():
-            about = json.loads(group.attrs["cell"])
-            cell = AccuracyCell(AccuracyRow(**about.pop("row")), **about)
-            results[name] = CellResult(
-                cell,
-                json.loads(group.attrs["config"]),
-                {curve: read_array(group, curve) for curve in CURVES},
-                str(group.attrs["computed_by"]),
-            )
-    return results
+        if "cells" not in file:
+            return {}
+        cells = find_group(file, "cells")
+        return {name: _read_result(find_group(cells, name)) for name in cells}
+
+
+def _read_result(group: h5py.Group) -> CellResult:
+    about = read_json(group, "cell")
+    try:
+        cell = AccuracyCell(AccuracyRow(**about.pop("row")), **about)
+        named_alike = group.name == f"/cells/{cell.name}"
+    except (KeyError, TypeError, ValueError) as problem:
+        raise FileError(f"{group.file.filename}: {group.name} is no cell: {problem}") from problem
+    if not named_alike:
+        raise FileError(f"{group.file.filename}: {group.name} is the cell {cell.name}")
+    n_epochs = dataset_of_numbers(group, CURVES[0]).shape[:1]
+    if n_epochs in ((), (0,)):
+        raise FileError(f"{group.file.filename}: {group.name} has no epoch")
+    return CellResult(
+        cell,
+        read_json(group, "config"),
+        {curve: read_numbers(group, curve, n_epochs) for curve in CURVES},
+        read_text(group, "computed_by"),
+    )
 
 
 def write_results(path: Path, results: dict[str, CellResult]) -> None:

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..backends.numba_threads import checked_threads
 from ..backends.precision import PRECISIONS, checked_dtype
 from ..refimpl.configuration import NetworkConfiguration, Solver
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ConfigurationError, whole_number
 
 NETWORK = (784, 256, 256, 256, 10)
 """The published network."""
@@ -74,7 +75,7 @@ class Case:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        network = NetworkConfiguration(sizes=tuple(self.sizes), rule=self.rule)
+        network = NetworkConfiguration(sizes=self.sizes, rule=self.rule)
         object.__setattr__(self, "sizes", network.sizes)
         if self.rule == "backprop":
             object.__setattr__(self, "method", None)
@@ -85,9 +86,9 @@ class Case:
             raise ConfigurationError(
                 f"sizes is {network.sizes}: at least 2 outputs are needed, one a class"
             )
-        for name, count in (("batch", self.batch), ("threads", self.threads)):
-            if count is not None and count < 1:
-                raise ConfigurationError(f"{name} is {count}: at least 1 is needed")
+        whole_number("batch", self.batch, minimum=1)
+        if self.threads is not None:
+            checked_threads(self.threads)
 
     @property
     def step(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from ..backends import Evaluation, TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.errors import ConfigurationError
+from ..validation.hdf5_file import refuse_all_but_files
 
 
 @dataclass(frozen=True)
@@ -121,20 +122,30 @@ def read_records(path: Path) -> list[EpochRecord]:
 
     Raises
     ------
-    ConfigurationError
-        A line other than the last is not a record.
+    ConfigurationError, FileError
+        It is no text file, or a line is not a record, other than a last one that is cut short.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    refuse_all_but_files(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{path}: not a text of epochs: {problem}") from problem
     records: list[EpochRecord] = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (ValueError, TypeError) as problem:
+            record = _record(json.loads(line))
+        except (ValueError, RecursionError) as problem:
+            # Whole lines end in a line break, so that there is nothing after the last.
             if number == len(lines):
                 break
             raise ConfigurationError(f"{path}: line {number} is not an epoch: {problem}") from None
+        if records and record.epoch <= records[-1].epoch:
+            raise ConfigurationError(
+                f"{path}: line {number} is of epoch {record.epoch}, after epoch {records[-1].epoch}"
+            )
+        records.append(record)
     return records
 
 
@@ -154,6 +165,42 @@ def keep_records(path: Path, epochs: int) -> list[EpochRecord]:
     unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(unfinished, path)
     return records
+
+
+def _record(values: Any) -> EpochRecord:
+    """Build a record of values of the right kind.
+
+    Raises
+    ------
+    ValueError
+        Naming the first that is not.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(values)[:60]!r} is no object")
+    fields = {item.name: item for item in dataclasses.fields(EpochRecord)}
+    needed = [name for name, item in fields.items() if item.default is dataclasses.MISSING]
+    for name in (*values, *needed):
+        if name not in fields or name not in values:
+            raise ValueError(f"{name} is {'unknown' if name in values else 'missing'}")
+    for name, value in values.items():
+        kind = str(fields[name].type)
+        if not _is_of_kind(value, kind) or (name == "epoch" and value < 1):
+            raise ValueError(f"{name} is {str(value)[:60]!r}: {kind} is needed")
+    return EpochRecord(**values)
+
+
+def _is_of_kind(value: Any, kind: str) -> bool:
+    """Tell whether a value out of JSON is of the kind that a field of the record names."""
+    match kind:
+        case "float" | "float | None":
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return (is_number and math.isfinite(value)) or (value is None and "None" in kind)
+        case "int":
+            return type(value) is int
+        case "str":
+            return isinstance(value, str)
+    whole = isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
+    return whole and "unsettled" in value
 
 
 def _counts(counts: EndStateCounts) -> dict[str, int]:

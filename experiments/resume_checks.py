@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..refimpl.configuration import NetworkConfiguration
 from ..refimpl.errors import ConfigurationError
+from ..refimpl.learning_step import Learner
 from ..validation import Position, Start
 from ..validation.parameter_groups import named_arrays
 from .run_configuration import RunConfiguration, run_configuration
@@ -106,6 +108,71 @@ def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]
         raise ConfigurationError(
             f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
             "in the checkpoint: resumed, it would be another run"
+        )
+
+
+def refuse_other_network(source: Path, learner: Learner, network: NetworkConfiguration) -> None:
+    """Refuse a learner that is whole in itself, but of another network than is configured.
+
+    Raises
+    ------
+    ConfigurationError
+        Other sizes, or moments that the optimiser does not keep or would miss.
+    """
+    parameters = learner.parameters
+    widths = [W.shape[0] for W in (*parameters.weights, parameters.readout)]
+    sizes = (*widths, parameters.readout.shape[1])
+    if sizes != network.sizes:
+        raise ConfigurationError(f"{source} is of sizes {sizes}: {network.sizes} is configured")
+    has_moments = learner.optimizer.first_moment is not None
+    if has_moments != (network.optimizer.name == "adam"):
+        found = "moments" if has_moments else "no moments"
+        raise ConfigurationError(
+            f"{source} has {found}: not so the optimiser {network.optimizer.name}"
+        )
+
+
+def refuse_impossible_position(
+    source: Path, position: Position, n_steps: int, steps_of: Callable[[int], int], batch_size: int
+) -> None:
+    """Refuse a place in the run that no run comes to.
+
+    Parameters
+    ----------
+    source : Path
+        For the message.
+    position : Position
+        The checkpoint's.
+    n_steps : int
+        That its optimiser has taken.
+    steps_of : callable
+        From an epoch, counted from 0, to its steps.
+    batch_size : int
+        Samples of a step.
+
+    Raises
+    ------
+    ConfigurationError
+        More steps than the epoch has, other steps than the optimiser took, or more samples right
+        than there were.
+    """
+    # All epochs but the first, which a start file may order, are of one length.
+    lengths = [steps_of(epoch) for epoch in range(min(position.epochs, 2))]
+    total = sum(lengths) + max(position.epochs - 2, 0) * (lengths[-1] if lengths else 0)
+    here = steps_of(position.epochs)
+    if position.steps >= here:
+        raise ConfigurationError(
+            f"{source} is at step {position.steps} of epoch {position.epochs + 1}, which has {here}"
+        )
+    if n_steps != total + position.steps:
+        raise ConfigurationError(
+            f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
+            f"and {position.steps} steps it would be {total + position.steps}"
+        )
+    correct = None if position.metrics is None else position.metrics.n_correct
+    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
+        raise ConfigurationError(
+            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,9 @@ from .output_file import make_directory, writing
 from .resume_checks import (
     CHOSEN_ANEW,
     refuse_fewer_epochs,
+    refuse_impossible_position,
     refuse_other_content,
+    refuse_other_network,
     refuse_other_random_state,
     resumed_configuration,
     start_digest,
@@ -107,7 +110,7 @@ def resume(
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
         run = Run(directory=directory, lock=lock, **_prepare(configuration))
-        _refuse_another_run(run, checkpoint)
+        _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
         position, log = checkpoint.position, directory / "metrics.jsonl"
@@ -182,14 +185,22 @@ def _resumed(
     return configuration
 
 
-def _refuse_another_run(run: Run, checkpoint: Checkpoint) -> None:
-    """Refuse data, start or batches that are not the checkpoint's."""
+def _refuse_another_run(run: Run, checkpoint: Checkpoint, source: Path) -> None:
+    """Refuse data, start, batches, network or place that are not the checkpoint's."""
     configuration, epoch = run.configuration, checkpoint.position.epochs
     data = f"data: {configuration.dataset} ({run.dataset.source})"
     refuse_other_content(data, run.data_digest, checkpoint.data)
     refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
     order = order_digest(epoch_order(run, epoch))
     refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
+    refuse_other_network(source, checkpoint.learner, run.backend.configuration)
+    refuse_impossible_position(
+        source,
+        checkpoint.position,
+        checkpoint.learner.optimizer.n_steps,
+        lambda epoch: len(epoch_order(run, epoch)),
+        configuration.batch_size,
+    )
 
 
 @contextmanager
@@ -204,13 +215,15 @@ def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
 
 
 def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
-    try:
-        there = {record.epoch for record in read_records(log)}
-    except UnicodeDecodeError as problem:
-        raise ConfigurationError(f"{log}: not a text of epochs: {problem}") from problem
-    missing = sorted({*range(1, epochs + 1)} - there)
-    if missing:
-        notify(f"{log} lacks epochs {', '.join(map(str, missing))} of {epochs}")
+    there = [record.epoch for record in read_records(log) if record.epoch <= epochs]
+    # Between those that are there; the number of epochs may be anyone's.
+    gaps = [
+        str(before + 1) if before + 2 == after else f"{before + 1}–{after - 1}"
+        for before, after in pairwise([0, *there, epochs + 1])
+        if before + 1 < after
+    ]
+    if gaps:
+        notify(f"{log} lacks epochs {', '.join(gaps)} of {epochs}")
 
 
 def _refuse_a_run(directory: Path) -> None:

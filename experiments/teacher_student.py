@@ -55,9 +55,9 @@ class Schedule:
     training_epochs: int = 60
 
     def __post_init__(self) -> None:
-        require(self, "n_samples", minimum=2)
-        require(self, "burn_in_epochs", minimum=0)
-        require(self, "training_epochs", minimum=1)
+        require(self, "n_samples", minimum=2, whole=True)
+        require(self, "burn_in_epochs", minimum=0, whole=True)
+        require(self, "training_epochs", minimum=1, whole=True)
 
     @property
     def epoch_seconds(self) -> float:

@@ -28,9 +28,9 @@ class SoftReLU:
     shift: Setting = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "scale", above=0)
-        require(self, "sharpness", above=0)
-        require(self, "shift")
+        require(self, "scale", above=0, per_replica=True)
+        require(self, "sharpness", above=0, per_replica=True)
+        require(self, "shift", per_replica=True)
 
 
 def rate(phi: SoftReLU, u: np.ndarray) -> np.ndarray:

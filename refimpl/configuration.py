@@ -7,19 +7,31 @@ as an array of shape (R, 1, 1); it then broadcasts against arrays (R, batch, uni
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .activation import SoftReLU
-from .errors import ConfigurationError, Setting, require
+from .errors import (
+    ConfigurationError,
+    Setting,
+    require,
+    require_kind,
+    require_precision,
+    shown,
+    whole_number,
+)
 
 LOSSES = ("softmax-cross-entropy", "mse")
 RULES = ("exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop")
 OPTIMIZERS = ("adam", "sgd")
 METHODS = ("fixed-point", "tsit5", "euler")
 STEP_CONTROLS = ("adaptive", "constant")
+
+MOST_STEPS = 2**31 - 1
+"""Of an integration: what a CUDA kernel counts."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +55,10 @@ class Controller:
     tau: Setting = 0.1
 
     def __post_init__(self) -> None:
-        require(self, "k_p", minimum=0)
-        require(self, "k_i", minimum=0)
-        require(self, "leak", minimum=0)
-        require(self, "tau", above=0)
+        require(self, "k_p", minimum=0, per_replica=True)
+        require(self, "k_i", minimum=0, per_replica=True)
+        require(self, "leak", minimum=0, per_replica=True)
+        require(self, "tau", above=0, per_replica=True)
 
     @property
     def steady_gain(self) -> Setting:
@@ -76,7 +88,7 @@ class Feedback:
     strong : bool
         Control towards the label; otherwise towards a small nudge from the open-loop output.
     nudge : float
-        λ of weak feedback.
+        λ of weak feedback, at most 1: the part of the way to the label.
     to_readout : bool
         Whether c also drives the readout (the `+ c` of section 2).
     """
@@ -92,10 +104,11 @@ class Feedback:
     def __post_init__(self) -> None:
         for name in ("average", "normalize", "strong", "to_readout"):
             require(self, name, among=(True, False))
-        require(self, "norm", above=0)
-        require(self, "nudge", above=0)
+        require(self, "norm", above=0, per_replica=True)
+        why = "1 is the way to the label, and beyond it lies no target"
+        require(self, "nudge", above=0, maximum=1, per_replica=True, because=why)
         if self.clip is not None:
-            require(self, "clip", above=0)
+            require(self, "clip", above=0, per_replica=True)
 
 
 @dataclass(frozen=True)
@@ -117,9 +130,9 @@ class MeanInhibition:
     fixed_point: Setting = 1.0
 
     def __post_init__(self) -> None:
-        require(self, "rate", minimum=0, maximum=1)
-        require(self, "init", above=0)
-        require(self, "fixed_point", above=0)
+        require(self, "rate", minimum=0, maximum=1, per_replica=True)
+        require(self, "init", above=0, per_replica=True)
+        require(self, "fixed_point", above=0, per_replica=True)
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         require(self, "name", among=OPTIMIZERS)
-        require(self, "learning_rate", minimum=0)
+        require(self, "learning_rate", minimum=0, per_replica=True)
         require(self, "beta_1", minimum=0, below=1)
         require(self, "beta_2", minimum=0, below=1)
         require(self, "epsilon", above=0)
@@ -188,14 +201,16 @@ class NetworkConfiguration:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(int(n) for n in self.sizes))
-        if len(self.sizes) < 3 or min(self.sizes) < 1:
+        object.__setattr__(self, "sizes", checked_sizes(self.sizes))
+        if len(self.sizes) < 3:
             raise ConfigurationError(
                 f"sizes is {self.sizes}: inputs, at least one hidden layer and outputs "
                 "are needed, each of at least one unit"
             )
-        require(self, "tau_E", above=0)
-        require(self, "tau_I", above=0)
+        require_kind(self, activation_E=SoftReLU, activation_I=SoftReLU, controller=Controller)
+        require_kind(self, feedback=Feedback, mean_inhibition=MeanInhibition, optimizer=Optimizer)
+        require(self, "tau_E", above=0, per_replica=True)
+        require(self, "tau_I", above=0, per_replica=True)
         require(self, "loss", among=LOSSES)
         require(self, "rule", among=RULES)
 
@@ -224,7 +239,7 @@ class Solver:
     horizon : float
         Longest simulated time, seconds.
     max_steps : int
-        Most steps, rejected ones counted.
+        Most steps, rejected ones counted; below 2³¹.
     p, i, d : float
         Gains of the PID step control.
     safety, factor_min, factor_max : float
@@ -252,14 +267,40 @@ class Solver:
         require(self, "step_control", among=STEP_CONTROLS)
         require(self, "rtol", minimum=0)
         require(self, "atol", minimum=0)
-        for name in ("dt", "dt_min", "dt_max", "horizon", "safety", "factor_min"):
+        for name in ("dt", "dt_min", "dt_max", "horizon"):
             require(self, name, above=0)
-        require(self, "max_steps", minimum=1)
+        require(self, "max_steps", minimum=1, maximum=MOST_STEPS, whole=True)
+        for name in ("p", "i", "d"):
+            require(self, name)
+        shrinks = "a step that was rejected is tried again with a shorter one"
+        require(self, "safety", above=0, below=1, because=shrinks)
+        require(self, "factor_min", above=0, below=1, because=shrinks)
         require(self, "factor_max", minimum=1)
-        if self.dt_min > self.dt_max:
-            raise ConfigurationError(
-                f"Solver.dt_min {self.dt_min} exceeds dt_max {self.dt_max}: the minimum must not"
-            )
+        for lower, upper in (("dt_min", "dt_max"), ("factor_min", "safety")):
+            if getattr(self, lower) > getattr(self, upper):
+                raise ConfigurationError(
+                    f"Solver.{lower} {getattr(self, lower)} exceeds {upper} "
+                    f"{getattr(self, upper)}: it must not"
+                )
+
+
+def checked_sizes(sizes: Any) -> tuple[int, ...]:
+    """Take the units of every layer as plain whole numbers.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Python's or NumPy's.
+
+    Raises
+    ------
+    ConfigurationError
+        One is no whole number above 0.
+    """
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
+        raise ConfigurationError(f"sizes is {shown(sizes)}: a whole number a layer is needed")
+    listed = list(sizes)
+    return tuple(whole_number(f"sizes[{i}]", n, minimum=1) for i, n in enumerate(listed))
 
 
 def settings_as(configuration: Any, dtype: np.dtype) -> Any:
@@ -276,10 +317,17 @@ def settings_as(configuration: Any, dtype: np.dtype) -> Any:
     -------
     dataclass
         The same configuration; plain numbers are untouched, as they never promote.
+
+    Raises
+    ------
+    ConfigurationError
+        A number that `dtype` turns into 0 or into infinity.
     """
     changes: dict[str, Any] = {}
     for item in dataclasses.fields(configuration):
         value = getattr(configuration, item.name)
+        if isinstance(value, (float, np.ndarray)):
+            require_precision(f"{type(configuration).__name__}.{item.name}", value, dtype)
         if isinstance(value, np.ndarray):
             changes[item.name] = value.astype(dtype)
         elif dataclasses.is_dataclass(value):

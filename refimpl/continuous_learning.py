@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .activation import SoftReLU, linearized_inverse, rate, slope
-from .configuration import Controller, Feedback
+from .configuration import Controller, Feedback, checked_sizes
 from .continuous_state import ContinuousState
 from .controller import control_signal, integral_derivative
-from .errors import ConfigurationError, require
+from .errors import ConfigurationError, require, require_kind
 from .feedback import conditioned
 
 CONTINUOUS_RULES = ("exact-inverse", "linear-threshold")
@@ -38,6 +38,10 @@ class Departures:
 
     slope_at_rate: bool = False
     excitatory_inverse: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, "slope_at_rate", among=(True, False))
+        require(self, "excitatory_inverse", among=(True, False))
 
 
 PAPER = Departures()
@@ -91,8 +95,8 @@ class ContinuousLearning:
     departures: Departures = PAPER
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(int(n) for n in self.sizes))
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
+        object.__setattr__(self, "sizes", checked_sizes(self.sizes))
+        if len(self.sizes) < 2:
             raise ConfigurationError(
                 f"sizes is {self.sizes}: inputs and at least one layer are needed, "
                 "each of at least one unit"
@@ -100,6 +104,8 @@ class ContinuousLearning:
         for name in ("tau_E", "tau_I", "tau_Q", "tau_W", "feedback_norm", "r_0"):
             require(self, name, above=0)
         require(self, "rule", among=CONTINUOUS_RULES)
+        require_kind(self, activation_E=SoftReLU, activation_I=SoftReLU)
+        require_kind(self, controller=Controller, departures=Departures)
 
 
 @dataclass(frozen=True)

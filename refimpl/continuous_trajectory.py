@@ -42,7 +42,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         require(self, "interval", above=0)
-        require(self, "steps", minimum=1)
+        require(self, "steps", minimum=1, whole=True)
 
 
 @dataclass(frozen=True)

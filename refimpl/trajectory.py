@@ -40,8 +40,8 @@ class Recording:
     def __post_init__(self) -> None:
         require(self, "method", among=tuple(TABLEAUS))
         require(self, "dt", above=0)
-        require(self, "n_steps", minimum=0)
-        require(self, "every", minimum=1)
+        require(self, "n_steps", minimum=0, whole=True)
+        require(self, "every", minimum=1, whole=True)
 
 
 def open_loop_trajectory(

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from .arithmetic import FLOATS, Arithmetic, float_arithmetic, named_arithmetic
+from .attributes import read_text
 from .flat_directory import is_flat_directory, read_flat_directory
 from .hdf5_file import reading
 from .learning_run import golden_run
@@ -16,7 +17,7 @@ from .parameter_groups import FileError, read_array
 from .stage_arrays import Arrays
 from .stages import PATH_STAGES, STEP_STAGES, Stage
 from .trace import Trace
-from .trace_configuration import parse_trace_configuration
+from .trace_configuration import read_trace_configuration
 
 PRECISION = "precision"
 """Optional attribute by which a port says in what arithmetic it computed."""
@@ -94,7 +95,7 @@ def read_candidate(path: str | Path, trace: Trace) -> Candidate:
             candidate = Candidate(
                 path,
                 {name: read_array(file, name) for name in wanted if _has(file, name)},
-                str(file.attrs.get(PRECISION, "")),
+                read_text(file, PRECISION, default=""),
             )
     if not candidate.arrays:
         raise FileError(
@@ -121,13 +122,9 @@ def _has(file: h5py.File, location: str) -> bool:
 
 
 def _check_configuration(path: Path, file: h5py.File, trace: Trace) -> None:
-    text = file.attrs.get("config")
-    if text is None:
+    if "config" not in file.attrs:
         return
-    try:
-        configuration, _ = parse_trace_configuration(str(text))
-    except (ValueError, TypeError, KeyError) as problem:
-        raise FileError(f"{path}: attribute config is unusable: {problem}") from problem
+    configuration, _ = read_trace_configuration(file)
     for name in configuration.__dataclass_fields__:
         mine, right = getattr(configuration, name), getattr(trace.configuration, name)
         if mine != right:

@@ -15,16 +15,26 @@ from ..backends.epoch_metrics import TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
+from .attributes import is_of_schema, read_json, read_seconds, read_text, read_whole
 from .content_digest import check_digest
 from .durable_file import generations
 from .finiteness import not_finite
 from .hdf5_file import reading
-from .parameter_groups import FileError, read_array, read_parameters, write_parameters
+from .parameter_groups import (
+    FileError,
+    find_group,
+    named_arrays,
+    read_numbers,
+    read_parameters,
+    stored_sizes,
+    write_parameters,
+)
 from .signed_file import write_signed_file
 
 SCHEMA = "disinhib-checkpoint"
 SCHEMA_VERSION = 1
 CONTENT_DIGESTS = ("data", "batch_order", "start")
+MOMENTS = ("first_moment", "second_moment")
 MOST_GENERATIONS = 100
 """As many names are looked at for a whole checkpoint."""
 
@@ -142,22 +152,23 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     FileError
-        It is not a whole checkpoint of a version this program reads.
+        It is not a whole checkpoint of a version this program reads, or what it says of a learner
+        does not fit together.
     """
     with reading(path) as file:
-        if file.attrs.get("schema") != SCHEMA:
-            raise FileError(f"{path}: schema is {file.attrs.get('schema')!r}: {SCHEMA!r} is needed")
-        version = file.attrs.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if not is_of_schema(file, SCHEMA):
+            found = read_text(file, "schema", default="")
+            raise FileError(f"{path}: schema is {found!r}: {SCHEMA!r} is needed")
+        if read_whole(file, "schema_version", 0) != SCHEMA_VERSION:
             raise _other_version(file)
         check_digest(file)
         return Checkpoint(
             learner=_read_learner(file),
-            position=_read_position(file["position"]),
-            random_state=json.loads(file.attrs["random_state"]),
-            configuration=json.loads(file.attrs["config"]),
+            position=_read_position(find_group(file, "position")),
+            random_state=read_json(file, "random_state"),
+            configuration=read_json(file, "config"),
             # Version 1 began without some of them.
-            **{name: str(file.attrs.get(name, "")) for name in CONTENT_DIGESTS},
+            **{name: read_text(file, name, default="") for name in CONTENT_DIGESTS},
         )
 
 
@@ -217,7 +228,7 @@ def _write_learner(file: h5py.File, learner: Learner) -> None:
     write_parameters(file.create_group("parameters"), learner.parameters)
     optimizer = file.create_group("optimizer")
     optimizer.attrs["n_steps"] = learner.optimizer.n_steps
-    for name in ("first_moment", "second_moment"):
+    for name in MOMENTS:
         moment = getattr(learner.optimizer, name)
         if moment is not None:
             write_parameters(optimizer.create_group(name), moment)
@@ -227,16 +238,47 @@ def _write_learner(file: h5py.File, learner: Learner) -> None:
 
 
 def _read_learner(file: h5py.File) -> Learner:
-    optimizer, means = file["optimizer"], file["mean_inhibition"]
-    moments = {
-        name: read_parameters(optimizer[name]) if name in optimizer else None
-        for name in ("first_moment", "second_moment")
-    }
-    return Learner(
-        parameters=read_parameters(file["parameters"]),
-        optimizer=OptimizerState(n_steps=int(optimizer.attrs["n_steps"]), **moments),
-        mean_inhibition=tuple(read_array(means, f"r_I_{l}") for l in range(len(means))),
+    group, optimizer = find_group(file, "parameters"), find_group(file, "optimizer")
+    means = find_group(file, "mean_inhibition")
+    sizes = stored_sizes(group)
+    parameters = read_parameters(group, sizes)
+    moments = [
+        read_parameters(find_group(optimizer, name), sizes)
+        for name in MOMENTS
+        # Plain descent has neither.
+        if any(one in optimizer for one in MOMENTS)
+    ]
+    hidden = sizes[1:-1]
+    learner = Learner(
+        parameters,
+        OptimizerState(read_whole(optimizer, "n_steps", 0), *moments),
+        tuple(read_numbers(means, f"r_I_{l}", (n,)) for l, n in enumerate(hidden)),
     )
+    _check_learner(file, learner, len(means))
+    return learner
+
+
+def _check_learner(file: h5py.File, learner: Learner, n_means: int) -> None:
+    """Refuse what no learner can be, though every array is there and fits."""
+    parameters, second = learner.parameters, learner.optimizer.second_moment
+    if not parameters.weights or n_means != len(parameters.weights):
+        raise FileError(
+            f"{file.filename}: {len(parameters.weights)} hidden layers and {n_means} running "
+            "means: at least one layer, and a mean for each, is needed"
+        )
+    groups = [parameters, learner.optimizer.first_moment, second]
+    arrays = [array for one in groups if one is not None for array in named_arrays(one).values()]
+    found = sorted({array.dtype.name for array in (*arrays, *learner.mean_inhibition)})
+    if found not in (["float32"], ["float64"]):
+        raise FileError(
+            f"{file.filename}: parameters, moments and means are {', '.join(found)}: "
+            "all float32 or all float64 is needed"
+        )
+    squares = [] if second is None else list(named_arrays(second).values())
+    for name, positive in (("running mean", learner.mean_inhibition), ("second moment", squares)):
+        least = min((array.min(initial=0) for array in positive), default=0)
+        if least < 0:
+            raise FileError(f"{file.filename}: a {name} goes down to {least}: 0 or more is needed")
 
 
 def _write_position(group: h5py.Group, position: Position) -> None:
@@ -254,22 +296,29 @@ def _write_position(group: h5py.Group, position: Position) -> None:
 
 
 def _read_position(group: h5py.Group) -> Position:
+    steps = read_whole(group, "steps", 0)
     metrics = None
-    if "loss" in group:
+    if steps:
         metrics = TrainingMetrics(
-            loss=read_array(group, "loss"),
-            closed_loop_loss=read_array(group, "closed_loop_loss"),
-            n_correct=read_array(group, "n_correct"),
+            loss=read_numbers(group, "loss", (steps,)),
+            # NaN for backprop, which has none.
+            closed_loop_loss=read_numbers(group, "closed_loop_loss", (steps,), finite=False),
+            n_correct=read_numbers(group, "n_correct", (steps,), "iu"),
             open_loop_counts=_counts(group, "open_loop_counts"),
             closed_loop_counts=_counts(group, "closed_loop_counts"),
         )
+    elif "loss" in group:
+        raise FileError(
+            f"{group.file.filename}: {group.name} has figures of steps, and attribute steps is 0"
+        )
     return Position(
-        epochs=int(group.attrs["epochs"]),
-        steps=int(group.attrs["steps"]),
-        seconds=float(group.attrs["seconds"]),
+        epochs=read_whole(group, "epochs", 0),
+        steps=steps,
+        seconds=read_seconds(group, "seconds"),
         metrics=metrics,
     )
 
 
 def _counts(group: h5py.Group, name: str) -> EndStateCounts:
-    return EndStateCounts(*(int(n) for n in read_array(group, name)))
+    n_ways = len(dataclasses.fields(EndStateCounts))
+    return EndStateCounts(*(int(n) for n in read_numbers(group, name, (n_ways,), "iu")))

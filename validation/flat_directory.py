@@ -11,6 +11,8 @@ or write `precision float32`.
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,15 @@ import h5py
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
-from .hdf5_file import reading
+from .hdf5_file import reading, refuse_all_but_files
 from .hdf5_structure import objects
 from .parameter_groups import FileError, read_array
 from .stage_arrays import Arrays
-from .trace_configuration import parse_trace_configuration
+from .trace_configuration import read_trace_configuration
 
 SETTINGS, ARRAYS = "settings.txt", "arrays.txt"
+MOST_DIMENSIONS = 8
+"""A trace's arrays have 3 at most."""
 TYPES = ("float64", "float32", "float16", "uint8", "int64", "int32")
 
 
@@ -52,7 +56,7 @@ def write_flat_directory(source: Path, directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileError(f"{directory} exists and is no empty directory: another name is needed")
     with reading(source) as file:
-        configuration, solver = parse_trace_configuration(file.attrs["config"])
+        configuration, solver = read_trace_configuration(file)
         arrays: Arrays = {
             path: read_array(file, path)
             for path, item in objects(file)
@@ -92,7 +96,7 @@ def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Array
         It is not as described above.
     """
     index = directory / ARRAYS
-    if not index.is_file():
+    if not os.path.lexists(index):
         raise FileError(f"{directory}: {ARRAYS} is missing")
     arrays: Arrays = {}
     for number, line in enumerate(_lines(index), 1):
@@ -100,15 +104,25 @@ def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Array
         where = f"{index}, line {number}"
         if not words:
             continue
-        if len(words) < 2 or words[1] not in TYPES or not all(w.isdigit() for w in words[2:]):
+        dimensions = words[2:]
+        if (
+            len(words) < 2
+            or words[1] not in TYPES
+            or len(dimensions) > MOST_DIMENSIONS
+            or not all(re.fullmatch(r"[0-9]{1,20}", n) for n in dimensions)
+        ):
+            shown = line if len(line) <= 60 else f"{line[:60]}…"
             raise FileError(
-                f"{where}: {line!r} is no path, type ({', '.join(TYPES)}) and dimensions"
+                f"{where}: {shown!r} is no path, type ({', '.join(TYPES)}) and up to "
+                f"{MOST_DIMENSIONS} dimensions"
             )
-        path, kind, *dimensions = words
+        path, kind = words[:2]
+        if path in arrays:
+            raise FileError(f"{where}: {path} is in an earlier line too")
         if path in wanted:
             arrays[path] = _read_numbers(directory, path, kind, [int(n) for n in dimensions])
     settings = {}
-    if (directory / SETTINGS).is_file():
+    if os.path.lexists(directory / SETTINGS):
         for line in _lines(directory / SETTINGS):
             name, _, value = line.strip().partition(" ")
             settings[name] = value
@@ -116,6 +130,7 @@ def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Array
 
 
 def _lines(path: Path) -> list[str]:
+    refuse_all_but_files(path)
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
@@ -124,6 +139,7 @@ def _lines(path: Path) -> list[str]:
 
 def _read_numbers(directory: Path, path: str, kind: str, shape: list[int]) -> np.ndarray:
     file = directory / f"{path}.bin"
+    refuse_all_but_files(file)
     dtype = np.dtype(kind).newbyteorder("<")
     # Python's own product: the dimensions are the port's, and may be any.
     needed = dtype.itemsize
@@ -135,9 +151,13 @@ def _read_numbers(directory: Path, path: str, kind: str, shape: list[int]) -> np
             raise FileError(
                 f"{file} has {held:,} bytes: {kind} of shape {tuple(shape)} needs {needed:,}"
             )
-        return np.fromfile(file, dtype).reshape(shape).astype(kind)
+        numbers = np.fromfile(file, dtype)
     except OSError as problem:
         raise FileError(f"{file} cannot be read: {problem.strerror}") from problem
+    try:
+        return numbers.reshape(shape).astype(kind, copy=False)
+    except (ValueError, OverflowError) as problem:
+        raise FileError(f"{file} is of shape {tuple(shape)}: NumPy holds none such") from problem
 
 
 def _settings(configuration: NetworkConfiguration, solver: Solver) -> dict[str, Any]:

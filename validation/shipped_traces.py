@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from .attributes import is_of_schema
 from .hdf5_file import reading
 from .parameter_groups import FileError
 from .trace import SCHEMA
@@ -45,7 +46,7 @@ def find_traces(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         found: list[Path] = []
         for candidate in sorted(path.glob("*.h5")):
             with reading(candidate) as file:
-                is_trace = file.attrs.get("schema") == SCHEMA
+                is_trace = is_of_schema(file, SCHEMA)
             (found if is_trace else others).append(candidate)
         if not found:
             raise FileError(f"{path}: no trace (.h5 with schema {SCHEMA!r}) in this directory")

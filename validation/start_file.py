@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.parameters import Parameters
 from .hdf5_file import reading
-from .parameter_groups import FileError, read_array, read_parameters
+from .parameter_groups import FileError, find_group, read_array, read_parameters
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,7 @@ def read_start(path: str | Path, sizes: tuple[int, ...], batch_size: int, n_samp
         The file cannot be used for this run; the message says why.
     """
     with reading(path) as file:
-        group = file.get("initial_parameters")
-        if not isinstance(group, h5py.Group):
-            raise FileError(f"{path}: group initial_parameters is missing")
-        parameters = read_parameters(group)
-        try:
-            check_shapes(parameters, sizes)
-        except ValueError as problem:
-            raise FileError(f"{path}: {problem}") from problem
+        parameters = read_parameters(find_group(file, "initial_parameters"), sizes)
         order = read_array(file, "batch_order") if "batch_order" in file else None
     if order is not None:
         _check_order(path, order, batch_size, n_samples)
@@ -77,7 +69,9 @@ def _check_order(path: str | Path, order: np.ndarray, batch_size: int, n_samples
         raise FileError(
             f"{path}: batch_order has batches of {order.shape[1]}: the batch size is {batch_size}"
         )
-    if order.size and (order.min() < 0 or order.max() >= n_samples):
+    if not order.size:
+        raise FileError(f"{path}: batch_order has no step: leave it out, or give at least one")
+    if order.min() < 0 or order.max() >= n_samples:
         raise FileError(
             f"{path}: batch_order runs from {order.min()} to {order.max()}: "
             f"positions 0 to {n_samples - 1} are needed"

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+import h5py
+
 from ..refimpl.activation import SoftReLU
 from ..refimpl.configuration import (
     Controller,
@@ -15,6 +17,9 @@ from ..refimpl.configuration import (
     Optimizer,
     Solver,
 )
+from ..refimpl.errors import ConfigurationError
+from .attributes import read_json
+from .parameter_groups import FileError
 
 SECTIONS = {
     "activation_E": SoftReLU,
@@ -25,6 +30,9 @@ SECTIONS = {
     "optimizer": Optimizer,
 }
 """Parts of a configuration that are objects of their own, in the network and in a trace."""
+
+
+KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
 
 
 def network_configuration(settings: dict[str, Any]) -> NetworkConfiguration:
@@ -49,13 +57,13 @@ def network_configuration(settings: dict[str, Any]) -> NetworkConfiguration:
     return NetworkConfiguration(**parts)
 
 
-def parse_trace_configuration(text: str) -> tuple[NetworkConfiguration, Solver]:
-    """Read the attribute `config` of a trace.
+def read_trace_configuration(file: h5py.File) -> tuple[NetworkConfiguration, Solver]:
+    """Read the attribute `config` of a trace, in which the solver's horizon is called T.
 
     Parameters
     ----------
-    text : str
-        JSON; the solver's horizon is called T there.
+    file : h5py.File
+        A trace, its questions, or answers to them.
 
     Returns
     -------
@@ -65,18 +73,50 @@ def parse_trace_configuration(text: str) -> tuple[NetworkConfiguration, Solver]:
 
     Raises
     ------
-    ValueError, TypeError
-        Not JSON, an unknown key or an impossible value.
+    FileError
+        It is missing, no JSON object, or has an unknown key, a value of another kind or one that
+        is impossible.
     """
-    settings = json.loads(text)
+    settings = read_json(file, "config")
     solver = settings.pop("solver", {})
-    if "T" in solver:
+    if isinstance(solver, dict) and "T" in solver:
         solver["horizon"] = solver.pop("T")
-    return network_configuration(settings), Solver(**solver)
+    try:
+        _check_kinds(settings, NetworkConfiguration(), "")
+        _check_kinds(solver, Solver(), "solver")
+        return network_configuration(settings), Solver(**solver)
+    except ConfigurationError as problem:
+        raise FileError(f"{file.filename}: attribute config is unusable: {problem}") from problem
+
+
+def _check_kinds(settings: Any, defaults: Any, where: str) -> None:
+    """Refuse keys that are unknown, and values of another kind than the default's.
+
+    The classes take arrays too, a number for each replica; a trace has one network.
+    """
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{where} is {settings!r}: an object of settings is needed")
+    for key, value in settings.items():
+        name = f"{where}.{key}" if where else key
+        if key not in defaults.__dataclass_fields__:
+            allowed = ", ".join(defaults.__dataclass_fields__)
+            raise ConfigurationError(f"unknown key {name!r}: allowed are {allowed}")
+        default = getattr(defaults, key)
+        if dataclasses.is_dataclass(default):
+            _check_kinds(value, default, name)
+        elif isinstance(default, tuple):
+            if not isinstance(value, list) or not all(type(n) is int for n in value):
+                raise ConfigurationError(f"{name} is {value!r}: a list of whole numbers is needed")
+        elif isinstance(default, (bool, int, str)):
+            if type(value) is not type(default):
+                kind = KINDS[type(default)]
+                raise ConfigurationError(f"{name} is {value!r}: {kind} is needed")
+        elif type(value) not in (int, float) and not (value is None and default is None):
+            raise ConfigurationError(f"{name} is {value!r}: a number is needed")
 
 
 def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver) -> str:
-    """Write the attribute `config` of a trace; `parse_trace_configuration` reads it back.
+    """Write the attribute `config` of a trace; `read_trace_configuration` reads it back.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reading traces, with every shape checked before anything is compared."""
+"""Reading traces, with every shape and number checked before anything is compared."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration
 from ..refimpl.dynamics import FeedbackWeights
-from ..refimpl.parameters import Parameters, check_shapes
+from ..refimpl.errors import ConfigurationError
+from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
+from .attributes import read_seconds, read_text, read_whole
 from .content_digest import DIGEST, check_digest
 from .hdf5_file import reading
-from .parameter_groups import FileError, read_array, read_parameters
+from .parameter_groups import (
+    FileError,
+    dataset_of_numbers,
+    find_group,
+    named_arrays,
+    read_numbers,
+    read_parameters,
+)
 from .trace import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -24,7 +33,7 @@ from .trace import (
     TraceTrajectory,
     time_first,
 )
-from .trace_configuration import parse_trace_configuration
+from .trace_configuration import read_trace_configuration
 
 LARGEST_EVERY = 10_000
 """More steps between entries than anyone records would keep a judge busy for ever."""
@@ -53,205 +62,171 @@ def read_trace(path: str | Path) -> Trace:
         # Those recorded elsewhere carry none.
         if DIGEST in file.attrs:
             check_digest(file)
-        try:
-            configuration, solver = parse_trace_configuration(file.attrs["config"])
-        except (ValueError, TypeError, KeyError) as problem:
-            raise FileError(f"{path}: attribute config is unusable: {problem}") from problem
-        initial = _fitting_parameters(file, "initial_parameters", configuration)
-        trace = Trace(
+        configuration, solver = read_trace_configuration(file)
+        sizes, rule = configuration.sizes, configuration.rule
+        inputs = read_numbers(file, "inputs", (None, None, sizes[0]))
+        n_steps, batch, _ = inputs.shape
+        if 0 in inputs.shape:
+            raise FileError(
+                f"{path}: inputs has shape {inputs.shape}: at least one step of one sample is "
+                "needed"
+            )
+        initial = _parameters(file, "initial_parameters", configuration)
+        return Trace(
             path=Path(path),
             configuration=configuration,
             solver=solver,
             initial_parameters=initial.astype(np.float64),
-            final_parameters=_fitting_parameters(file, "final_parameters", configuration).astype(
-                np.float64
-            ),
-            stored_precision=initial.dtype,
-            inputs=_inputs(file),
-            targets=_float64(file, "targets"),
-            open_loop_loss=_float64(file, "open_loop_loss"),
+            final_parameters=_float64(_parameters(file, "final_parameters", configuration)),
+            stored_precision=_widest(initial),
+            inputs=inputs / 255 if inputs.dtype == np.uint8 else inputs.astype(np.float64),
+            targets=_array(file, "targets", (n_steps, batch, sizes[-1])),
+            open_loop_loss=_array(file, "open_loop_loss", (n_steps,)),
             closed_loop_loss=(
-                None if configuration.rule == "backprop" else _float64(file, "closed_loop_loss")
+                None if rule == "backprop" else _array(file, "closed_loop_loss", (n_steps,))
             ),
-            steps=tuple(
-                _step(step, configuration) for _, step in sorted(file.get("steps", {}).items())
-            ),
-            trajectory=_trajectory(file, configuration.n_hidden),
-            dataset=str(file.attrs.get("dataset", "")),
-            dataset_indices=(
-                read_array(file, "dataset_indices").astype(np.int64)
-                if "dataset_indices" in file
-                else None
-            ),
+            steps=_steps(file, configuration, n_steps, batch),
+            trajectory=_trajectory(file, configuration, batch),
+            dataset=read_text(file, "dataset", default=""),
+            dataset_indices=_indices(file, (n_steps, batch)),
         )
-        _check_lengths(trace)
-        _check_circuit(trace)
-    return trace
 
 
 def _check_schema(file: h5py.File) -> None:
-    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    schema = read_text(file, "schema", default="")
     if schema != SCHEMA:
         raise FileError(f"{file.filename}: schema is {schema!r}: {SCHEMA!r} is needed")
+    version = read_whole(file, "schema_version", 0)
     if version != SCHEMA_VERSION:
         raise FileError(
             f"{file.filename}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
         )
 
 
-def _check_lengths(trace: Trace) -> None:
-    n_steps, sizes = trace.inputs.shape[0], trace.configuration.sizes
-    for name, found, needed in (
-        ("inputs", trace.inputs.shape[2:], sizes[:1]),
-        ("targets", trace.targets.shape, (*trace.inputs.shape[:2], sizes[-1])),
-        ("open_loop_loss", trace.open_loop_loss.shape, (n_steps,)),
-        (
-            "closed_loop_loss",
-            (n_steps,) if trace.closed_loop_loss is None else trace.closed_loop_loss.shape,
-            (n_steps,),
-        ),
-    ):
-        if found != needed:
-            raise FileError(f"{trace.path}: {name} has shape {found}: {needed} is needed")
-    if trace.steps and len(trace.steps) != n_steps:
-        raise FileError(f"{trace.path}: {len(trace.steps)} steps for {n_steps} batches of inputs")
+def _array(group: h5py.Group, path: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    return read_numbers(group, path, shape).astype(np.float64)
 
 
-def _group(parent: h5py.Group, name: str) -> h5py.Group:
-    group = parent.get(name)
-    if not isinstance(group, h5py.Group):
-        raise FileError(f"{parent.file.filename}: group {name} is missing")
-    return group
+def _parameters(parent: h5py.Group, name: str, configuration: NetworkConfiguration) -> Parameters:
+    return read_parameters(find_group(parent, name), configuration.sizes)
 
 
-def _fitting_parameters(
-    parent: h5py.Group, name: str, configuration: NetworkConfiguration
-) -> Parameters:
-    group = _group(parent, name)
-    parameters = read_parameters(group)
-    try:
-        check_shapes(parameters, configuration.sizes)
-    except ValueError as problem:
-        raise FileError(f"{parent.file.filename}: {group.name}: {problem}") from problem
-    if parameters.readout.ndim != 2 or any(b.ndim != 1 for b in parameters.biases):
-        raise FileError(
-            f"{parent.file.filename}: {group.name}: readout/weight has shape "
-            f"{parameters.readout.shape}: one network, without leading axes, is needed"
-        )
-    return parameters
+def _widest(parameters: Parameters) -> np.dtype:
+    """Precision that holds all of them; whole numbers are taken into float64."""
+    dtype = np.result_type(*named_arrays(parameters).values())
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _float64(group: h5py.Group, path: str) -> np.ndarray:
-    return read_array(group, path).astype(np.float64)
+def _float64(parameters: Parameters) -> Parameters:
+    return parameters.astype(np.float64)
 
 
-def _check_circuit(trace: Trace) -> None:
-    """Refuse end states and feedback weights of the wrong shape, which nobody could compare."""
-    batch = trace.inputs.shape[1:2]
-    *_, n_out = trace.configuration.sizes
-    for number, step in enumerate(trace.steps):
-        circuit = step.circuit
-        if circuit is None:
-            continue
-        where = f"{trace.path}: steps/{number:04d}"
-        _check_state(f"{where}/open_loop", circuit.open_loop, trace, batch)
-        _check_state(f"{where}/closed_loop", circuit.closed_loop, trace, batch)
-        _check_feedback(f"{where}/feedback", circuit.feedback, trace)
-        _check_shape(f"{where}/closed_loop_targets", circuit.closed_loop_target, (*batch, n_out))
-        for l, r in enumerate(circuit.mean_inhibition or ()):
-            needed = trace.configuration.sizes[l + 1 : l + 2]
-            _check_shape(f"{where}/mean_inhibition/r_I_{l}", r, needed)
-    if trace.trajectory is not None:
-        leading = (len(trace.trajectory.open_loop.u_out), *batch)
-        where = f"{trace.path}: trajectory"
-        _check_state(f"{where}/open_loop", trace.trajectory.open_loop, trace, leading)
-        _check_state(f"{where}/closed_loop", trace.trajectory.closed_loop, trace, leading)
-        _check_feedback(f"{where}/feedback", trace.trajectory.feedback, trace)
+def _indices(file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
+    if "dataset_indices" not in file:
+        return None
+    return read_numbers(file, "dataset_indices", shape, "iu").astype(np.int64)
 
 
-def _check_state(where: str, state: NetworkState, trace: Trace, leading: tuple[int, ...]) -> None:
-    *hidden, n_out = trace.configuration.sizes[1:]
-    for l, n in enumerate(hidden):
-        _check_shape(f"{where}/u_E_{l}", state.u_E[l], (*leading, n))
-        _check_shape(f"{where}/u_I_{l}", state.u_I[l], (*leading, n))
-    _check_shape(f"{where}/u_out", state.u_out, (*leading, n_out))
-    _check_shape(f"{where}/c_int", state.z, (*leading, n_out))
+def _steps(
+    file: h5py.File, configuration: NetworkConfiguration, n_steps: int, batch: int
+) -> tuple[TraceStep, ...]:
+    if "steps" not in file:
+        return ()
+    group = find_group(file, "steps")
+    if len(group) != n_steps:
+        raise FileError(f"{file.filename}: {len(group)} steps for {n_steps} batches of inputs")
+    steps = (find_group(group, f"{number:04d}") for number in range(n_steps))
+    return tuple(_step(step, configuration, batch) for step in steps)
 
 
-def _check_feedback(where: str, Q: FeedbackWeights, trace: Trace) -> None:
-    *hidden, n_out = trace.configuration.sizes[1:]
-    for l, n in enumerate(hidden):
-        _check_shape(f"{where}/Q_{l}", Q[l], (trace.inputs.shape[1], n_out, n))
-
-
-def _check_shape(where: str, array: np.ndarray, needed: tuple[int, ...]) -> None:
-    if array.shape != needed:
-        raise FileError(f"{where} has shape {array.shape}: {needed} is needed")
-
-
-def _inputs(file: h5py.File) -> np.ndarray:
-    inputs = read_array(file, "inputs")
-    return inputs / 255 if inputs.dtype == np.uint8 else inputs.astype(np.float64)
-
-
-def _state(group: h5py.Group, n_hidden: int) -> NetworkState:
-    return NetworkState(
-        tuple(_float64(group, f"u_E_{l}") for l in range(n_hidden)),
-        tuple(_float64(group, f"u_I_{l}") for l in range(n_hidden)),
-        _float64(group, "u_out"),
-        _float64(group, "c_int"),
-    )
-
-
-def _layers(group: h5py.Group, name: str, n_hidden: int) -> tuple[np.ndarray, ...]:
-    return tuple(_float64(group, f"{name}_{l}") for l in range(n_hidden))
-
-
-def _step(group: h5py.Group, configuration: NetworkConfiguration) -> TraceStep:
+def _step(group: h5py.Group, configuration: NetworkConfiguration, batch: int) -> TraceStep:
     return TraceStep(
-        gradients=_fitting_parameters(group, "gradients", configuration).astype(np.float64),
-        parameters_after=_fitting_parameters(group, "parameters_after", configuration).astype(
-            np.float64
-        ),
+        gradients=_float64(_parameters(group, "gradients", configuration)),
+        parameters_after=_float64(_parameters(group, "parameters_after", configuration)),
         circuit=(
-            None if configuration.rule == "backprop" else _circuit(group, configuration.n_hidden)
+            None if configuration.rule == "backprop" else _circuit(group, configuration, batch)
         ),
     )
 
 
-def _circuit(group: h5py.Group, n_hidden: int) -> CircuitStep:
+def _circuit(group: h5py.Group, configuration: NetworkConfiguration, batch: int) -> CircuitStep:
     return CircuitStep(
-        open_loop=_state(_group(group, "open_loop"), n_hidden),
-        feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
-        closed_loop_target=_float64(group, "closed_loop_targets"),
-        closed_loop=_state(_group(group, "closed_loop"), n_hidden),
-        mean_inhibition=(
-            _layers(_group(group, "mean_inhibition"), "r_I", n_hidden)
-            if "mean_inhibition" in group
-            else None
-        ),
+        open_loop=_state(group, "open_loop", configuration, (batch,)),
+        feedback=_feedback(group, configuration, batch),
+        closed_loop_target=_array(group, "closed_loop_targets", (batch, configuration.sizes[-1])),
+        closed_loop=_state(group, "closed_loop", configuration, (batch,)),
+        mean_inhibition=_mean_inhibition(group, configuration),
     )
 
 
-def _trajectory(file: h5py.File, n_hidden: int) -> TraceTrajectory | None:
+def _state(
+    parent: h5py.Group,
+    name: str,
+    configuration: NetworkConfiguration,
+    leading: tuple[int | None, ...],
+) -> NetworkState:
+    group, (*hidden, n_out) = find_group(parent, name), configuration.sizes[1:]
+    return NetworkState(
+        tuple(_array(group, f"u_E_{l}", (*leading, n)) for l, n in enumerate(hidden)),
+        tuple(_array(group, f"u_I_{l}", (*leading, n)) for l, n in enumerate(hidden)),
+        _array(group, "u_out", (*leading, n_out)),
+        _array(group, "c_int", (*leading, n_out)),
+    )
+
+
+def _feedback(
+    parent: h5py.Group, configuration: NetworkConfiguration, batch: int
+) -> FeedbackWeights:
+    group, (*hidden, n_out) = find_group(parent, "feedback"), configuration.sizes[1:]
+    return tuple(_array(group, f"Q_{l}", (batch, n_out, n)) for l, n in enumerate(hidden))
+
+
+def _mean_inhibition(
+    parent: h5py.Group, configuration: NetworkConfiguration
+) -> tuple[np.ndarray, ...] | None:
+    if configuration.rule != "linear-threshold" and "mean_inhibition" not in parent:
+        return None
+    group, hidden = find_group(parent, "mean_inhibition"), configuration.sizes[1:-1]
+    means = tuple(_array(group, f"r_I_{l}", (n,)) for l, n in enumerate(hidden))
+    for l, mean in enumerate(means):
+        if not np.all(mean > 0):
+            raise FileError(
+                f"{group.file.filename}: dataset {group.name}/r_I_{l} goes down to {mean.min()}: "
+                "rates above 0 are needed"
+            )
+    return means
+
+
+def _trajectory(
+    file: h5py.File, configuration: NetworkConfiguration, batch: int
+) -> TraceTrajectory | None:
     if "trajectory" not in file:
         return None
-    group = _group(file, "trajectory")
-    open_loop = time_first(_state(_group(group, "open_loop"), n_hidden))
-    every = int(group.attrs["every"])
-    if not 1 <= every <= LARGEST_EVERY:
+    group = find_group(file, "trajectory")
+    n_times = dataset_of_numbers(group, "open_loop/u_out").shape[1:2]
+    if not n_times or n_times[0] == 0:
+        raise FileError(f"{file.filename}: dataset /trajectory/open_loop/u_out has no time")
+    every = read_whole(group, "every", 1, LARGEST_EVERY)
+    n_steps = (n_times[0] - 1) * every
+    if "n_steps" in group.attrs and read_whole(group, "n_steps", 0) != n_steps:
         raise FileError(
-            f"{file.filename}: trajectory keeps every {every}th step: 1 to {LARGEST_EVERY} is read"
+            f"{file.filename}: attribute n_steps of /trajectory is {group.attrs['n_steps']}: "
+            f"{n_times[0]} times, every {every}th step, make {n_steps}"
         )
-    return TraceTrajectory(
-        open_loop=open_loop,
-        closed_loop=time_first(_state(_group(group, "closed_loop"), n_hidden)),
-        feedback=_layers(_group(group, "feedback"), "Q", n_hidden),
-        recording=Recording(
+    leading = (batch, *n_times)
+    try:
+        recording = Recording(
             # "tsit5, constant step"
-            method=str(group.attrs["method"]).partition(",")[0],
-            dt=float(group.attrs["dt"]),
-            n_steps=(open_loop.u_out.shape[0] - 1) * every,
+            method=read_text(group, "method").partition(",")[0],
+            dt=read_seconds(group, "dt"),
+            n_steps=n_steps,
             every=every,
-        ),
+        )
+    except ConfigurationError as problem:
+        raise FileError(f"{file.filename}: trajectory: {problem}") from problem
+    return TraceTrajectory(
+        open_loop=time_first(_state(group, "open_loop", configuration, leading)),
+        closed_loop=time_first(_state(group, "closed_loop", configuration, leading)),
+        feedback=_feedback(group, configuration, batch),
+        recording=recording,
     )

@@ -8,16 +8,17 @@ import pytest
 from numba import njit
 from scipy.special import expit
 
-from disinhib.backends import NumbaBackend, NumpyBackend
+from disinhib.backends import BackendUnavailable, NumbaBackend, NumpyBackend, backend_class
 from disinhib.backends.numba_cpu.closed_loop import invert
 from disinhib.backends.numba_cpu.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 from disinhib.backends.numba_cpu.neurons import rate_and_slope
-from disinhib.backends.numba_threads import ThreadTeam
+from disinhib.backends.numba_threads import ThreadTeam, checked_threads, default_threads
 from disinhib.refimpl.configuration import (
     Feedback,
     NetworkConfiguration,
     Solver,
 )
+from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation.parameter_groups import named_arrays
 
@@ -172,3 +173,33 @@ def test_threads_end_with_their_team():
     gc.collect()
     for thread in started:
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("threads", "message"),
+    [
+        (0, "threads is 0: must be at least 1"),
+        (True, "threads is True: a whole number is needed"),
+        (2.0, "threads is 2.0: a whole number is needed"),
+        (10**20, "threads is 100000000000000000000: a number of 64 bits"),
+        (5000, "threads is 5000: at most 1024"),
+    ],
+)
+def test_a_number_of_threads_is_one(threads, message):
+    with pytest.raises(ConfigurationError, match=message):
+        checked_threads(threads)
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "1.5", "٣", "1_0", "5000", "9" * 5000])
+def test_the_variable_that_sets_threads_is_refused_if_it_is_none(monkeypatch, text):
+    monkeypatch.setenv("DISINHIB_THREADS", text)
+    with pytest.raises(ConfigurationError, match=r"^DISINHIB_THREADS is"):
+        default_threads()
+    assert NumbaBackend.describe().unavailable.startswith("DISINHIB_THREADS is")
+    with pytest.raises(BackendUnavailable, match="'numba' cannot run here: DISINHIB_THREADS is"):
+        backend_class("numba")
+    for right in ("3", " 3 "):
+        monkeypatch.setenv("DISINHIB_THREADS", right)
+        assert default_threads() == 3
+    monkeypatch.setenv("DISINHIB_THREADS", "")
+    assert default_threads() >= 1

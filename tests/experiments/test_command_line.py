@@ -96,7 +96,7 @@ def test_help_names_every_command():
         (["train", "--epoch", "3"], "No such option: --epoch"),
         (["train", "--rule", "hebb"], "'hebb' is not one of 'exact-inverse', 'linear-threshold'"),
         (["train", "--hidden", "3,x"], "--hidden is '3,x': whole numbers separated by commas"),
-        (["train", "--epochs", "0"], "epochs is 0: must be greater than 0"),
+        (["train", "--epochs", "0"], "epochs is 0: must be at least 1"),
         (["train", "--seed", "x"], "Invalid value for '--seed'"),
         (["train", "--backend", "tpu"], "backend 'tpu' is unknown: choose one of numpy"),
         (["train", "no.toml"], "no.toml: no such configuration file"),

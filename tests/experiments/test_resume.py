@@ -1,6 +1,7 @@
 """What a run may go on from, and with: all else is refused, the field and both values named."""
 
 import json
+import os
 import re
 import shutil
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import tomli_w
 
-from disinhib.datasets.batch_order import batch_order, order_digest
+from disinhib.datasets.batch_order import batch_order, order_digest, random_generator
 from disinhib.experiments import begin, load_run_configuration, read_records, resume, train
+from disinhib.experiments.run import json_state
+from disinhib.experiments.run_beginning import _tell_missing
 from disinhib.experiments.run_configuration import run_configuration
 from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.parameters import initial_parameters
@@ -289,3 +292,94 @@ def test_a_directory_of_which_nothing_was_saved_says_so(tmp_path):
     run.lock.release()
     with pytest.raises(ConfigurationError, match="of which nothing was saved: remove that file"):
         new_run(tmp_path / "run")
+
+
+POSITIONS = [
+    ("position", "epochs", 2, "optimiser that took 27 steps: at 2 epochs and 0 steps it would be"),
+    ("optimizer", "n_steps", 26, "an optimiser that took 26 steps: at 1 epochs and 0 steps it"),
+]
+
+
+@pytest.mark.parametrize(("group", "name", "value", "message"), POSITIONS)
+def test_a_place_that_no_run_comes_to_is_refused(run_directory, group, name, value, message):
+    with h5py.File(run_directory / "checkpoint.h5", "a") as file:
+        file[group].attrs[name] = value
+        # A whole checkpoint has the batches of its epoch; older ones had not.
+        del file.attrs["batch_order"]
+        state = json.loads(file.attrs["random_state"])
+        generator = random_generator(0, "batch-order", file["position"].attrs["epochs"])
+        file.attrs["random_state"] = json.dumps({**state, **json_state(generator)})
+        sign(file)
+    assert message in refusal(run_directory)
+
+
+@pytest.mark.parametrize(("steps", "right"), [(27, 50), (10**6, 50), (3, 51), (3, -1)])
+def test_steps_beyond_the_epoch_and_samples_beyond_the_batch_are_refused(
+    run_directory, steps, right
+):
+    with h5py.File(run_directory / "checkpoint.h5", "a") as file:
+        file["optimizer"].attrs["n_steps"] = 27 + steps
+        file["position"].attrs["steps"] = steps
+        for name in ("loss", "closed_loop_loss"):
+            file[f"position/{name}"] = np.ones(steps)
+        file["position/n_correct"] = np.full(steps, right)
+        for name in ("open_loop_counts", "closed_loop_counts"):
+            file[f"position/{name}"] = np.zeros(4, int)
+        sign(file)
+    line = refusal(run_directory)
+    if steps > 3:
+        assert f"is at step {steps} of epoch 2, which has 27" in line
+    else:
+        assert f"has from {right} to {right} samples right of 50" in line
+
+
+def test_a_learner_of_another_network_is_refused(run_directory):
+    with h5py.File(run_directory / "checkpoint.h5", "a") as file:
+        for name in ("first_moment", "second_moment"):
+            del file[f"optimizer/{name}"]
+        sign(file)
+    assert "has no moments: not so the optimiser adam" in refusal(run_directory)
+    with h5py.File(run_directory / "checkpoint.h5", "a") as file:
+        config = json.loads(file.attrs["config"])
+        config["hidden"] = [9]
+        file.attrs["config"] = json.dumps(config)
+        sign(file)
+    rewrite(run_directory, "hidden", [9])
+    assert "is of sizes (64, 8, 10): (64, 9, 10) is configured" in refusal(run_directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: "[" * 50_000 + "\n", "line 1 is not an epoch"),
+        (lambda row: "[]\n", "line 1 is not an epoch: '[]' is no object"),
+        (lambda row: json.dumps({**row, "epoch": "1"}) + "\n", "epoch is '1': int is needed"),
+        (lambda row: json.dumps({**row, "epoch": 0}) + "\n", "epoch is '0': int is needed"),
+        (lambda row: json.dumps({**row, "test_loss": None}) + "\n", "test_loss is 'None': float"),
+        (lambda row: json.dumps({**row, "seconds": 1e999}) + "\n", "seconds is 'inf': float is"),
+        (lambda row: json.dumps({**row, "evaluation": {}}) + "\n", "evaluation is '{}': dict"),
+        (lambda row: json.dumps({**row, "speed": 1}) + "\n", "speed is unknown"),
+        (lambda row: '{"epoch": 1}\n', "train_loss is missing"),
+        (lambda row: (json.dumps(row) + "\n") * 2, "line 2 is of epoch 1, after epoch 1"),
+    ],
+)
+def test_a_log_that_is_none_is_one_line(run_directory, change, message):
+    log = run_directory / "metrics.jsonl"
+    row = json.loads(log.read_text())
+    log.write_text(change(row))
+    line = refusal(run_directory)
+    assert "metrics.jsonl: line " in line
+    assert message in line
+
+
+def test_a_log_that_is_a_pipe_is_not_waited_for(run_directory):
+    (run_directory / "metrics.jsonl").unlink()
+    os.mkfifo(run_directory / "metrics.jsonl")
+    with pytest.raises(FileError, match="is a pipe, socket or device"):
+        resume(run_directory, 3)
+
+
+def test_a_log_that_lacks_very_many_epochs_is_told_briefly(tmp_path):
+    told = []
+    _tell_missing(tmp_path / "metrics.jsonl", 10**12, told.append)
+    assert told == [f"{tmp_path / 'metrics.jsonl'} lacks epochs 1–{10**12} of {10**12}"]

@@ -264,7 +264,7 @@ def test_a_path_of_endless_steps_is_refused(tmp_path, every):
     shutil.copy(shipped_directory() / "one-hidden-mse.h5", path)
     with h5py.File(path, "a") as file:
         file["trajectory"].attrs["every"] = every
-    with pytest.raises(FileError, match=f"keeps every {every}th step"):
+    with pytest.raises(FileError, match=f"every of /trajectory is {every}: at least 1 and"):
         read_trace(path)
 
 
