@@ -441,7 +441,7 @@ def test_five_hundred_wrong_calls_are_refused_alike_by_every_backend(third_party
     before = {name: copy.deepcopy(b.learner()) for name, b in backends.items()}
     refusals = set()
 
-    @settings(max_examples=500, derandomize=True, deadline=None, database=None)
+    @settings(max_examples=500)
     @given(wrong_calls())
     def each(call):
         method, arguments = call

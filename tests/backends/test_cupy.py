@@ -11,7 +11,7 @@ from disinhib.backends import BackendUnavailable, backend_class, backend_descrip
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 from disinhib.refimpl.parameters import Parameters, initial_parameters
 
-from ..experiments.test_command_line import disinhib
+from ..experiments.test_command_line import disinhib, one_line
 
 DESCRIPTION = {d.name: d for d in backend_descriptions()}["cupy"]
 SIZES = (784, 256, 256, 256, 10)
@@ -40,10 +40,8 @@ def test_without_a_gpu_asking_for_it_is_one_line_and_code_2(command):
     with pytest.raises(BackendUnavailable, match="backend 'cupy' cannot run here: "):
         backend_class("cupy")
     result = disinhib(command, "--backend", "cupy")
-    assert result.returncode == 2
+    assert "backend 'cupy' cannot run here" in one_line(result)
     assert result.stdout == ""
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "backend 'cupy' cannot run here" in result.stderr
 
 
 def network(dtype, rule="exact-inverse", method="fixed-point", replicas=None):

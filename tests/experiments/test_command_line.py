@@ -59,13 +59,13 @@ def disinhib(*arguments, cwd=None, **environment):
                 warnings.simplefilter("ignore", unshown)
             with pytest.raises(SystemExit) as ended:
                 main()
-        said = []
+        texts = []
         for stream in (output, problems):
             stream.seek(0)
-            said.append(stream.read())
+            texts.append(stream.read())
     shown = (warnings.formatwarning(w.message, w.category, w.filename, w.lineno) for w in warned)
     return subprocess.CompletedProcess(
-        command, ended.value.code or 0, said[0], "".join((said[1], *shown))
+        command, ended.value.code or 0, texts[0], "".join((texts[1], *shown))
     )
 
 
@@ -121,7 +121,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
 @pytest.mark.parametrize("arguments", [["train", "--epochs", "0"], ["inspect", __file__]])
 def test_a_process_of_its_own_says_the_same(tmp_path, arguments):
     ways = [run(*arguments, cwd=tmp_path) for run in (in_a_process, disinhib)]
-    one, other = ((way.returncode, way.stdout, way.stderr) for way in ways)
+    one, other = ((way.returncode, way.stdout, said(way.stderr)) for way in ways)
     assert one == other
 
 

@@ -421,7 +421,7 @@ def killed_runs(directory, kills, seed, preexec_fn):
             break
         process.kill()
         _, problems = process.communicate()
-        notes += problems.splitlines()
+        notes += said(problems)
         done += 1
         if newest_exists(directory / "run"):
             options = ["train", "--resume", "run", "--checkpoint-every", "1step"]

@@ -38,9 +38,19 @@ def test_all_published_traces_are_shipped():
     assert len(TRACES) == 8
 
 
-@pytest.mark.parametrize("backend", AVAILABLE)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", sorted(TRACES))
+def on_every_trace(backend, dtype):
+    """All of them; real images in the fast tests where a backend is at home."""
+    at_home = {"numpy": np.float64}.get(backend.id, np.float32)
+    for name in sorted(TRACES):
+        fast = name in SMALL or dtype == at_home
+        marks = [*backend.marks, *([] if fast else [pytest.mark.slow])]
+        yield pytest.param(name, dtype, backend.values[0], marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "backend"),
+    [case for backend in AVAILABLE for dtype in DTYPES for case in on_every_trace(backend, dtype)],
+)
 def test_backend_computes_the_published_model(name, dtype, backend):
     trace = read_trace(TRACES[name])
     results = conform(trace, backend_class(backend), dtype, "fixed-point")
