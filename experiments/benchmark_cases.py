@@ -10,6 +10,7 @@ from ..backends.numba_threads import checked_threads
 from ..backends.precision import PRECISIONS, checked_dtype
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.errors import ConfigurationError, whole_number
+from .network_memory import refuse_more_than_memory
 
 NETWORK = (784, 256, 256, 256, 10)
 """The published network."""
@@ -87,6 +88,7 @@ class Case:
                 f"sizes is {network.sizes}: at least 2 outputs are needed, one a class"
             )
         whole_number("batch", self.batch, minimum=1)
+        refuse_more_than_memory(network.sizes, self.batch, self.dtype)
         if self.threads is not None:
             checked_threads(self.threads)
 

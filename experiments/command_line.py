@@ -19,10 +19,11 @@ from ..refimpl.configuration import RULES
 from ..refimpl.errors import ArgumentError, ConfigurationError
 from ..validation import FileError, Position, contents
 from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
-from .conform_command import Method, Precision, conform_command
+from .conform_command import conform_command
 from .divergence import TrainingDiverged
 from .figure_command import figure_command
 from .interruption import stop_on_interrupt
+from .option_types import Method, Precision, real, whole, whole_numbers
 from .output_file import refuse_unwritable, write_output
 from .reproduce_command import reproduce_app
 from .resume_checks import CHOSEN_ANEW
@@ -99,15 +100,13 @@ def train_command(
     hidden: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Units of each hidden layer.")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Total number of epochs, also with --resume.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples per step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Step size of the optimiser.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Any whole number.")] = None,
+    epochs: Annotated[int | None, whole(help="Total number of epochs, also with --resume.")] = None,
+    batch_size: Annotated[int | None, whole(help="Samples per step.")] = None,
+    learning_rate: Annotated[float | None, real(help="Step size of the optimiser.")] = None,
+    seed: Annotated[int | None, whole(help="Any whole number.")] = None,
     backend: Annotated[str | None, typer.Option(help="See `disinhib backends`.")] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of a CPU backend; else all processors.")
+        int | None, whole(help="Threads of a CPU backend; else all processors.")
     ] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Precision.")] = None,
     method: Annotated[Method | None, typer.Option(help="Way to the end states.")] = None,
@@ -131,7 +130,7 @@ def train_command(
         "dataset": dataset,
         "data_dir": data_dir,
         "rule": rule,
-        "hidden": None if hidden is None else _whole_numbers("--hidden", hidden),
+        "hidden": None if hidden is None else whole_numbers("--hidden", hidden),
         "batch_size": batch_size,
         "optimizer.learning_rate": learning_rate,
         "seed": seed,
@@ -225,7 +224,7 @@ def bench_command(
     ] = None,
     batch: Annotated[
         list[int] | None,
-        typer.Option(help="Samples per step; may be given again. Else the standard table's."),
+        whole(help="Samples per step; may be given again. Else the standard table's."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
@@ -239,7 +238,7 @@ def bench_command(
     profile: Annotated[
         bool, typer.Option("--profile", help="Break one learning step into its stages instead.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads; else all processors.")] = None,
+    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
 ) -> None:
     """Time learning steps, each as a ratio to the same backend's backprop step.
 
@@ -257,7 +256,7 @@ def bench_command(
         dtypes=[one.value for one in dtype or ()],
         rules=[one.value for one in rule or ()],
         methods=[one.value for one in method or ()],
-        networks=[tuple(_whole_numbers("--sizes", one)) for one in sizes or ()],
+        networks=[tuple(whole_numbers("--sizes", one)) for one in sizes or ()],
         batches=batch or (),
         threads=threads,
     )
@@ -317,15 +316,6 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
             return 128 + stop()
         say(console, f"Written to {run.directory}")
         return 0
-
-
-def _whole_numbers(option: str, text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigurationError(
-            f"{option} is {text!r}: whole numbers separated by commas are needed, as in 256,128,10"
-        ) from None
 
 
 def _refuse_with_resume(flags: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,6 @@ import typer
 
 from ..backends import backend_class, backend_descriptions
 from ..backends.precision import PRECISIONS
-from ..refimpl.configuration import METHODS
 from ..refimpl.errors import ConfigurationError
 from ..validation import (
     Trace,
@@ -28,13 +26,11 @@ from ..validation import (
     stability_in_words,
 )
 from .conformance_report import TraceReport, print_report
+from .option_types import Method, Precision, whole
 from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 from .terminal import say, terminal_console, working
 
 console = terminal_console()
-
-Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
-Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 
 
 def conform_command(
@@ -52,7 +48,7 @@ def conform_command(
         bool,
         typer.Option("--cross", help="All backends against each other, on random networks."),
     ] = False,
-    seeds: Annotated[int, typer.Option(help="With --cross: how many networks.")] = 5,
+    seeds: Annotated[int, whole(help="With --cross: how many networks.")] = 5,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
     junit_file: JunitFile = None,

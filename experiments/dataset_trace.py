@@ -13,6 +13,7 @@ from ..datasets.load import load_dataset
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import initial_parameters
 from ..validation import Trace, record_trace
+from .network_memory import refuse_more_than_memory
 from .run_configuration import RunConfiguration
 
 
@@ -44,6 +45,7 @@ def record_dataset_trace(
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape
     network = configuration.network(n_inputs, dataset.n_classes)
+    refuse_more_than_memory(network.sizes, configuration.batch_size, dtype.name)
     order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
     if steps > len(order):
         raise ConfigurationError(

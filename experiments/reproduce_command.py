@@ -26,9 +26,9 @@ from .accuracy_results import (
     write_results,
 )
 from .accuracy_table import draw_accuracies, table_in_markdown
-from .conform_command import Precision
 from .interruption import stop_on_interrupt
 from .metrics_log import EpochRecord
+from .option_types import Precision, whole, whole_numbers
 from .output_file import make_directory, write_output
 from .run_beginning import begin, resume
 from .run_configuration import RunConfiguration
@@ -50,8 +50,8 @@ def table_command(
         str, typer.Option(metavar="NAME,…", help=f"From {', '.join(DATASETS)}.")
     ] = "fashion_mnist,mnist",
     depths: Annotated[str, typer.Option(metavar="N,…", help="Numbers of hidden layers.")] = "1,2,3",
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to N − 1.")] = 5,
-    epochs: Annotated[int, typer.Option(help="Of each training.")] = 50,
+    seeds: Annotated[int, whole(help="Seeds 0 to N − 1.")] = 5,
+    epochs: Annotated[int, whole(help="Of each training.")] = 50,
     rules: Annotated[
         str, typer.Option(metavar="NAME,…", help="Learning rules.")
     ] = "backprop,exact-inverse,linear-threshold",
@@ -59,13 +59,13 @@ def table_command(
         str, typer.Option(metavar="NAME,…", help="Feedback weights.")
     ] = "per-sample,averaged",
     strength: Annotated[str, typer.Option(metavar="NAME,…", help="Of control.")] = "strong,weak",
-    hidden_units: Annotated[int, typer.Option(help="Of each hidden layer.")] = 256,
+    hidden_units: Annotated[int, whole(help="Of each hidden layer.")] = 256,
     data_dir: Annotated[
         Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
     dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float32"],
-    threads: Annotated[int | None, typer.Option(help="Threads; else all processors.")] = None,
+    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
         "runs/table"
     ),
@@ -207,10 +207,7 @@ def _names(option: str, text: str, known: Any) -> list[str]:
 
 
 def _depths(text: str) -> list[int]:
-    try:
-        depths = [int(part) for part in text.split(",")]
-    except ValueError:
-        depths = [0]
+    depths = whole_numbers("--depths", text)
     if min(depths) < 1:
         raise ConfigurationError(f"--depths is {text!r}: whole numbers from 1 on, as in 1,2,3")
     return depths

@@ -22,6 +22,7 @@ from ..refimpl.parameters import initial_parameters
 from ..validation import Checkpoint, Position, newest_checkpoint, read_start
 from ..validation.durable_file import generations
 from .metrics_log import EpochRecord, keep_records, read_records
+from .network_memory import refuse_more_than_memory
 from .output_file import make_directory, writing
 from .resume_checks import (
     CHOSEN_ANEW,
@@ -136,6 +137,7 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
             "training samples, so that at most this many fit one batch"
         )
     network = configuration.network(n_inputs, dataset.n_classes)
+    refuse_more_than_memory(network.sizes, configuration.batch_size, configuration.dtype)
     first_order, digest_of_start = None, ""
     if configuration.start is not None:
         start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)

@@ -12,7 +12,6 @@ import typer
 from rich.text import Text
 
 from ..backends import backend_class
-from ..backends.precision import PRECISIONS
 from ..refimpl.errors import ConfigurationError
 from ..validation import (
     FileError,
@@ -33,6 +32,7 @@ from ..validation import (
 from .conform_command import summary
 from .conformance_report import TraceReport, print_powers, print_report
 from .dataset_trace import record_dataset_trace
+from .option_types import Precision, real, whole
 from .output_file import make_directory, refuse_unwritable
 from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
 from .run_configuration import load_run_configuration
@@ -41,7 +41,6 @@ from .terminal import say, terminal_console, visible, working
 console = terminal_console()
 ORIGIN = "reference of the package disinhib, float64"
 
-Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
 trace_app = typer.Typer(
@@ -62,7 +61,7 @@ def record_command(
     cases: Annotated[
         Cases | None, typer.Option(help="Every rule, loss and option, depths 1 to 5, extremes.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Learning steps, a batch each.")] = 3,
+    steps: Annotated[int, whole(help="Learning steps, a batch each.")] = 3,
     trajectories: Annotated[
         bool, typer.Option("--trajectories", help="Also integrate the first batch, and keep that.")
     ] = False,
@@ -140,7 +139,7 @@ def compare_command(
     ] = None,
     rtol: Annotated[
         float | None,
-        typer.Option(help="Tolerance of the port's integration; else it finds fixed points."),
+        real(help="Tolerance of the port's integration; else it finds fixed points."),
     ] = None,
     complete: Annotated[
         bool, typer.Option("--complete", help="An array that is not given is a failure.")

@@ -136,7 +136,7 @@ def test_a_cell_is_what_disinhib_train_would_have_given(tmp_path):
     ("arguments", "message"),
     [
         (["--datasets", "cifar"], "--datasets has 'cifar': choose from"),
-        (["--depths", "1,x"], "--depths is '1,x': whole numbers from 1 on"),
+        (["--depths", "1,x"], "--depths is '1,x': whole numbers separated by commas"),
         (["--depths", "0"], "--depths is '0'"),
         (["--seeds", 0], "at least 1 is needed"),
         (["--rules", "hebb"], "--rules has 'hebb': choose from backprop"),
