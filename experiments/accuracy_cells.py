@@ -82,9 +82,9 @@ def accuracy_rows(
         One of them does not exist.
     """
     for option, given, known in (
-        ("--rules", rules, TABLE_RULES),
-        ("--feedback", feedbacks, FEEDBACKS),
-        ("--strength", strengths, STRENGTHS),
+        ("rules", rules, TABLE_RULES),
+        ("feedback", feedbacks, FEEDBACKS),
+        ("strength", strengths, STRENGTHS),
     ):
         for value in given:
             if value not in known:

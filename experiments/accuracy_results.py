@@ -170,5 +170,5 @@ def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path
         if there != now:
             raise ConfigurationError(
                 f"{path} has {result.cell.name} with {name} {there}, now it is {now}: "
-                "choose another --out"
+                "choose another directory"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ConfigurationError, require, shown
 
 UNITS = ("epochs", "steps", "minutes")
 
@@ -24,6 +24,10 @@ class CheckpointInterval:
 
     number: int = 1
     unit: str = "epochs"
+
+    def __post_init__(self) -> None:
+        require(self, "number", minimum=1, whole=True)
+        require(self, "unit", among=UNITS)
 
     def is_due(self, epochs: int, steps: int, seconds: float) -> bool:
         """Whether it is time, so many epochs, steps and seconds after the last save."""
@@ -46,7 +50,7 @@ def parse_checkpoint_interval(text: str) -> CheckpointInterval:
     found = re.fullmatch(r"\s*([0-9]{1,9})\s*(epoch|step|minute)s?\s*", text)
     if found is None or int(found.group(1)) == 0:
         raise ConfigurationError(
-            f"--checkpoint-every is {text!r}: a whole number above 0 of epochs, steps or minutes "
+            f"a run saved every {shown(text)}: a whole number above 0 of epochs, steps or minutes "
             "is needed, as in 2epochs, 100steps or 5minutes"
         )
     return CheckpointInterval(int(found.group(1)), found.group(2) + "s")

@@ -56,30 +56,31 @@ def conform_command(
     """Judge a backend by traces of the published implementation, stage by stage."""
     files = ReportFiles(json_file, html_file, junit_file)
     files.refuse_unwritable()
-    if cross:
-        if paths:
-            raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
-        if seeds < 1:
-            raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
-        reports = _cross(seeds, method.value)
-        files.write(
-            {"method": method.value, "seeds": seeds}, "Backends against each other", reports
-        )
+    with files.going_on():
+        if cross:
+            if paths:
+                raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
+            if seeds < 1:
+                raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
+            reports = _cross(seeds, method.value)
+            files.write(
+                {"method": method.value, "seeds": seeds}, "Backends against each other", reports
+            )
+            return summary(reports)
+        kind = backend_class(backend)
+        traces, others = find_traces(paths or [shipped_directory()])
+        for other in others:
+            say(console, f"{other}: not a trace, left out", "dim")
+        reports = []
+        for path in traces:
+            trace = read_trace(path)
+            reports.append(
+                _judged(trace, kind, backend, np.dtype(dtype.value), method.value, show_power)
+            )
+            print_report(console, reports[-1])
+        settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
+        files.write(settings, f"Conformance of {backend}", reports)
         return summary(reports)
-    kind = backend_class(backend)
-    traces, others = find_traces(paths or [shipped_directory()])
-    for other in others:
-        say(console, f"{other}: not a trace, left out", "dim")
-    reports = []
-    for path in traces:
-        trace = read_trace(path)
-        reports.append(
-            _judged(trace, kind, backend, np.dtype(dtype.value), method.value, show_power)
-        )
-        print_report(console, reports[-1])
-    settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
-    files.write(settings, f"Conformance of {backend}", reports)
-    return summary(reports)
 
 
 def summary(reports: Sequence[TraceReport]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .conformance_report import TraceReport, explanation
+from .terminal import visible
 
 
 def write_junit(path: Path, reports: Sequence[TraceReport]) -> None:
@@ -21,7 +22,8 @@ def write_junit(path: Path, reports: Sequence[TraceReport]) -> None:
     """
     root = ElementTree.Element("testsuites", name="disinhib conformance")
     for report in reports:
-        name = Path(report.trace).stem
+        # XML has no control characters, however written.
+        name, candidate = visible(Path(report.trace).stem), visible(report.candidate)
         failures = sum(not result.passed for result in report.results)
         suite = ElementTree.SubElement(
             root,
@@ -34,21 +36,22 @@ def write_junit(path: Path, reports: Sequence[TraceReport]) -> None:
         )
         for result in report.results:
             case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{name}.{report.candidate}", name=result.stage
+                suite, "testcase", classname=f"{name}.{candidate}", name=result.stage
             )
             if not result.passed:
-                message = (
+                message = visible(
                     f"{result.worst} uses {result.used:.3g} of its allowance "
                     f"{result.tolerance:.2e} ({result.origin})"
                 )
                 failure = ElementTree.SubElement(case, "failure", message=message)
                 first = report.first_deviation is result
-                failure.text = "\n".join(explanation(report)) if first else result.hint
+                lines = explanation(report) if first else [result.hint]
+                failure.text = "\n".join(visible(line) for line in lines)
         for stage, n in report.not_given.items():
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
-                classname=f"{name}.{report.candidate}",
+                classname=f"{name}.{candidate}",
                 name=f"{stage}, not given",
             )
             ElementTree.SubElement(case, "skipped", message=f"{n} arrays not given")

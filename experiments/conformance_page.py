@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from .conformance_report import TraceReport, explanation, verdict
+from .terminal import visible
 
 PASS, FAIL = "#0072b2", "#d55e00"
 """Blue and vermilion, told apart by all eyes."""
@@ -38,14 +39,14 @@ def write_page(path: Path, title: str, reports: Sequence[TraceReport]) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template("conformance_page.html.j2").render(
-        title=title,
+        title=visible(title),
         reports=[
             {
-                "name": Path(report.trace).name,
-                "candidate": report.candidate,
+                "name": visible(Path(report.trace).name),
+                "candidate": visible(report.candidate),
                 "passed": report.passed,
                 "rows": [(result, verdict(result)) for result in report.results],
-                "lines": explanation(report),
+                "lines": [visible(line) for line in explanation(report)],
                 "powers": report.powers,
                 "used": _embedded(_used_figure(report)),
                 "places": _embedded(_places_figure(report)),

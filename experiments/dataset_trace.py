@@ -49,7 +49,7 @@ def record_dataset_trace(
     order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
     if steps > len(order):
         raise ConfigurationError(
-            f"--steps is {steps}: {dataset.name} has {len(order)} batches of "
+            f"steps is {steps}: {dataset.name} has {len(order)} batches of "
             f"{configuration.batch_size} an epoch"
         )
     indices = order[:steps]

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from .figures import FIGURES, figure_maker, write_figure
-from .figures.figure_files import FORMATS
+from .figures.figure_files import FORMATS, refuse_no_date
 from .output_file import make_directory
 from .terminal import going_on_without_output, say, terminal_console, working
 
@@ -30,6 +30,7 @@ def figure_command(
     """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
     makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
     # Before minutes of work.
+    refuse_no_date(picture_format.value)
     make_directory(out)
     passed = True
     with going_on_without_output():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,25 +13,36 @@ from ..validation import FileError
 from ..validation.durable_file import not_written
 
 
-def refuse_unwritable(path: Path | None) -> None:
+def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
     """Say before minutes of work what would fail after them.
 
     Parameters
     ----------
-    path : Path or None
+    path : path or None
         File to be written; None is none.
 
     Raises
     ------
     FileError
-        It is a directory, or its directory is missing.
+        It is a directory, its directory is missing, or the system refuses it.
     """
     if path is None:
         return
-    if path.is_dir():
+    path = Path(path)
+    try:
+        # Asked of the system itself: `Path.exists` takes some errors for an answer.
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        is_directory = False
+    except OSError as problem:
+        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+    if is_directory:
         raise FileError(f"{path} cannot be written: it is a directory")
-    if not path.absolute().parent.is_dir():
+    parent = path.absolute().parent
+    if not parent.is_dir():
         raise FileError(f"{path} cannot be written: {path.parent} is not a directory")
+    if not os.access(path if path.exists() else parent, os.W_OK):
+        raise FileError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
 
 def make_directory(path: Path) -> None:

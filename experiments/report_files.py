@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from .conformance_junit import write_junit
 from .conformance_report import TraceReport, write_json
 from .output_file import refuse_unwritable, write_output
+from .terminal import going_on_without_output
 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
@@ -40,6 +42,13 @@ class ReportFiles:
     json_file: Path | None
     html_file: Path | None
     junit_file: Path | None
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Do the work that they are of, even if nobody reads what is printed."""
+        wanted = any((self.json_file, self.html_file, self.junit_file))
+        with going_on_without_output() if wanted else nullcontext():
+            yield
 
     def refuse_unwritable(self) -> None:
         """Raise FileError, before any work, if one of them could not be written."""

@@ -51,7 +51,7 @@ def resumed_configuration(
         moved = field in FREE and (field != "start" or None not in (now, then))
         if moved or field in given:
             continue
-        way = f"; --{field} would change it" if field in CHOSEN_ANEW else ""
+        way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""
         raise ConfigurationError(
             f"{field} is {_shown(now)} in {config_file}, {_shown(then)} in the checkpoint: "
             f"resumed, it would be another run{way}"

@@ -180,7 +180,7 @@ def _resumed(
     saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
     written = load_run_configuration(config_file, {}) if config_file.exists() else saved
     configuration = resumed_configuration(config_file, written, saved, chosen)
-    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "--epochs"
+    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "epochs"
     refuse_fewer_epochs(said_by, configuration.epochs, directory, checkpoint.position)
     state = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
     refuse_other_random_state(json_state(state), checkpoint.random_state)
@@ -232,13 +232,12 @@ def _refuse_a_run(directory: Path) -> None:
     for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
         if (directory / name).exists():
             raise ConfigurationError(
-                f"{directory} already holds a run ({name}): go on with --resume, "
-                "or choose another --out"
+                f"{directory} already holds a run ({name}): resume it, or choose another directory"
             )
     if (directory / "config.toml").exists():
         raise ConfigurationError(
             f"{directory} already holds a run (config.toml) of which nothing was saved: "
-            "remove that file, or choose another --out"
+            "remove that file, or choose another directory"
         )
 
 

