@@ -6,6 +6,7 @@ So nothing else is imported before that is arranged.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -27,6 +28,7 @@ def main() -> None:
         hook(problem)
 
     sys.unraisablehook = unraisable
+    _see_to_environment()
     from .command_line import main as command_line
 
     try:
@@ -41,6 +43,20 @@ def main() -> None:
     except KeyboardInterrupt:
         # A second one, amid what the first set going.
         _end()
+
+
+def _see_to_environment() -> None:
+    """Put right or refuse what libraries read as they are loaded, and end in a traceback over."""
+    # Pictures go to files: which windows are wanted, and whether there can be any, is no matter.
+    os.environ["MPLBACKEND"] = "agg"
+    date = os.environ.get("SOURCE_DATE_EPOCH")
+    if date is not None and not re.fullmatch("-?[0-9]{1,11}", date):
+        print(
+            f"disinhib: SOURCE_DATE_EPOCH is {date[:60]!a}: a whole number of seconds since 1970 "
+            "is needed, or none",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def _end(number: int = 0, frame: FrameType | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -68,7 +67,9 @@ def main() -> None:
         with any_stream():
             code = app(standalone_mode=False)
     except typer.TyperException as problem:
-        _fail(" ".join(problem.format_message().split()), problem.exit_code)
+        # Typer's newer versions let their validator's own words through.
+        message = problem.format_message().replace("Value error, ", "")
+        _fail(" ".join(message.split()), problem.exit_code)
     except USER_ERRORS as problem:
         _fail(str(problem), 2)
     except TrainingDiverged as problem:
@@ -82,8 +83,10 @@ def main() -> None:
         sys.exit(0)
     except OSError as problem:
         # Whatever is wrong with a file or directory, and is not said better where it arises.
-        named = "" if problem.filename is None else f"{os.fsdecode(problem.filename)}: "
+        named = "" if problem.filename is None else f"{problem.filename}: "
         _fail(f"{named}{problem.strerror or problem}", 2)
+    except MemoryError as problem:
+        _fail(f"not enough memory: {problem}", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
