@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,12 @@ TEST_LABELS_SHA256: dict[str, str] = {
 }
 
 
-def find_image_files(root: Path, name: str) -> Path | None:
+def find_image_files(root: str | os.PathLike[str], name: str) -> Path | None:
     """Directory with the IDX files of a dataset.
 
     Parameters
     ----------
-    root : Path
+    root : str or path
         Directory that holds them itself or in a subdirectory named like the dataset,
         which goes first.
     name : {'mnist', 'fashion_mnist'}
@@ -41,6 +42,7 @@ def find_image_files(root: Path, name: str) -> Path | None:
     Path or None
         The first of these directories with at least one of the four files.
     """
+    root = Path(root)
     for directory in (*(root / part for part in SUBDIRECTORIES[name]), root):
         for split in ("train", "t10k"):
             for kind in ("images-idx3", "labels-idx1"):
@@ -49,7 +51,7 @@ def find_image_files(root: Path, name: str) -> Path | None:
     return None
 
 
-def read_image_files(directory: Path, name: str) -> Dataset:
+def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
     """Read the four IDX files of a dataset.
 
     Other pixels, or other labels in range, are not found in plain files, where nothing but
@@ -58,7 +60,7 @@ def read_image_files(directory: Path, name: str) -> Dataset:
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         Holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of
         `t10k`, each plain or `.gz`, with a hyphen or a full stop before `idx`.
     name : {'mnist', 'fashion_mnist'}
@@ -76,6 +78,7 @@ def read_image_files(directory: Path, name: str) -> Dataset:
         number or training and test images in shape, if there are fewer than ten training
         images, or if the files are those of the other dataset.
     """
+    directory = Path(directory)
     published, image_shape = _read_split(directory, "train")
     refuse_too_few(published, str(_existing(directory, "train", "images-idx3")))
     test, test_shape = _read_split(directory, "t10k")

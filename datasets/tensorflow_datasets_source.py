@@ -7,6 +7,7 @@ without tensorflow. Preparing a set needs tensorflow and the network.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,12 @@ WAYS_TO_GET: dict[str, str] = {
 }
 
 
-def find_prepared(root: Path, name: str) -> Path | None:
+def find_prepared(root: str | os.PathLike[str], name: str) -> Path | None:
     """Directory of the newest prepared version of a dataset.
 
     Parameters
     ----------
-    root : Path
+    root : str or path
         A `data_dir` of tensorflow-datasets: holds `name/version/dataset_info.json`.
     name : {'mnist', 'fashion_mnist'}
         Dataset.
@@ -44,6 +45,7 @@ def find_prepared(root: Path, name: str) -> Path | None:
     -------
     Path or None
     """
+    root = Path(root)
     versions = [
         file.parent
         for file in (root / name).glob("*/dataset_info.json")
@@ -56,12 +58,12 @@ def find_prepared(root: Path, name: str) -> Path | None:
     )
 
 
-def read_prepared(directory: Path, name: str) -> Dataset:
+def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
     """Read a set that tensorflow-datasets prepared as array_record.
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         Of one version, as `find_prepared` returns it.
     name : {'mnist', 'fashion_mnist'}
         Dataset.
@@ -76,6 +78,7 @@ def read_prepared(directory: Path, name: str) -> Dataset:
     DatasetError
         If tensorflow-datasets is not installed, or cannot read the directory.
     """
+    directory = Path(directory)
     tfds = _import(f"{directory}: found a prepared set, but tensorflow-datasets is not installed")
     try:
         return _read(tfds.builder_from_directory(directory), name, str(directory))
@@ -86,14 +89,14 @@ def read_prepared(directory: Path, name: str) -> Dataset:
         ) from error
 
 
-def prepare_and_read(name: str, root: Path | None = None) -> Dataset:
+def prepare_and_read(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Have tensorflow-datasets download and prepare a set unless it has, and read it.
 
     Parameters
     ----------
     name : {'mnist', 'fashion_mnist'}
         Dataset.
-    root : Path or None
+    root : str or path or None
         Where to prepare; None is tensorflow-datasets' own place, `TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
 
@@ -108,6 +111,7 @@ def prepare_and_read(name: str, root: Path | None = None) -> Dataset:
         If tensorflow-datasets is not installed or the set cannot be downloaded or
         prepared. The message says how else to get the data.
     """
+    root = None if root is None else Path(root)
     tfds = _import(f"{name}: no IDX files found, and tensorflow-datasets is not installed", name)
     try:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,10 @@ def accuracy_rows(
 
 
 def cell_configuration(
-    cell: AccuracyCell, epochs: int, settings: dict[str, Any], data_dir: Path | None
+    cell: AccuracyCell,
+    epochs: int,
+    settings: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
 ) -> RunConfiguration:
     """Configure the training of a cell, at the published values but for what is given.
 
@@ -111,9 +115,10 @@ def cell_configuration(
         How long.
     settings : dict
         `hidden_units` (a layer), `backend`, `dtype`, `threads`.
-    data_dir : Path or None
+    data_dir : str or path or None
         Where the images are, if not in the usual places.
     """
+    data_dir = None if data_dir is None else Path(data_dir)
     feedback = {}
     if cell.row.feedback:
         feedback = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,12 @@ def cell_result(
     return CellResult(cell, configuration, curves, records[-1].computed_by)
 
 
-def read_results(path: Path) -> dict[str, CellResult]:
+def read_results(path: str | os.PathLike[str]) -> dict[str, CellResult]:
     """Read all finished cells; none if there is no file yet.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         HDF5 file.
 
     Raises
@@ -84,6 +85,7 @@ def read_results(path: Path) -> dict[str, CellResult]:
     FileError
         It is damaged or something else.
     """
+    path = Path(path)
     if not path.exists():
         return {}
     with reading(path) as file:
@@ -117,12 +119,12 @@ def _read_result(group: h5py.Group) -> CellResult:
     )
 
 
-def write_results(path: Path, results: dict[str, CellResult]) -> None:
+def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) -> None:
     """Write all finished cells, so that at every moment a whole file is on disk.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         HDF5 file.
     results : dict of CellResult
         By name of the cell.
@@ -132,6 +134,7 @@ def write_results(path: Path, results: dict[str, CellResult]) -> None:
     FileError
         It cannot be written; the one before stands.
     """
+    path = Path(path)
 
     def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
@@ -148,7 +151,9 @@ def write_results(path: Path, results: dict[str, CellResult]) -> None:
     write_signed_file(path, fill)
 
 
-def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path) -> None:
+def refuse_other_settings(
+    result: CellResult, wanted: dict[str, Any], path: str | os.PathLike[str]
+) -> None:
     """Refuse to take a finished cell for one that was asked for with other settings.
 
     Parameters
@@ -157,7 +162,7 @@ def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path
         As it is in the file.
     wanted : dict
         Configuration now asked for.
-    path : Path
+    path : str or path
         Of the file.
 
     Raises
@@ -165,6 +170,7 @@ def refuse_other_settings(result: CellResult, wanted: dict[str, Any], path: Path
     ConfigurationError
         They differ; the field and both values are named.
     """
+    path = Path(path)
     for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
         there, now = result.configuration.get(name), wanted.get(name)
         if there != now:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,16 +90,17 @@ def _mean_and_deviation(values: np.ndarray | None) -> str:
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} ({values.size} seeds)"
 
 
-def draw_accuracies(path: Path, results: Sequence[CellResult]) -> None:
+def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult]) -> None:
     """Draw every seed's accuracy and the means, a panel a dataset and depth.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Picture to write.
     results : sequence of CellResult
         Finished trainings.
     """
+    path = Path(path)
     table = grouped(results)
     places = sorted(table)
     rows = _rows(table)[::-1]

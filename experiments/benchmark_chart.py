@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import floor, log10
@@ -24,8 +25,9 @@ GAP = 0.8
 """Between two backends or precisions, in bars."""
 
 
-def draw_rows(path: Path, rows: Sequence[Row]) -> None:
+def draw_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     """Draw samples per second as bars: a panel for each network and batch, a colour a step."""
+    path = Path(path)
     networks = list(dict.fromkeys(row.case.sizes for row in rows))
     batches = sorted({row.case.batch for row in rows})
     steps = list(dict.fromkeys(row.case.step for row in rows))
@@ -73,8 +75,9 @@ def draw_rows(path: Path, rows: Sequence[Row]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_scaling(path: Path, scaling: Mapping[str, Sequence[Row]]) -> None:
+def draw_scaling(path: str | os.PathLike[str], scaling: Mapping[str, Sequence[Row]]) -> None:
     """Draw step time and its ratio to backprop against each size that was varied."""
+    path = Path(path)
     figure = Figure(figsize=(11, 5), layout="constrained")
     panels = figure.subplots(2, len(scaling), squeeze=False)
     for column, (name, rows) in enumerate(scaling.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -68,8 +69,11 @@ def print_profile(console: Console, case: Case, profile: Mapping[str, float]) ->
     console.print(table)
 
 
-def write_rows(path: Path, rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]) -> None:
+def write_rows(
+    path: str | os.PathLike[str], rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]
+) -> None:
     """Write all rows, and what machine they are of, as JSON."""
+    path = Path(path)
     _write(
         path,
         {
@@ -79,8 +83,11 @@ def write_rows(path: Path, rows: Sequence[Row], scaling: Mapping[str, Sequence[R
     )
 
 
-def write_profiles(path: Path, profiles: Mapping[Case, Mapping[str, float]]) -> None:
+def write_profiles(
+    path: str | os.PathLike[str], profiles: Mapping[Case, Mapping[str, float]]
+) -> None:
     """Write the seconds of each stage, and what machine they are of, as JSON."""
+    path = Path(path)
     records = [{**_case_record(case), "stage_seconds": of} for case, of in profiles.items()]
     _write(path, {"profiles": records})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,16 +11,17 @@ from .conformance_report import TraceReport, explanation
 from .terminal import visible
 
 
-def write_junit(path: Path, reports: Sequence[TraceReport]) -> None:
+def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) -> None:
     """Write a test suite a trace and a test case a stage.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         File to write.
     reports : sequence of TraceReport
         One a trace.
     """
+    path = Path(path)
     root = ElementTree.Element("testsuites", name="disinhib conformance")
     for report in reports:
         # XML has no control characters, however written.

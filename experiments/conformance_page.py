@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,18 +21,19 @@ PASS, FAIL = "#0072b2", "#d55e00"
 SMALLEST_SHOWN = 1e-8
 
 
-def write_page(path: Path, title: str, reports: Sequence[TraceReport]) -> None:
+def write_page(path: str | os.PathLike[str], title: str, reports: Sequence[TraceReport]) -> None:
     """Write the page.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         File to write.
     title : str
         Above everything.
     reports : sequence of TraceReport
         One a trace.
     """
+    path = Path(path)
     environment = Environment(
         loader=PackageLoader("disinhib.experiments", "."),
         autoescape=select_autoescape(default_for_string=True, default=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,18 +173,21 @@ def print_powers(console: Console, report: TraceReport) -> None:
     console.print(table)
 
 
-def write_json(path: Path, settings: dict[str, Any], reports: Sequence[TraceReport]) -> None:
+def write_json(
+    path: str | os.PathLike[str], settings: dict[str, Any], reports: Sequence[TraceReport]
+) -> None:
     """Write all results as JSON.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         File to write.
     settings : dict
         Backend, dtype and method, or the precision of a port.
     reports : sequence of TraceReport
         One a trace. A number that is not finite is null: JSON has no infinity.
     """
+    path = Path(path)
     document = {
         **settings,
         "passed": all(report.passed for report in reports),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,12 @@ RULES = ("exact-inverse", "linear-threshold", "backprop")
 RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5", "curves.png")
 
 
-def run_demo(directory: Path, console: Console) -> bool:
+def run_demo(directory: str | os.PathLike[str], console: Console) -> bool:
     """Train, compare, conform and draw.
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         An earlier demo in it is replaced.
     console : Console
         Where to show it.
@@ -39,6 +40,7 @@ def run_demo(directory: Path, console: Console) -> bool:
     bool
         Whether the reference conforms.
     """
+    directory = Path(directory)
     console.print("Handwritten digits, 64-128-128-10, three rules from one start in one order\n")
     runs: dict[str, list[EpochRecord]] = {}
     for rule in RULES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def describe_divergence(
 
 
 def refuse_divergence_in_evaluation(
-    directory: Path, epoch: int, evaluations: dict[str, Evaluation]
+    directory: str | os.PathLike[str], epoch: int, evaluations: dict[str, Evaluation]
 ) -> None:
     """Refuse a loss that is no number after an epoch whose training had one.
 
@@ -80,6 +81,7 @@ def refuse_divergence_in_evaluation(
     TrainingDiverged
         Naming the split and the epoch, from 1.
     """
+    directory = Path(directory)
     for split, evaluation in evaluations.items():
         if not np.all(np.isfinite(evaluation.loss)):
             raise TrainingDiverged(
@@ -88,8 +90,9 @@ def refuse_divergence_in_evaluation(
             )
 
 
-def advice(directory: Path) -> str:
+def advice(directory: str | os.PathLike[str]) -> str:
     """Say what may help, and from where a run can go on."""
+    directory = Path(directory)
     for path in generations(directory / "checkpoint.h5", keep=2):
         try:
             position = read_checkpoint(path).position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from .metrics_log import EpochRecord
 
 
-def draw_learning_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
+def draw_learning_curves(
+    path: str | os.PathLike[str], runs: Mapping[str, Sequence[EpochRecord]]
+) -> None:
     """Draw train and test curves.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         PNG file to write.
     runs : mapping of str to sequence of EpochRecord
         One colour each; the name goes into the legend.
     """
+    path = Path(path)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     for number, (name, records) in enumerate(runs.items()):

@@ -111,13 +111,14 @@ def epoch_record(
     )
 
 
-def append_record(path: Path, record: EpochRecord) -> None:
+def append_record(path: str | os.PathLike[str], record: EpochRecord) -> None:
     """Add a line."""
+    path = Path(path)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n")
 
 
-def read_records(path: Path) -> list[EpochRecord]:
+def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
     """Read all whole lines; a last line cut short by a crash is left out.
 
     Raises
@@ -125,6 +126,7 @@ def read_records(path: Path) -> list[EpochRecord]:
     ConfigurationError, FileError
         It is no text file, or a line is not a record, other than a last one that is cut short.
     """
+    path = Path(path)
     if not path.exists():
         return []
     refuse_all_but_files(path)
@@ -149,16 +151,17 @@ def read_records(path: Path) -> list[EpochRecord]:
     return records
 
 
-def keep_records(path: Path, epochs: int) -> list[EpochRecord]:
+def keep_records(path: str | os.PathLike[str], epochs: int) -> list[EpochRecord]:
     """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         The log.
     epochs : int
         Epochs finished at the checkpoint.
     """
+    path = Path(path)
     records = [record for record in read_records(path) if record.epoch <= epochs]
     lines: list[str] = [json.dumps(dataclasses.asdict(record)) for record in records]
     unfinished = path.with_name(path.name + ".unfinished")

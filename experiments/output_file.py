@@ -45,12 +45,12 @@ def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
         raise FileError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: str | os.PathLike[str]) -> None:
     """Make a directory, with those above it, unless it is there.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Directory.
 
     Raises
@@ -58,18 +58,19 @@ def make_directory(path: Path) -> None:
     FileError
         It cannot be made.
     """
+    path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise FileError(f"{path} cannot be made: {problem.strerror}") from problem
 
 
-def write_output(path: Path, write: Callable[[], object]) -> None:
+def write_output(path: str | os.PathLike[str], write: Callable[[], object]) -> None:
     """Write a file.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Which, for the message.
     write : callable
         Does it.
@@ -79,6 +80,7 @@ def write_output(path: Path, write: Callable[[], object]) -> None:
     FileError
         It could not be written.
     """
+    path = Path(path)
     try:
         write()
     except OSError as problem:
@@ -86,12 +88,12 @@ def write_output(path: Path, write: Callable[[], object]) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Say in one line that a file of a run cannot be written.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Which.
 
     Raises
@@ -99,6 +101,7 @@ def writing(path: Path) -> Iterator[None]:
     FileError
         What is done meanwhile raises OSError.
     """
+    path = Path(path)
     try:
         yield
     except OSError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ INHIBITORY_RATES = (0.01, 0.67, 1.34, 2.0)
 TARGETS = (None, 3.0, 4.0)
 
 
-def draw_plasticity_sign(path: Path) -> None:
+def draw_plasticity_sign(path: str | os.PathLike[str]) -> None:
     """Draw Δw against r_E: for clamped inhibition, and under dis-inhibitory control.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         PNG file to write.
     """
+    path = Path(path)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     clamped, controlled = figure.subplots(1, 2)
     x = np.linspace(0, 10, 201)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ FREE = ("epochs", "data_dir", "start")
 
 
 def resumed_configuration(
-    config_file: Path,
+    config_file: str | os.PathLike[str],
     written: RunConfiguration,
     saved: RunConfiguration,
     chosen: Mapping[str, Any],
@@ -31,7 +32,7 @@ def resumed_configuration(
 
     Parameters
     ----------
-    config_file : Path
+    config_file : str or path
         Where `written` stands, for messages.
     written : RunConfiguration
         As it stands there now.
@@ -45,6 +46,7 @@ def resumed_configuration(
     ConfigurationError
         The two differ where they must not; the message names the field and both values.
     """
+    config_file = Path(config_file)
     given = {name: value for name, value in chosen.items() if value is not None}
     for field, now, then in differences(written.as_dict(), saved.as_dict()):
         # With a start file or without is another run; where it lies is not.
@@ -59,7 +61,9 @@ def resumed_configuration(
     return run_configuration({**written.as_dict(), **given}, "command line")
 
 
-def refuse_fewer_epochs(said_by: str, epochs: int, directory: Path, position: Position) -> None:
+def refuse_fewer_epochs(
+    said_by: str, epochs: int, directory: str | os.PathLike[str], position: Position
+) -> None:
     """Refuse a total that the run has passed.
 
     Raises
@@ -67,6 +71,7 @@ def refuse_fewer_epochs(said_by: str, epochs: int, directory: Path, position: Po
     ConfigurationError
         Naming the total and how far the run has come.
     """
+    directory = Path(directory)
     if epochs < position.epochs or (epochs == position.epochs and position.steps):
         raise ConfigurationError(
             f"{said_by} {epochs} is the total, and {directory} has come further: "
@@ -111,7 +116,9 @@ def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]
         )
 
 
-def refuse_other_network(source: Path, learner: Learner, network: NetworkConfiguration) -> None:
+def refuse_other_network(
+    source: str | os.PathLike[str], learner: Learner, network: NetworkConfiguration
+) -> None:
     """Refuse a learner that is whole in itself, but of another network than is configured.
 
     Raises
@@ -119,6 +126,7 @@ def refuse_other_network(source: Path, learner: Learner, network: NetworkConfigu
     ConfigurationError
         Other sizes, or moments that the optimiser does not keep or would miss.
     """
+    source = Path(source)
     parameters = learner.parameters
     widths = [W.shape[0] for W in (*parameters.weights, parameters.readout)]
     sizes = (*widths, parameters.readout.shape[1])
@@ -133,13 +141,17 @@ def refuse_other_network(source: Path, learner: Learner, network: NetworkConfigu
 
 
 def refuse_impossible_position(
-    source: Path, position: Position, n_steps: int, steps_of: Callable[[int], int], batch_size: int
+    source: str | os.PathLike[str],
+    position: Position,
+    n_steps: int,
+    steps_of: Callable[[int], int],
+    batch_size: int,
 ) -> None:
     """Refuse a place in the run that no run comes to.
 
     Parameters
     ----------
-    source : Path
+    source : str or path
         For the message.
     position : Position
         The checkpoint's.
@@ -157,6 +169,7 @@ def refuse_impossible_position(
         than there were.
     """
     # All epochs but the first, which a start file may order, are of one length.
+    source = Path(source)
     lengths = [steps_of(epoch) for epoch in range(min(position.epochs, 2))]
     total = sum(lengths) + max(position.epochs - 2, 0) * (lengths[-1] if lengths else 0)
     here = steps_of(position.epochs)

@@ -44,14 +44,14 @@ from .run_configuration import (
 from .run_lock import RunLock
 
 
-def begin(configuration: RunConfiguration, directory: Path) -> Run:
+def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) -> Run:
     """Prepare a new run and its directory.
 
     Parameters
     ----------
     configuration : RunConfiguration
         What is wanted.
-    directory : Path
+    directory : str or path
         Must not hold a run yet.
 
     Raises
@@ -59,6 +59,7 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
     ConfigurationError, DatasetError, FileError, BackendUnavailable
         Something asked for cannot be had; nothing has been written then.
     """
+    directory = Path(directory)
     _refuse_a_run(directory)
     prepared = _prepare(configuration)
     make_directory(directory)
@@ -70,7 +71,7 @@ def begin(configuration: RunConfiguration, directory: Path) -> Run:
 
 
 def resume(
-    directory: Path,
+    directory: str | os.PathLike[str],
     epochs: int | None,
     notify: Callable[[str], None] = lambda line: None,
     chosen: Mapping[str, Any] = MappingProxyType({}),
@@ -79,7 +80,7 @@ def resume(
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         Of the run.
     epochs : int or None
         New total number of epochs; None keeps the configured one.
@@ -102,6 +103,7 @@ def resume(
     ConfigurationError, DatasetError, FileError, BackendUnavailable
         It cannot go on; nothing has been changed then.
     """
+    directory = Path(directory)
     checkpoint_file = directory / "checkpoint.h5"
     if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
         raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")

@@ -60,7 +60,7 @@ class RunLock:
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         Of the run; must exist.
 
     Raises
@@ -71,8 +71,8 @@ class RunLock:
         The file cannot be written.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._path, self._process = directory / LOCK_FILE, os.getpid()
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._path, self._process = Path(directory) / LOCK_FILE, os.getpid()
         self._lock: filelock.BaseFileLock | None = None
         self._held: os.stat_result | None = None
         claim = self._path.with_name(f"{LOCK_FILE}.{secrets.token_hex(8)}")

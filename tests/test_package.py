@@ -85,3 +85,20 @@ def test_a_wheel_carries_code_data_and_licences(tmp_path):
     assert any(n.endswith("LICENSE-digits.txt") for n in names)
     assert not any(n.startswith(("datasets/", "refimpl/", "tests/")) for n in names)
     assert "disinhib/__init__.py" not in names
+
+
+@pytest.mark.parametrize("folder", ["validation", "datasets", "experiments"])
+def test_whoever_takes_a_path_takes_it_as_text_too(folder):
+    """`str` and `os.PathLike` are how a user of Python has a path; commands are given theirs."""
+    found = 0
+    for path in (ROOT / folder).rglob("*.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        for node in module.body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                kind = "" if argument.annotation is None else ast.unparse(argument.annotation)
+                if "Path" in kind and not kind.startswith(("Annotated", "Callable")):
+                    found += 1
+                    assert "os.PathLike[str]" in kind, f"{path.name}: {node.name}: {argument.arg}"
+    assert found > 5

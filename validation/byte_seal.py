@@ -6,6 +6,7 @@ HDF5 passes over what follows its own content. A file without a seal is no worse
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from .parameter_groups import FileError
@@ -19,12 +20,12 @@ def sealed(content: bytes) -> bytes:
     return content + MARK + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def check_seal(path: Path, content: bytes) -> None:
+def check_seal(path: str | os.PathLike[str], content: bytes) -> None:
     """Compare a file's bytes with its seal, if it has one.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         For the message.
     content : bytes
         Of the whole file.
@@ -35,6 +36,7 @@ def check_seal(path: Path, content: bytes) -> None:
         They differ: the file is damaged.
     """
     # A view, as a copy would take the file's size once more.
+    path = Path(path)
     body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
     if not seal.startswith(MARK):
         return

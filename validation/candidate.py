@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Candidate:
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Where they were read from.
     arrays : dict of array
         By path in the file, in the precision of the file.
@@ -69,7 +70,7 @@ class Candidate:
         return found
 
 
-def read_candidate(path: str | Path, trace: Trace) -> Candidate:
+def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
     """Read what a port wrote for a trace.
 
     Parameters

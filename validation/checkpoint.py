@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class Checkpoint:
     start: str = ""
 
 
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) -> None:
+def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, keep: int = 2) -> None:
     """Write a checkpoint so that a whole one is on disk at every moment.
 
     Parameters
@@ -116,6 +117,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
         It cannot be written, or parameters, moments or running means are not finite; those
         before stand.
     """
+    path = Path(path)
     broken = not_finite(checkpoint.learner)
     if broken:
         raise FileError(
@@ -139,7 +141,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, keep: int = 2) ->
     write_signed_file(path, fill, keep)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint.
 
     What a later program has added to version 1 is passed over.
@@ -155,6 +157,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         It is not a whole checkpoint of a version this program reads, or what it says of a learner
         does not fit together.
     """
+    path = Path(path)
     with reading(path) as file:
         if not is_of_schema(file, SCHEMA):
             found = read_text(file, "schema", default="")
@@ -172,7 +175,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
 
 
-def newest_checkpoint(path: str | Path) -> tuple[Checkpoint, list[str]]:
+def newest_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, list[str]]:
     """Read the newest checkpoint that is not damaged.
 
     Parameters

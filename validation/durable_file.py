@@ -11,13 +11,16 @@ from pathlib import Path
 from .parameter_groups import FileError
 
 
-def generations(path: Path, keep: int) -> list[Path]:
+def generations(path: str | os.PathLike[str], keep: int) -> list[Path]:
     """Name the file and the older ones beside it, newest first: name.h5, name-1.h5 and so on."""
+    path = Path(path)
     older = [path.with_name(f"{path.stem}-{age}{path.suffix}") for age in range(1, keep)]
     return [path, *older]
 
 
-def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], keep: int) -> None:
+def replace_durably(
+    path: str | os.PathLike[str], content: bytes, check: Callable[[Path], None], keep: int
+) -> None:
     """Write a new generation of a file; the oldest beyond `keep` goes, and what is damaged.
 
     The new file is written beside the old one, brought to disk, checked as it lies there, and
@@ -26,7 +29,7 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         The newest generation's name.
     content : bytes
         Of the file.
@@ -40,6 +43,7 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
     FileError
         It cannot be written; the generations before are as they were.
     """
+    path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         unfinished.write_bytes(content)
@@ -64,18 +68,19 @@ def replace_durably(path: Path, content: bytes, check: Callable[[Path], None], k
             unfinished.unlink()
 
 
-def not_written(path: Path, problem: OSError | None = None) -> FileError:
+def not_written(path: str | os.PathLike[str], problem: OSError | None = None) -> FileError:
     """Say in one line that a file could not be written.
 
     A directory that is gone is told in the same words, whatever was being done to which file.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         The file.
     problem : OSError or None
         What the system said.
     """
+    path = Path(path)
     if not path.parent.is_dir():
         return FileError(
             f"{path.parent}: the directory is gone, removed or renamed while it was written to: "

@@ -33,19 +33,20 @@ MOST_DIMENSIONS = 8
 TYPES = ("float64", "float32", "float16", "uint8", "int64", "int32")
 
 
-def is_flat_directory(path: Path) -> bool:
+def is_flat_directory(path: str | os.PathLike[str]) -> bool:
     """Tell whether a path is a directory rather than a file."""
+    path = Path(path)
     return path.is_dir()
 
 
-def write_flat_directory(source: Path, directory: Path) -> None:
+def write_flat_directory(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
     """Spread an HDF5 file of questions over plain files.
 
     Parameters
     ----------
-    source : Path
+    source : str or path
         From `write_trace_inputs`.
-    directory : Path
+    directory : str or path
         Must not exist, or be empty.
 
     Raises
@@ -53,6 +54,8 @@ def write_flat_directory(source: Path, directory: Path) -> None:
     FileError
         It cannot be written, or has files in it.
     """
+    directory = Path(directory)
+    source = Path(source)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileError(f"{directory} exists and is no empty directory: another name is needed")
     with reading(source) as file:
@@ -73,12 +76,14 @@ def write_flat_directory(source: Path, directory: Path) -> None:
         raise FileError(f"{directory} cannot be written: {problem.strerror}") from problem
 
 
-def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Arrays, dict[str, str]]:
+def read_flat_directory(
+    directory: str | os.PathLike[str], wanted: Collection[str]
+) -> tuple[Arrays, dict[str, str]]:
     """Read a port's answers.
 
     Parameters
     ----------
-    directory : Path
+    directory : str or path
         Has `arrays.txt`.
     wanted : collection of str
         Paths to read; others are left where they are.
@@ -95,6 +100,7 @@ def read_flat_directory(directory: Path, wanted: Collection[str]) -> tuple[Array
     FileError
         It is not as described above.
     """
+    directory = Path(directory)
     index = directory / ARRAYS
     if not os.path.lexists(index):
         raise FileError(f"{directory}: {ARRAYS} is missing")

@@ -6,6 +6,7 @@ attribute does not return. Layout: HDF5 File Format Specification, III.E, Global
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .parameter_groups import FileError
@@ -15,12 +16,12 @@ HEADER = 16
 """Bytes, of a heap and of each object in it."""
 
 
-def check_global_heaps(path: Path, content: bytes) -> None:
+def check_global_heaps(path: str | os.PathLike[str], content: bytes) -> None:
     """Refuse a file with a heap whose objects do not fill it from end to end.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         For the message.
     content : bytes
         Of the whole file.
@@ -30,6 +31,7 @@ def check_global_heaps(path: Path, content: bytes) -> None:
     FileError
         The file is damaged.
     """
+    path = Path(path)
     start = content.find(SIGNATURE)
     while start >= 0:
         if not _is_filled(content, start):

@@ -17,7 +17,7 @@ from .parameter_groups import FileError
 
 
 @contextmanager
-def reading(path: str | Path) -> Iterator[h5py.File]:
+def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a file that is looked through from end to end, and close it again.
 
     Parameters
@@ -49,12 +49,12 @@ def reading(path: str | Path) -> Iterator[h5py.File]:
         raise FileError(f"{path}: not a readable HDF5 file ({_first_line(problem)})") from problem
 
 
-def refuse_all_but_files(path: Path) -> None:
+def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
     """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
 
     Parameters
     ----------
-    path : Path
+    path : str or path
         Where a file is wanted.
 
     Raises
@@ -62,6 +62,7 @@ def refuse_all_but_files(path: Path) -> None:
     FileError
         There is none.
     """
+    path = Path(path)
     try:
         kind = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

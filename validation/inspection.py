@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,9 @@ from .hdf5_file import reading
 from .hdf5_structure import holds_text_or_numbers, objects
 
 
-def contents(path: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str, str]]]:
+def contents(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, str], list[tuple[str, str, str, str]]]:
     """List the attributes and datasets of a file.
 
     Parameters
@@ -31,6 +34,7 @@ def contents(path: str | Path) -> tuple[dict[str, str], list[tuple[str, str, str
     FileError
         It is not a readable HDF5 file.
     """
+    path = Path(path)
     attributes: dict[str, str] = {}
     datasets: list[tuple[str, str, str, str]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,12 +18,14 @@ def shipped_directory() -> Path:
     return Path(str(files("disinhib.validation.golden")))
 
 
-def find_traces(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+def find_traces(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[list[Path], list[Path]]:
     """Turn files and directories into trace files.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : str or path, or a sequence of them
         Files are taken as they are; of a directory, the `.h5` files that are traces.
 
     Returns
@@ -37,7 +40,8 @@ def find_traces(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """
     traces: list[Path] = []
     others: list[Path] = []
-    for path in paths:
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    for path in map(Path, listed):
         if not path.is_dir():
             if not path.exists():
                 raise FileError(f"{path}: no such file or directory")

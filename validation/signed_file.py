@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
@@ -14,7 +15,9 @@ from .durable_file import replace_durably
 from .hdf5_file import reading
 
 
-def write_signed_file(path: str | Path, fill: Callable[[h5py.File], None], keep: int = 1) -> None:
+def write_signed_file(
+    path: str | os.PathLike[str], fill: Callable[[h5py.File], None], keep: int = 1
+) -> None:
     """Make a file in memory, and let it take its name when it lies whole on disk.
 
     Parameters
@@ -33,6 +36,7 @@ def write_signed_file(path: str | Path, fill: Callable[[h5py.File], None], keep:
     """
     # In memory first: HDF5 that meets a full disk may end the process. It tells files by name, also
     # those that are nowhere, and another thread may be here too.
+    path = Path(path)
     name = f"in memory of thread {get_ident()}"
     with h5py.File(name, "w", driver="core", backing_store=False) as file:
         fill(file)

@@ -5,6 +5,7 @@ With one, two implementations can be compared over a whole epoch.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,9 @@ class Start:
     batch_order: np.ndarray | None
 
 
-def read_start(path: str | Path, sizes: tuple[int, ...], batch_size: int, n_samples: int) -> Start:
+def read_start(
+    path: str | os.PathLike[str], sizes: tuple[int, ...], batch_size: int, n_samples: int
+) -> Start:
     """Read `initial_parameters/{hidden_l,readout}/{weight,bias}` and `batch_order`.
 
     Parameters
@@ -50,6 +53,7 @@ def read_start(path: str | Path, sizes: tuple[int, ...], batch_size: int, n_samp
     FileError
         The file cannot be used for this run; the message says why.
     """
+    path = Path(path)
     with reading(path) as file:
         parameters = read_parameters(find_group(file, "initial_parameters"), sizes)
         order = read_array(file, "batch_order") if "batch_order" in file else None

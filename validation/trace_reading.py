@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -39,7 +40,7 @@ LARGEST_EVERY = 10_000
 """More steps between entries than anyone records would keep a judge busy for ever."""
 
 
-def read_trace(path: str | Path) -> Trace:
+def read_trace(path: str | os.PathLike[str]) -> Trace:
     """Read a trace file.
 
     Parameters
@@ -57,6 +58,7 @@ def read_trace(path: str | Path) -> Trace:
     FileError
         It cannot be used; the message names the file and what is wrong.
     """
+    path = Path(path)
     with reading(path) as file:
         _check_schema(file)
         # Those recorded elsewhere carry none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def record_trace(
     backend_class: type[Backend] = NumpyBackend,
     dtype: np.dtype | type = np.float64,
     solver: Solver | None = None,
-    path: Path = JUST_RECORDED,
+    path: str | os.PathLike[str] = JUST_RECORDED,
 ) -> Trace:
     """Run learning steps and keep all they compute.
 
@@ -85,7 +86,7 @@ def record_trace(
         Who computes, in which precision; the reference in float64 makes golden numbers.
     solver : Solver, optional
         Else `recording_solver`.
-    path : Path
+    path : str or path
         Name by which reports call it.
 
     Raises
@@ -93,6 +94,7 @@ def record_trace(
     ConfigurationError
         An end state was not reached: there is nothing to record.
     """
+    path = Path(path)
     solver = solver or recording_solver(configuration)
     backend = backend_class(configuration, parameters, dtype, solver)
     initial = backend.learner().parameters

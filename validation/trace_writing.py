@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,7 @@ from .trace_configuration import trace_configuration_text
 INPUT_SCHEMA = "disinhib-trace-inputs"
 
 
-def write_trace(path: str | Path, trace: Trace, origin: str) -> None:
+def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None:
     """Write a whole trace, signed with the digest of its content.
 
     Parameters
@@ -35,6 +36,7 @@ def write_trace(path: str | Path, trace: Trace, origin: str) -> None:
     FileError
         It cannot be written.
     """
+    path = Path(path)
 
     def fill(file: h5py.File) -> None:
         _write_questions(file, trace, SCHEMA)
@@ -55,7 +57,7 @@ def write_trace(path: str | Path, trace: Trace, origin: str) -> None:
     write_signed_file(path, fill)
 
 
-def write_trace_inputs(path: str | Path, trace: Trace) -> None:
+def write_trace_inputs(path: str | os.PathLike[str], trace: Trace) -> None:
     """Write what a port is given: configuration, start, inputs and labels, and no answer.
 
     Parameters
@@ -70,6 +72,7 @@ def write_trace_inputs(path: str | Path, trace: Trace) -> None:
     FileError
         It cannot be written.
     """
+    path = Path(path)
     write_signed_file(path, lambda file: _write_questions(file, trace, INPUT_SCHEMA))
 
 
