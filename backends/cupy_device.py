@@ -64,7 +64,7 @@ class CupyDevice:
         import cupy
         from cupy_backends.cuda.libs import cublas
 
-        self.dtype = np.dtype(dtype)
+        self.dtype, self._process = np.dtype(dtype), os.getpid()
         self._cupy, self._cublas = cupy, cublas
         self._ctype = "float" if self.dtype == np.float32 else "double"
         attribute, device = cupy.cuda.runtime.deviceGetAttribute, cupy.cuda.Device().id
@@ -88,8 +88,17 @@ class CupyDevice:
         self.multiply(Product(1, 1, 1, address, address, address, 1, 1, 1))
         self.synchronize()
 
+    def _refuse_after_fork(self) -> None:
+        # CUDA's context belongs to the process that made it.
+        if self._process != os.getpid():
+            raise BackendUnavailable(
+                "backend 'cupy' was made before this process was forked, which CUDA does not "
+                "survive: make it here, in a process that was spawned"
+            )
+
     def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
         """Memory for `size` elements."""
+        self._refuse_after_fork()
         memory = self._cupy.cuda.memory
         try:
             with self._stream:
@@ -103,6 +112,7 @@ class CupyDevice:
 
     def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
         """Copy to the device."""
+        self._refuse_after_fork()
         array = np.ascontiguousarray(array)
         target = self.empty(array.size, array.dtype) if into is None else into[: array.size]
         target.set(array.ravel(), stream=self._stream)
@@ -112,6 +122,7 @@ class CupyDevice:
 
     def get(self, array: DeviceArray, size: int | None = None) -> np.ndarray:
         """Copy out when all that was asked for is done."""
+        self._refuse_after_fork()
         found: np.ndarray = array[:size].get(stream=self._stream)
         self._stream.synchronize()
         return found
@@ -122,6 +133,7 @@ class CupyDevice:
 
     def free_bytes(self) -> int:
         """Bytes free on the device, and those that CuPy holds for whoever asks."""
+        self._refuse_after_fork()
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 

@@ -16,32 +16,45 @@ from typing import Any, TypeVar
 
 from ..refimpl.errors import ConfigurationError, shown, whole_number
 from .arguments import MOST_THREADS
+from .backend import BackendUnavailable
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 class ThreadTeam:
-    """The calling thread and `threads` - 1 others.
+    """The calling thread and `threads` - 1 others, started anew in a process that was forked.
 
     Parameters
     ----------
     threads : int
         Their number, at least 1.
+
+    Raises
+    ------
+    BackendUnavailable
+        The system does not let so many start.
     """
 
     def __init__(self, threads: int) -> None:
-        self._tasks: SimpleQueue[Any] = SimpleQueue()
-        self._results: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(threads - 1):
-            Thread(target=_help, args=(self._tasks, self._results), daemon=True).start()
-        weakref.finalize(self, _dismiss, self._tasks, threads - 1)
+        self._threads, self._is_unfinished = threads, False
+        self._start()
 
     def share(self, work: Callable[[S], T], shares: Sequence[S]) -> list[T]:
         """Do `work` on every share, the first in the calling thread; results in order.
 
         An exception in any share is raised here, when all have ended.
         """
+        if self._process != os.getpid():
+            # Threads do not survive a fork.
+            self._start()
+        elif self._is_unfinished:
+            # An interrupt came while the others worked: let them end, and forget what they found.
+            _dismiss(self._tasks, self._threads - 1)
+            for helper in self._helpers:
+                helper.join()
+            self._start()
+        self._is_unfinished = True
         for i in range(1, len(shares)):
             self._tasks.put((work, i, shares[i]))
         results: list[Any] = [_attempt(work, shares[0])]
@@ -49,10 +62,29 @@ class ThreadTeam:
         for _ in range(1, len(shares)):
             i, outcome = self._results.get()
             results[i] = outcome
+        self._is_unfinished = False
         for _, error in results:
             if error is not None:
                 raise error
         return [result for result, _ in results]
+
+    def _start(self) -> None:
+        self._process, self._is_unfinished = os.getpid(), False
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._results: SimpleQueue[Any] = SimpleQueue()
+        self._helpers: list[Thread] = []
+        weakref.finalize(self, _dismiss, self._tasks, self._threads - 1)
+        for _ in range(self._threads - 1):
+            helper = Thread(target=_help, args=(self._tasks, self._results), daemon=True)
+            try:
+                helper.start()
+            except RuntimeError as problem:
+                _dismiss(self._tasks, len(self._helpers))
+                raise BackendUnavailable(
+                    f"threads is {self._threads}: the system starts no more than "
+                    f"{len(self._helpers) + 1} ({problem})"
+                ) from problem
+            self._helpers.append(helper)
 
 
 def checked_threads(threads: object, named: str = "threads") -> int:
