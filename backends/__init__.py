@@ -1,8 +1,8 @@
 """Implementations of the hot loop behind one interface: see `backend` for what a backend is."""
 
 from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData, TimesStages
-from .checked_backend import checked_backend
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .front import checked_backend
 from .numba_backend import NumbaBackend
 from .numpy_backend import NumpyBackend
 from .registry import backend_class, backend_descriptions

@@ -6,7 +6,6 @@ Nothing here knows a backend: the same wrong argument is refused in the same wor
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration
-from ..refimpl.errors import ArgumentError, ConfigurationError
+from ..refimpl.errors import ArgumentError, ConfigurationError, shown, whole_number
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
 from ..refimpl.parameters import Parameters, array_shapes, check_shapes
@@ -149,7 +148,7 @@ class Arguments:
             moment: self._moment(f"{where}.{moment}", getattr(optimizer, moment))
             for moment in ("first_moment", "second_moment")
         }
-        n_steps = whole_number(f"{where}.n_steps", optimizer.n_steps, least=0)
+        n_steps = whole_number(f"{where}.n_steps", optimizer.n_steps, minimum=0)
         return Learner(
             parameters,
             OptimizerState(n_steps, **moments),
@@ -171,7 +170,7 @@ class Arguments:
         scale = self._full_scale(full_scale, given.dtype) if is_whole else 1.0
         if not is_whole and full_scale is not None:
             raise ArgumentError(
-                f"full_scale is {_short(full_scale)} with x of dtype {given.dtype}: only whole "
+                f"full_scale is {shown(full_scale)} with x of dtype {given.dtype}: only whole "
                 "numbers are divided by it, so that none is needed"
             )
         axes = (("input", self.form.sizes[0]),)
@@ -232,14 +231,12 @@ class Arguments:
 
     def batch_size(self, name: str, value: Any) -> int:
         """Most samples at a time."""
-        return whole_number(name, value, least=1)
+        return whole_number(name, value, minimum=1)
 
     def recording(self, name: str, value: Any) -> Recording:
-        """How a trajectory is integrated; a Recording has checked itself but for whole numbers."""
-        value = _instance(name, value, Recording)
-        for count in ("n_steps", "every"):
-            whole_number(f"{name}.{count}", getattr(value, count), least=0)
-        return value
+        """How a trajectory is integrated, which has checked itself."""
+        recording: Recording = _instance(name, value, Recording)
+        return recording
 
     # What they are made of.
 
@@ -329,7 +326,7 @@ class Arguments:
             cast = float(self.form.dtype.type(number))
         if isinstance(value, bool) or not (np.isfinite(cast) and cast > 0):
             raise ArgumentError(
-                f"full_scale is {_short(value)}: a number above 0 that {self.form.dtype} holds "
+                f"full_scale is {shown(value)}: a number above 0 that {self.form.dtype} holds "
                 "is needed"
             )
         return number
@@ -408,21 +405,17 @@ def check_settings_of_replicas(
     _check_settings(configuration, leading, "")
 
 
-def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number in a range, truth values excepted.
+def checked_threads(threads: object, named: str = "threads") -> int:
+    """Take a number of threads.
 
     Raises
     ------
-    ArgumentError
-        It is another thing.
+    ConfigurationError
+        It is no whole number from 1 to `MOST_THREADS`.
     """
-    try:
-        number = None if isinstance(value, bool | np.bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least or (most is not None and number > most):
-        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ArgumentError(f"{name} is {_short(value)}: a whole number {limits} is needed")
+    number = whole_number(named, threads, minimum=1)
+    if number > MOST_THREADS:
+        raise ConfigurationError(f"{named} is {number}: at most {MOST_THREADS} can be used")
     return number
 
 
@@ -527,8 +520,3 @@ def _listed(lengths: tuple[int, ...]) -> str:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"of type {type(value).__name__}"
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 40 else f"{text[:37]}..."

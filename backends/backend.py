@@ -94,7 +94,7 @@ class Backend(Protocol):
         An argument is refused by the front; the message names it, what came, and what would be
         right, such as ``y has 60 samples: x has 50``.
     ConfigurationError
-        A setting is; method 'fixed-point' with leak 0, a dtype that is no precision.
+        A setting or a count is; method 'fixed-point' with leak 0, a dtype that is no precision.
     BackendUnavailable
         The backend cannot run here.
     """

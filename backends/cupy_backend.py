@@ -19,11 +19,11 @@ from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
-from .checked_backend import checked_backend, step_by_training
 from .cuda_device import Device
 from .cuda_network import CudaNetwork, PlacedOnDevice
 from .cupy_device import CupyDevice, uses_tf32, why_unavailable
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .front import checked_backend, step_by_training
 
 
 @checked_backend

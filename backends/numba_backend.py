@@ -30,8 +30,8 @@ from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
 from .backend import BackendDescription
-from .checked_backend import checked_backend, step_by_training
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .front import checked_backend, step_by_training
 from .numba_network import CompiledNetwork, Counts, total
 from .numba_threads import ThreadTeam, default_threads
 

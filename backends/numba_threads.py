@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from ..refimpl.errors import ConfigurationError, shown, whole_number
-from .arguments import MOST_THREADS
+from ..refimpl.errors import ConfigurationError, shown
+from .arguments import MOST_THREADS, checked_threads
 from .backend import BackendUnavailable
 
 S = TypeVar("S")
@@ -85,20 +85,6 @@ class ThreadTeam:
                     f"{len(self._helpers) + 1} ({problem})"
                 ) from problem
             self._helpers.append(helper)
-
-
-def checked_threads(threads: object, named: str = "threads") -> int:
-    """Take a number of threads.
-
-    Raises
-    ------
-    ConfigurationError
-        It is no whole number from 1 to `MOST_THREADS`.
-    """
-    number = whole_number(named, threads, minimum=1)
-    if number > MOST_THREADS:
-        raise ConfigurationError(f"{named} is {number}: at most {MOST_THREADS} can be used")
-    return number
 
 
 def default_threads() -> int:

@@ -28,8 +28,8 @@ from ..refimpl.plasticity import plasticity_gradients, updated_mean_inhibition
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording, closed_loop_trajectory, open_loop_trajectory
 from .backend import BackendDescription
-from .checked_backend import checked_backend
 from .epoch_metrics import Evaluation, TrainingMetrics
+from .front import checked_backend
 
 
 @dataclass(frozen=True)

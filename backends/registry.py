@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from .backend import Backend, BackendDescription, BackendUnavailable
-from .checked_backend import checked_backend
+from .front import checked_backend
 
 ENTRY_POINT_GROUP = "disinhib.backends"
 

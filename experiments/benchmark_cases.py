@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..backends.numba_threads import checked_threads
+from ..backends.arguments import checked_threads
 from ..backends.precision import PRECISIONS, checked_dtype
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.errors import ConfigurationError, whole_number

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from ..backends.numba_threads import checked_threads
+from ..backends.arguments import checked_threads
 from ..refimpl.activation import SoftReLU
 from ..refimpl.configuration import (
     Controller,

@@ -20,12 +20,11 @@ from ..refimpl.end_state import check_method
 from ..refimpl.errors import ConfigurationError
 from ..refimpl.learning_step import Learner, StepMetrics
 from .arguments import (
-    MOST_THREADS,
     Arguments,
     NetworkForm,
     check_settings_of_replicas,
+    checked_threads,
     finite_parameters,
-    whole_number,
 )
 from .backend import Backend, BackendUnavailable, TimesStages
 from .precision import checked_dtype
@@ -165,7 +164,7 @@ def _constructor(method: Callable[..., None]) -> Callable[..., None]:
         solver = settings_as(solver, dtype)
         check_method(configuration, solver)
         if threads is not None:
-            threads = whole_number("threads", threads, least=1, most=MOST_THREADS)
+            threads = checked_threads(threads)
         has_moments = configuration.optimizer.name == "adam"
         form = NetworkForm(configuration.sizes, leading, dtype, has_moments)
         self._front = front = _Front(form, (configuration, dtype, solver, threads, more))
