@@ -1,6 +1,13 @@
 """Implementations of the hot loop behind one interface: see `backend` for what a backend is."""
 
-from .backend import Backend, BackendDescription, BackendUnavailable, PlacedData, TimesStages
+from .backend import (
+    Backend,
+    BackendDescription,
+    BackendUnavailable,
+    CompilesAhead,
+    PlacedData,
+    TimesStages,
+)
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .front import checked_backend
 from .numba_backend import NumbaBackend
@@ -11,6 +18,7 @@ __all__ = [
     "Backend",
     "BackendDescription",
     "BackendUnavailable",
+    "CompilesAhead",
     "Evaluation",
     "NumbaBackend",
     "NumpyBackend",

@@ -242,3 +242,21 @@ class TimesStages(Protocol):
             Seconds by stage, in order.
         """
         ...
+
+
+@runtime_checkable
+class CompilesAhead(Protocol):
+    """What the class of a backend also offers if its first use takes long."""
+
+    @staticmethod
+    def compile_ahead(rule: str, method: str, dtype: np.dtype | type) -> None:
+        """Have compiled and kept all that learning, evaluating and traces need.
+
+        Parameters
+        ----------
+        rule, method : str
+            Learning rule, and way to the end states.
+        dtype : numpy.dtype
+            Precision.
+        """
+        ...

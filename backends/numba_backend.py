@@ -34,6 +34,7 @@ from .epoch_metrics import Evaluation, TrainingMetrics
 from .front import checked_backend, step_by_training
 from .numba_network import CompiledNetwork, Counts, total
 from .numba_threads import ThreadTeam, default_threads
+from .numba_warm_up import compile_training, compile_trajectories
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ class NumbaBackend:
         self.threads = default_threads() if threads is None else threads
         self._team = ThreadTeam(self.threads)
         self._blas = ThreadpoolController()
+        compile_training(configuration.rule, solver.method, self.dtype)
         self.load(new_learner(configuration, parameters))
 
     @staticmethod
@@ -88,6 +90,12 @@ class NumbaBackend:
         except ConfigurationError as problem:
             return BackendDescription("numba", numba.__version__, "", str(problem))
         return BackendDescription("numba", numba.__version__, device)
+
+    @staticmethod
+    def compile_ahead(rule: str, method: str, dtype: np.dtype | type) -> None:
+        """Have compiled all that training, evaluating and traces need."""
+        compile_training(rule, method, np.dtype(dtype))
+        compile_trajectories(np.dtype(dtype))
 
     def load(self, learner: Learner) -> None:
         """Go on from this learner."""
@@ -187,6 +195,7 @@ class NumbaBackend:
 
     def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
         """Path from rest (section 2)."""
+        compile_trajectories(self.dtype)
         return self._path(
             lambda network, pick: network.trajectory(recording, pick(x, 2), None, None, None)
         )
@@ -200,6 +209,7 @@ class NumbaBackend:
         start: NetworkState,
     ) -> NetworkState:
         """Path under control (section 2)."""
+        compile_trajectories(self.dtype)
         return self._path(
             lambda network, pick: network.trajectory(
                 recording,

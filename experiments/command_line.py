@@ -7,11 +7,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..backends import BackendUnavailable, backend_class, backend_descriptions
+from ..backends import BackendUnavailable, CompilesAhead, backend_class, backend_descriptions
 from ..datasets.dataset import DatasetError
 from ..datasets.load import DATASETS
 from ..refimpl.configuration import RULES
@@ -171,6 +172,31 @@ def backends_command() -> None:
         about = (description.name, description.version, description.device)
         table.add_row(*map(visible, about), can_run)
     console.print(table)
+
+
+@app.command("warm-up")
+def warm_up_command(
+    backend: Annotated[str, typer.Option(help="See `disinhib backends`.")] = "numba",
+    rule: Annotated[
+        list[Rule] | None, typer.Option(help="May be given again; else every rule.")
+    ] = None,
+    method: Annotated[
+        list[Method] | None, typer.Option(help="May be given again; else every method.")
+    ] = None,
+    dtype: Annotated[
+        list[Precision] | None, typer.Option(help="May be given again; else both.")
+    ] = None,
+) -> None:
+    """Compile ahead what training and conformance need: for a container's build, a job's prolog."""
+    kind = backend_class(backend)
+    if not isinstance(kind, CompilesAhead):
+        say(console, f"{backend} has nothing to compile ahead")
+        return
+    for one in dtype or list(Precision):
+        for by in rule or list(Rule):
+            for way in method or list(Method):
+                kind.compile_ahead(by.value, way.value, np.dtype(one.value))
+    say(console, f"{backend} is ready")
 
 
 @app.command("inspect")
