@@ -204,7 +204,8 @@ def inspect_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A checkpoint or a trace.")],
 ) -> None:
     """Show what a checkpoint or trace holds."""
-    attributes, datasets = contents(file)
+    with working(console, f"reading {file}"):
+        attributes, datasets = contents(file)
     for name, value in attributes.items():
         named = Text.assemble((visible(name), "bold"), f": {visible(value)}")
         console.print(named, soft_wrap=True)

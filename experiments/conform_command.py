@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +74,7 @@ def conform_command(
             say(console, f"{other}: not a trace, left out", "dim")
         reports = []
         for path in traces:
-            trace = read_trace(path)
+            trace = announced_trace(path)
             reports.append(
                 _judged(trace, kind, backend, np.dtype(dtype.value), method.value, show_power)
             )
@@ -81,6 +82,12 @@ def conform_command(
         settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
         files.write(settings, f"Conformance of {backend}", reports)
         return summary(reports)
+
+
+def announced_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace, and say so where that takes long."""
+    with working(console, f"reading {path}"):
+        return read_trace(path)
 
 
 def summary(reports: Sequence[TraceReport]) -> int:

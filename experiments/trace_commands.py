@@ -21,7 +21,6 @@ from ..validation import (
     named_arithmetic,
     power,
     read_candidate,
-    read_trace,
     record_standard_case,
     stability_in_words,
     standard_cases,
@@ -29,7 +28,7 @@ from ..validation import (
     write_trace,
     write_trace_inputs,
 )
-from .conform_command import summary
+from .conform_command import announced_trace, summary
 from .conformance_report import TraceReport, print_powers, print_report
 from .dataset_trace import record_dataset_trace
 from .option_types import Precision, real, whole
@@ -107,7 +106,7 @@ def inputs_command(
         refuse_unwritable(out)
     for path in traces:
         target = out if not source.is_dir() else out / (path.stem if flat else path.name)
-        trace = read_trace(path)
+        trace = announced_trace(path)
         if not flat:
             write_trace_inputs(target, trace)
             continue
@@ -158,9 +157,10 @@ def compare_command(
     with files.going_on():
         reports = []
         for path in traces:
-            trace = read_trace(path)
+            trace = announced_trace(path)
             file = candidate if not golden.is_dir() else _by_name(candidate, path)
-            found = read_candidate(file, trace)
+            with working(console, f"reading {file}"):
+                found = read_candidate(file, trace)
             arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
             with working(console, f"judging {file}") as now:
                 result = compare(
@@ -201,7 +201,7 @@ def tolerances_command(
     ],
 ) -> None:
     """Show what rounding may do to each stage, and so what numbers a port can expect."""
-    trace = read_trace(source)
+    trace = announced_trace(source)
     for name in precision:
         arithmetic = named_arithmetic(name)
         solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
