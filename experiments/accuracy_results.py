@@ -13,7 +13,7 @@ import numpy as np
 
 from ..refimpl.errors import ConfigurationError
 from ..validation import FileError
-from ..validation.attributes import is_of_schema, read_json, read_text
+from ..validation.attributes import read_json, read_text, refuse_other_schema
 from ..validation.content_digest import check_digest
 from ..validation.hdf5_file import reading
 from ..validation.parameter_groups import dataset_of_numbers, find_group, read_numbers
@@ -89,9 +89,7 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, CellResult]:
     if not path.exists():
         return {}
     with reading(path) as file:
-        if not is_of_schema(file, SCHEMA):
-            found = read_text(file, "schema", default="")
-            raise FileError(f"{path}: schema is {found!r}: {SCHEMA!r} is needed")
+        refuse_other_schema(file, SCHEMA)
         check_digest(file)
         if "cells" not in file:
             return {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backends import Evaluation, TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ConfigurationError, shown
 from ..validation.hdf5_file import refuse_all_but_files
 
 
@@ -179,7 +179,7 @@ def _record(values: Any) -> EpochRecord:
         Naming the first that is not.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{str(values)[:60]!r} is no object")
+        raise ValueError(f"{shown(values)} is no object")
     fields = {item.name: item for item in dataclasses.fields(EpochRecord)}
     needed = [name for name, item in fields.items() if item.default is dataclasses.MISSING]
     for name in (*values, *needed):
@@ -188,7 +188,7 @@ def _record(values: Any) -> EpochRecord:
     for name, value in values.items():
         kind = str(fields[name].type)
         if not _is_of_kind(value, kind) or (name == "epoch" and value < 1):
-            raise ValueError(f"{name} is {str(value)[:60]!r}: {kind} is needed")
+            raise ValueError(f"{name} is {shown(value)}: {kind} is needed")
     return EpochRecord(**values)
 
 

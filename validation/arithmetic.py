@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ConfigurationError, shown
 
 FLOATS = ("float16", "float32", "float64")
 
@@ -97,7 +97,7 @@ def named_arithmetic(name: str) -> Arithmetic:
     bits = re.fullmatch(r"fixed([1-9]\d?)", name)
     if bits is None or int(bits[1]) > 62:
         raise ConfigurationError(
-            f"precision is {name!r}: choose {', '.join(FLOATS)}, or fixedN for N bits after "
+            f"precision is {shown(name)}: choose {', '.join(FLOATS)}, or fixedN for N bits after "
             "the binary point, N from 1 to 62"
         )
     return Arithmetic(name, 2.0 ** -int(bits[1]), is_fixed_point=True)

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..refimpl.errors import shown
 from .hdf5_structure import holds_text_or_numbers
 from .parameter_groups import FileError
 
@@ -18,6 +19,19 @@ def is_of_schema(file: h5py.File, schema: str) -> bool:
         return read_text(file, "schema", default="") == schema
     except FileError:
         return False
+
+
+def refuse_other_schema(file: h5py.File, schema: str) -> None:
+    """Refuse a file that is of another schema, or of none.
+
+    Raises
+    ------
+    FileError
+        Naming its schema and the one that is needed.
+    """
+    found = read_text(file, "schema", default="")
+    if found != schema:
+        raise FileError(f"{file.filename}: schema is {shown(found)}: {schema!r} is needed")
 
 
 def read_text(group: h5py.Group, name: str, default: str | None = None) -> str:
@@ -111,9 +125,8 @@ def _value(group: h5py.Group, name: str) -> Any:
 
 
 def _refusal(group: h5py.Group, name: str, value: Any, needed: str) -> FileError:
-    shown = " ".join(repr(value.tolist() if hasattr(value, "tolist") else value).split())
-    shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
-    return FileError(f"{_place(group, name)} is {shown}: {needed}")
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return FileError(f"{_place(group, name)} is {shown(plain)}: {needed}")
 
 
 def _place(group: h5py.Group, name: str) -> str:

@@ -16,7 +16,7 @@ from ..backends.epoch_metrics import TrainingMetrics
 from ..refimpl.end_state import EndStateCounts
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
-from .attributes import is_of_schema, read_json, read_seconds, read_text, read_whole
+from .attributes import read_json, read_seconds, read_text, read_whole, refuse_other_schema
 from .content_digest import check_digest
 from .durable_file import generations
 from .finiteness import not_finite
@@ -159,9 +159,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = Path(path)
     with reading(path) as file:
-        if not is_of_schema(file, SCHEMA):
-            found = read_text(file, "schema", default="")
-            raise FileError(f"{path}: schema is {found!r}: {SCHEMA!r} is needed")
+        refuse_other_schema(file, SCHEMA)
         if read_whole(file, "schema_version", 0) != SCHEMA_VERSION:
             raise _other_version(file)
         check_digest(file)

@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
+from ..refimpl.errors import shown
 from .hdf5_file import reading, refuse_all_but_files
 from .hdf5_structure import objects
 from .parameter_groups import FileError, read_array
@@ -117,9 +118,8 @@ def read_flat_directory(
             or len(dimensions) > MOST_DIMENSIONS
             or not all(re.fullmatch(r"[0-9]{1,20}", n) for n in dimensions)
         ):
-            shown = line if len(line) <= 60 else f"{line[:60]}…"
             raise FileError(
-                f"{where}: {shown!r} is no path, type ({', '.join(TYPES)}) and up to "
+                f"{where}: {shown(line)} is no path, type ({', '.join(TYPES)}) and up to "
                 f"{MOST_DIMENSIONS} dimensions"
             )
         path, kind = words[:2]

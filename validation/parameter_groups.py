@@ -13,6 +13,10 @@ from ..refimpl.parameters import Parameters
 class FileError(ValueError):
     """An HDF5 file that cannot be used; the message is one line and names the file."""
 
+    def __init__(self, message: str) -> None:
+        # Messages quote names and other libraries' errors, either of which may span lines.
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 def read_parameters(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
     """Read parameters, gradients or moments of one network, without leading axes.

@@ -17,7 +17,7 @@ from ..refimpl.configuration import (
     Optimizer,
     Solver,
 )
-from ..refimpl.errors import ConfigurationError
+from ..refimpl.errors import ConfigurationError, shown
 from .attributes import read_json
 from .parameter_groups import FileError
 
@@ -95,24 +95,26 @@ def _check_kinds(settings: Any, defaults: Any, where: str) -> None:
     The classes take arrays too, a number for each replica; a trace has one network.
     """
     if not isinstance(settings, dict):
-        raise ConfigurationError(f"{where} is {settings!r}: an object of settings is needed")
+        raise ConfigurationError(f"{where} is {shown(settings)}: an object of settings is needed")
     for key, value in settings.items():
         name = f"{where}.{key}" if where else key
         if key not in defaults.__dataclass_fields__:
             allowed = ", ".join(defaults.__dataclass_fields__)
-            raise ConfigurationError(f"unknown key {name!r}: allowed are {allowed}")
+            raise ConfigurationError(f"unknown key {shown(name)}: allowed are {allowed}")
         default = getattr(defaults, key)
         if dataclasses.is_dataclass(default):
             _check_kinds(value, default, name)
         elif isinstance(default, tuple):
             if not isinstance(value, list) or not all(type(n) is int for n in value):
-                raise ConfigurationError(f"{name} is {value!r}: a list of whole numbers is needed")
+                raise ConfigurationError(
+                    f"{name} is {shown(value)}: a list of whole numbers is needed"
+                )
         elif isinstance(default, (bool, int, str)):
             if type(value) is not type(default):
                 kind = KINDS[type(default)]
-                raise ConfigurationError(f"{name} is {value!r}: {kind} is needed")
+                raise ConfigurationError(f"{name} is {shown(value)}: {kind} is needed")
         elif type(value) not in (int, float) and not (value is None and default is None):
-            raise ConfigurationError(f"{name} is {value!r}: a number is needed")
+            raise ConfigurationError(f"{name} is {shown(value)}: a number is needed")
 
 
 def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver) -> str:
@@ -131,6 +133,6 @@ def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver
         name: value for name, value in settings["feedback"].items() if value is not None
     }
     horizon = {"T": solver.horizon}
-    shown = ("method", "rtol", "atol", "dt")
-    settings["solver"] = {name: getattr(solver, name) for name in shown} | horizon
+    written = ("method", "rtol", "atol", "dt")
+    settings["solver"] = {name: getattr(solver, name) for name in written} | horizon
     return json.dumps(settings)

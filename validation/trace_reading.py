@@ -14,7 +14,7 @@ from ..refimpl.errors import ConfigurationError
 from ..refimpl.parameters import Parameters
 from ..refimpl.state import NetworkState
 from ..refimpl.trajectory import Recording
-from .attributes import read_seconds, read_text, read_whole
+from .attributes import read_seconds, read_text, read_whole, refuse_other_schema
 from .content_digest import DIGEST, check_digest
 from .hdf5_file import reading
 from .parameter_groups import (
@@ -95,9 +95,7 @@ def read_trace(path: str | os.PathLike[str]) -> Trace:
 
 
 def _check_schema(file: h5py.File) -> None:
-    schema = read_text(file, "schema", default="")
-    if schema != SCHEMA:
-        raise FileError(f"{file.filename}: schema is {schema!r}: {SCHEMA!r} is needed")
+    refuse_other_schema(file, SCHEMA)
     version = read_whole(file, "schema_version", 0)
     if version != SCHEMA_VERSION:
         raise FileError(
