@@ -10,7 +10,7 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .comparison import ComparisonResult, compare
-from .conformance import conform, conformance_solver
+from .conformance import conform, conform_each, conformance_solver
 from .flat_directory import write_flat_directory
 from .inspection import contents
 from .parameter_groups import FileError
@@ -39,6 +39,7 @@ __all__ = [
     "Trace",
     "compare",
     "conform",
+    "conform_each",
     "conformance_solver",
     "contents",
     "find_traces",

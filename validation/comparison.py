@@ -28,7 +28,7 @@ from .arithmetic import Arithmetic
 from .candidate import Candidate
 from .conformance import run_verdict
 from .learning_run import golden_run
-from .run_effects import LEARNING_RUN
+from .run_effects import LEARNING_RUN, run_effects
 from .stage_arrays import Arrays
 from .stage_result import Comparison, StageResult
 from .trace import Trace
@@ -105,7 +105,8 @@ def compare(
     not_given[LEARNING_RUN] = len(golden_run(trace)) - len(run)
     if run:
         progress(LEARNING_RUN)
-        verdict = run_verdict(run, reference, trace, arithmetic, solver)
+        effects = run_effects(reference, trace, arithmetic, solver.method == "fixed-point")
+        verdict = run_verdict(run, effects, trace, arithmetic, solver)
         wrong_before = not all(result.passed for result in verdicts)
         verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})

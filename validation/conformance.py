@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -81,36 +81,71 @@ def conform(
     list of StageResult
         In order of cause; only the stages that the trace has.
     """
+    return conform_each(trace, [backend_class], dtype, method, progress)[0]
+
+
+def conform_each(
+    trace: Trace,
+    backend_classes: Sequence[type[Backend]],
+    dtype: np.dtype,
+    method: str = "fixed-point",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> list[list[StageResult]]:
+    """Judge several backends by one trace: what rounding may do there is measured once.
+
+    Parameters
+    ----------
+    trace, dtype, method, progress
+        As for `conform`.
+    backend_classes : sequence of type
+        The backends.
+
+    Returns
+    -------
+    list of list of StageResult
+        For each backend what `conform` gives.
+    """
     solver = conformance_solver(trace, method, dtype)
     arithmetic = float_arithmetic(dtype)
-    backend = backend_class(trace.configuration, trace.initial_parameters, dtype, solver)
+    backends = [
+        kind(trace.configuration, trace.initial_parameters, dtype, solver)
+        for kind in backend_classes
+    ]
     reference = reference_for(trace, solver)
     by_fixed_point = solver.method == "fixed-point"
-    results = []
+    results: list[list[StageResult]] = [[] for _ in backends]
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
-        comparisons = []
+        comparisons: list[list[Comparison]] = [[] for _ in backends]
         for step in item.steps:
             golden = item.stage.golden(trace, step)
-            found = item.stage.run(backend, trace, step, undisturbed)
             _, effects = rounding_effects(
                 item.stage, reference, trace, step, arithmetic, by_fixed_point
             )
-            comparisons.append(Comparison(step, golden, found, effects))
-        result = stage_verdict(item, comparisons, arithmetic, trace)
-        if not result.passed:
-            result = dataclasses.replace(
-                result, hint=usual_mistake(item.stage, trace, comparisons, reference)
-            )
-        results.append(result)
+            for backend, compared in zip(backends, comparisons, strict=True):
+                found = item.stage.run(backend, trace, step, undisturbed)
+                compared.append(Comparison(step, golden, found, effects))
+        for compared, judgements in zip(comparisons, results, strict=True):
+            result = stage_verdict(item, compared, arithmetic, trace)
+            if not result.passed:
+                result = dataclasses.replace(
+                    result, hint=usual_mistake(item.stage, trace, compared, reference)
+                )
+            judgements.append(result)
     progress(LEARNING_RUN)
-    run = learning_run(backend, trace)
-    results.append(run_verdict(run, reference, trace, arithmetic, solver))
+    effects = run_effects(reference, trace, arithmetic, by_fixed_point)
+    for backend, judgements in zip(backends, results, strict=True):
+        run = learning_run(backend, trace)
+        judgements.append(run_verdict(run, effects, trace, arithmetic, solver))
     return results
 
 
 def run_verdict(
-    run: Arrays, reference: Backend, trace: Trace, arithmetic: Arithmetic, solver: Solver
+    run: Arrays,
+    effects: Mapping[str, float],
+    trace: Trace,
+    arithmetic: Arithmetic,
+    solver: Solver,
 ) -> StageResult:
     """Judge losses and final parameters of all steps in one run.
 
@@ -118,8 +153,8 @@ def run_verdict(
     ----------
     run : dict of array
         As far as given, by the names of `golden_run`.
-    reference : Backend
-        In float64, to measure the effect of rounding.
+    effects : dict of float
+        Of rounding, from `run_effects`.
     trace : Trace
         Golden numbers.
     arithmetic : Arithmetic
@@ -127,7 +162,6 @@ def run_verdict(
     solver : Solver
         Of the candidate.
     """
-    effects = run_effects(reference, trace, arithmetic, solver.method == "fixed-point")
     of_trace, of_solver = run_tolerance(trace), solver_tolerance(solver)
     golden = {name: array for name, array in golden_run(trace).items() if name in run}
     return judged(

@@ -18,6 +18,13 @@ IMPLEMENTATIONS = [
     pytest.param(CUDA_ON_CPU, id=CUDA_ON_CPU, marks=NO_COMPILER),
 ]
 
+ON_CPU = [p.id for p in AVAILABLE if not p.marks] + [CUDA_ON_CPU] * (COMPILER is not None)
+JUDGED_TOGETHER = [
+    pytest.param(ON_CPU, id="on a CPU"),
+    *(pytest.param([p.id], id=p.id, marks=p.marks) for p in AVAILABLE if p.marks),
+]
+"""What rounding may do to a trace takes the longest to measure, and is the same for all."""
+
 
 def implementation(name):
     """A backend class, or what builds as one would."""

@@ -37,35 +37,14 @@ BLOCKS = {
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
+# In the fast tests tests/validation/test_conformance.py has each trace in one of the shapes.
 @NO_COMPILER
-@pytest.mark.parametrize(
-    ("block", "name", "dtype"),
-    [
-        pytest.param(
-            block,
-            name,
-            dtype,
-            # Every trace in every precision once, in both precisions every block.
-            marks=[] if b == (n + 2 * d) % len(BLOCKS) else [pytest.mark.slow],
-            id=f"{block}-{name}-{dtype}",
-        )
-        for b, block in enumerate(BLOCKS)
-        for n, name in enumerate(SMALL)
-        for d, dtype in enumerate(DTYPES)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("block", BLOCKS)
 def test_kernels_compute_the_published_model(block, name, dtype):
     results = conform(read_trace(TRACES[name]), cpu_backend(**BLOCKS[block]), dtype, "fixed-point")
-    assert [f"{r.stage} at {r.worst}" for r in results if not r.passed] == []
-
-
-@NO_COMPILER
-@pytest.mark.parametrize(
-    "dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)], ids=str
-)
-def test_kernels_learn_on_real_images(dtype):
-    trace = read_trace(TRACES["fashion-mnist-3x256-exact-inverse"])
-    results = conform(trace, cpu_backend(), dtype, "fixed-point")
     assert [f"{r.stage} at {r.worst}" for r in results if not r.passed] == []
 
 

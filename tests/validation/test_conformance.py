@@ -9,12 +9,14 @@ import pytest
 
 from disinhib.backends import NumpyBackend, backend_class
 from disinhib.refimpl.parameters import Parameters
-from disinhib.validation import conform, find_traces, read_trace, shipped_directory
+from disinhib.validation import conform, conform_each, find_traces, read_trace, shipped_directory
 from disinhib.validation.learning_run import golden_run
 from disinhib.validation.stage_arrays import state_arrays
 from disinhib.validation.stages import STEP_STAGES
 
-from ..backends.implementations import AVAILABLE
+from ..backends.cuda_on_cpu import cpu_backend
+from ..backends.implementations import AVAILABLE, CUDA_ON_CPU, JUDGED_TOGETHER, implementation
+from ..backends.test_cuda_kernels import BLOCKS
 
 TRACES = {path.stem: path for path in find_traces([shipped_directory()])[0]}
 SMALL = sorted(name for name in TRACES if "fashion" not in name)
@@ -38,34 +40,45 @@ def test_all_published_traces_are_shipped():
     assert len(TRACES) == 8
 
 
-def on_every_trace(backend, dtype):
-    """All of them; real images in the fast tests where a backend is at home."""
-    at_home = {"numpy": np.float64}.get(backend.id, np.float32)
-    for name in sorted(TRACES):
-        fast = name in SMALL or dtype == at_home
-        marks = [*backend.marks, *([] if fast else [pytest.mark.slow])]
-        yield pytest.param(name, dtype, backend.values[0], marks=marks)
+def in_a_block_shape(name, dtype):
+    """The CUDA kernels in another shape for each small trace and precision."""
+    if name not in SMALL:
+        return cpu_backend()
+    turn = SMALL.index(name) + 2 * DTYPES.index(dtype)
+    return cpu_backend(**list(BLOCKS.values())[turn % len(BLOCKS)])
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "backend"),
-    [case for backend in AVAILABLE for dtype in DTYPES for case in on_every_trace(backend, dtype)],
-)
-def test_backend_computes_the_published_model(name, dtype, backend):
+@pytest.mark.parametrize("backends", JUDGED_TOGETHER)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", sorted(TRACES))
+def test_every_implementation_computes_the_published_model(name, dtype, backends):
     trace = read_trace(TRACES[name])
-    results = conform(trace, backend_class(backend), dtype, "fixed-point")
-    assert failures(results) == []
+    kinds = [
+        in_a_block_shape(name, dtype) if backend == CUDA_ON_CPU else implementation(backend)
+        for backend in backends
+    ]
     expected = (
         1
         + (2 if trace.trajectory else 0)
         + ((7 if trace.configuration.rule == "linear-threshold" else 6) if trace.steps else 0)
     )
-    assert len(results) == expected
-    if dtype == np.float64:
-        for result in results:
-            limit = 1e-12 if "trajectory" in result.stage else README_TOLERANCE[name]
-            # What rounding allows in float64 is no loophole: the README's figures rule.
-            assert result.tolerance <= limit * (1 + 1e-12), result
+    judged = conform_each(trace, kinds, dtype, "fixed-point")
+    for backend, results in zip(backends, judged, strict=True):
+        assert failures(results) == [], backend
+        assert len(results) == expected
+        if dtype == np.float64:
+            for result in results:
+                limit = 1e-12 if "trajectory" in result.stage else README_TOLERANCE[name]
+                # What rounding allows in float64 is no loophole: the README's figures rule.
+                assert result.tolerance <= limit * (1 + 1e-12), result
+
+
+def test_judged_together_backends_are_judged_as_alone():
+    trace, dtype = read_trace(TRACES["weak-feedback"]), np.dtype(np.float32)
+    kinds = [NumpyBackend, altered("feedback_weights", lambda Q: tuple(-Q_l for Q_l in Q))]
+    together = conform_each(trace, kinds, dtype)
+    assert repr(together) == repr([conform(trace, kind, dtype) for kind in kinds])
+    assert [all(r.passed for r in results) for results in together] == [True, False]
 
 
 @pytest.mark.parametrize(

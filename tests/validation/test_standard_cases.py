@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from disinhib.refimpl.configuration import LOSSES, RULES
-from disinhib.validation import conform, record_standard_case, standard_cases
+from disinhib.validation import conform_each, record_standard_case, standard_cases
 from disinhib.validation.random_networks import random_network
 from disinhib.validation.standard_cases import FEEDBACK_OPTIONS, case_data
 from disinhib.validation.trace_recording import record_trace
 from disinhib.validation.trace_stability import stability_in_words, trace_growth_rates
 
-from ..backends.implementations import IMPLEMENTATIONS, implementation
+from ..backends.implementations import IMPLEMENTATIONS, JUDGED_TOGETHER, implementation
 
 CASES = {case.name: case for case in standard_cases()}
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
@@ -64,22 +64,23 @@ def test_a_case_is_the_same_every_time():
     np.testing.assert_array_equal(first[2], second[2])
 
 
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("names", JUDGED_TOGETHER)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
 )
-def test_every_implementation_agrees(case, dtype, name):
+def test_every_implementation_agrees(case, dtype, names):
     trace = record_standard_case(CASES[case])
-    results = conform(trace, implementation(name), dtype)
-    assert [(r.stage, r.used, r.worst) for r in results if not r.passed] == []
-    if dtype == np.float64:
-        # What rounding allows is no loophole: no stage needs more than the README's figures. In a
-        # run Adam may divide a gradient that rounding rules by its own size.
-        for r in results[:-1]:
-            limit = 1e-12 if "trajectory" in r.stage else 1e-9
-            assert r.tolerance <= limit * (1 + 1e-12), r
+    judged = conform_each(trace, [implementation(name) for name in names], dtype)
+    for name, results in zip(names, judged, strict=True):
+        assert [(r.stage, r.used, r.worst) for r in results if not r.passed] == [], name
+        if dtype == np.float64:
+            # What rounding allows is no loophole: no stage needs more than the README's figures.
+            # In a run Adam may divide a gradient that rounding rules by its own size.
+            for r in results[:-1]:
+                limit = 1e-12 if "trajectory" in r.stage else 1e-9
+                assert r.tolerance <= limit * (1 + 1e-12), r
 
 
 @pytest.mark.parametrize(
@@ -95,10 +96,11 @@ def test_implementations_agree_with_each_other_on_random_networks(maker, seed):
         network.targets,
         backend_class=implementation(maker),
     )
-    for candidate in IMPLEMENTATIONS:
-        for dtype in DTYPES:
-            results = conform(trace, implementation(candidate.values[0]), dtype)
-            assert [(r.stage, r.used) for r in results if not r.passed] == []
+    names = [name for together in JUDGED_TOGETHER for name in together.values[0]]
+    kinds = [implementation(name) for name in names]
+    for dtype in DTYPES:
+        for name, results in zip(names, conform_each(trace, kinds, dtype), strict=True):
+            assert [(r.stage, r.used) for r in results if not r.passed] == [], name
 
 
 def test_the_standard_cases_are_stable_but_for_those_that_say_so():
