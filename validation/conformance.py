@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def conform_each(
 
 def run_verdict(
     run: Arrays,
-    effects: Mapping[str, float],
+    effects: dict[str, float],
     trace: Trace,
     arithmetic: Arithmetic,
     solver: Solver,
