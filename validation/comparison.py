@@ -31,6 +31,7 @@ from .learning_run import golden_run
 from .run_effects import LEARNING_RUN, run_effects
 from .stage_arrays import Arrays
 from .stage_result import Comparison, StageResult
+from .stages import MEAN_INHIBITION
 from .trace import Trace
 from .usual_mistakes import usual_mistake
 
@@ -119,7 +120,10 @@ def _with_found(
     usable = {
         name: np.asarray(array, dtype=np.float64)
         for name, array in found.items()
-        if array.shape == golden[name].shape and np.all(np.isfinite(array))
+        if array.shape == golden[name].shape
+        and np.all(np.isfinite(array))
+        # Of a rate that is none, the stages after it could make nothing.
+        and (item.stage is not MEAN_INHIBITION or np.all(array > 0))
     }
     return item.stage.put(trace, step, {**golden, **usable}) if usable else trace
 

@@ -12,6 +12,7 @@ import pytest
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import (
     FileError,
+    compare,
     read_candidate,
     read_checkpoint,
     read_start,
@@ -292,6 +293,17 @@ def test_a_start_is_looked_at_as_a_whole(tmp_path, what):
 @pytest.fixture(scope="module")
 def trace():
     return read_trace(TRACE)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0])
+def test_a_rate_that_is_none_in_an_answer_is_judged(tmp_path, trace, wrong):
+    path = tmp_path / "answers.h5"
+    shutil.copy(TRACE, path)
+    with h5py.File(path, "a") as file:
+        file["steps/0000/mean_inhibition/r_I_0"][0] = wrong
+    candidate = read_candidate(path, trace)
+    results = compare(trace, candidate, candidate.arithmetic()).results
+    assert [result.stage for result in results if not result.passed] == ["mean inhibition"]
 
 
 @pytest.mark.parametrize(
