@@ -1,5 +1,7 @@
 """Implementations of the hot loop behind one interface: see `backend` for what a backend is."""
 
+from typing import TYPE_CHECKING, Any
+
 from .backend import (
     Backend,
     BackendDescription,
@@ -10,9 +12,11 @@ from .backend import (
 )
 from .epoch_metrics import Evaluation, TrainingMetrics
 from .front import checked_backend
-from .numba_backend import NumbaBackend
 from .numpy_backend import NumpyBackend
 from .registry import backend_class, backend_descriptions
+
+if TYPE_CHECKING:
+    from .numba_backend import NumbaBackend
 
 __all__ = [
     "Backend",
@@ -29,3 +33,12 @@ __all__ = [
     "backend_descriptions",
     "checked_backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Numba is slow to load, and most commands do without.
+    if name == "NumbaBackend":
+        from .numba_backend import NumbaBackend
+
+        return NumbaBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

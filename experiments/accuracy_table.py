@@ -10,7 +10,6 @@ import numpy as np
 
 from .accuracy_cells import FEEDBACKS, STRENGTHS, TABLE_RULES, AccuracyRow
 from .accuracy_results import CellResult
-from .figures.style import PAGE, RULE_COLOURS, new_figure
 
 MARKERS = {
     ("", ""): "s",
@@ -100,6 +99,9 @@ def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult])
     results : sequence of CellResult
         Finished trainings.
     """
+    # Imported here: slow to load, and most commands draw nothing.
+    from .figures.style import PAGE, RULE_COLOURS, new_figure
+
     path = Path(path)
     table = grouped(results)
     places = sorted(table)

@@ -6,9 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
-
 from .metrics_log import EpochRecord
 
 
@@ -24,6 +21,10 @@ def draw_learning_curves(
     runs : mapping of str to sequence of EpochRecord
         One colour each; the name goes into the legend.
     """
+    # Imported here: slow to load, and most commands draw nothing.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     path = Path(path)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)

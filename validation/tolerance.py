@@ -30,9 +30,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
-from scipy import stats
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.fixed_point import allowed_residual
@@ -45,7 +45,6 @@ from .trace import Trace
 CONFIDENCE = 4
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
-STUDENT_T = float(stats.t.ppf(0.95, N_DRAWS - 1))
 LEAST_DISTURBANCE = 2.0**-30
 """Disturbances below this would drown in the reference's own rounding; the effect of a
 larger one is scaled down."""
@@ -133,7 +132,9 @@ def largest_effects(
 def _prediction_limit(seen: np.ndarray) -> float:
     if not np.all(np.isfinite(seen)):
         return float(np.inf)
-    limit = np.mean(seen) + STUDENT_T * np.sqrt(1 + 1 / seen.size) * np.std(seen, ddof=1)
+    limit = np.mean(seen) + student_t(seen.size - 1) * np.sqrt(1 + 1 / seen.size) * np.std(
+        seen, ddof=1
+    )
     return float(max(limit, np.max(seen)))
 
 
@@ -185,3 +186,12 @@ def stopped_short(
         return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
 
     return moved
+
+
+@cache
+def student_t(freedom: int) -> float:
+    """Student's t that 95 % stay below."""
+    # Imported here: slow to load, and most commands judge nothing.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.95))

@@ -83,6 +83,23 @@ def one_line(result, code=2):
     return lines[0]
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_loads_no_library_that_is_slow_to_load(arguments):
+    code = (
+        "import sys\n"
+        "from disinhib.experiments.command_line import main\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print({'numba', 'scipy', 'matplotlib'} & set(sys.modules), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.strip() == "set()"
+
+
 def test_help_names_every_command():
     result = in_a_process("--help")
     assert result.returncode == 0
