@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
-from ..refimpl.end_state import tolerances_to_rest
+from ..refimpl.end_state import MOST_STEPS_TO_REST, slowest_time_constant, tolerances_to_rest
 from ..refimpl.integration import TABLEAUS
 from .cuda_device import Device, DeviceArray
 from .cuda_source import enumerators, plan_members
@@ -84,6 +84,8 @@ def settings_array(configuration: NetworkConfiguration, leading: tuple[int, ...]
         "TAU_E": configuration.tau_E, "TAU_I": configuration.tau_I,
         "K_P": controller.k_p, "K_I": controller.k_i, "LEAK": controller.leak,
         "TAU_C": controller.tau, "KAPPA": controller.steady_gain if has_gain else 0,
+        "SLOWEST_OPEN": slowest_time_constant(configuration, False),
+        "SLOWEST_CLOSED": slowest_time_constant(configuration, True),
         "NUDGE": feedback.nudge, "NORM": feedback.norm,
         "CLIP": 0 if feedback.clip is None else feedback.clip,
         "RHO": inhibition.rate, "R_0": inhibition.fixed_point,
@@ -102,18 +104,20 @@ def control_array(
     configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype, dt: float | None = None
 ) -> np.ndarray:
     """Numbers in float64: of the step control and of the optimiser's decay."""
-    rtol, atol = solver.rtol, solver.atol
+    rtol, atol, max_steps = solver.rtol, solver.atol, solver.max_steps
     if solver.method == "fixed-point":
         # For samples that no search finds.
         rtol, atol = tolerances_to_rest(dtype)
+        max_steps = min(max_steps, MOST_STEPS_TO_REST)
     named = {
         "RTOL": rtol, "ATOL": atol, "DT": solver.dt if dt is None else dt,
         "DT_MIN": solver.dt_min, "DT_MAX": solver.dt_max, "HORIZON": solver.horizon,
-        "MAX_STEPS": solver.max_steps, "SAFETY": solver.safety,
+        "MAX_STEPS": max_steps, "SAFETY": solver.safety,
         "FACTOR_MIN": solver.factor_min, "FACTOR_MAX": solver.factor_max,
         "GAIN_P": solver.p, "GAIN_I": solver.i, "GAIN_D": solver.d,
         "ERROR_ORDER": TABLEAUS[integration_method(solver)].error_order,
         "ADAPTIVE": solver.step_control == "adaptive",
+        "BY_DISTANCE": solver.settled == "distance",
         "DECAY_1": configuration.optimizer.beta_1, "DECAY_2": configuration.optimizer.beta_2,
     }  # fmt: skip
     order = [name for name in enumerators("Control") if name != "N_CONTROLS"]

@@ -162,7 +162,7 @@ def _constructor(method: Callable[..., None]) -> Callable[..., None]:
         check_settings_of_replicas(configuration, leading)
         configuration = settings_as(configuration, dtype)
         solver = settings_as(solver, dtype)
-        check_method(configuration, solver)
+        check_method(configuration, solver, dtype)
         if threads is not None:
             threads = checked_threads(threads)
         has_moments = configuration.optimizer.name == "adam"

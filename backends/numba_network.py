@@ -13,7 +13,12 @@ import numpy as np
 from ..refimpl.activation import linearized_inverse
 from ..refimpl.configuration import NetworkConfiguration, Solver
 from ..refimpl.dynamics import FeedbackWeights
-from ..refimpl.end_state import EndStateCounts, closed_loop_end_state, open_loop_end_state
+from ..refimpl.end_state import (
+    EndStateCounts,
+    closed_loop_end_state,
+    open_loop_end_state,
+    slowest_time_constant,
+)
 from ..refimpl.integration import TABLEAUS
 from ..refimpl.learning_step import Learner
 from ..refimpl.optimizer import OptimizerState
@@ -128,6 +133,7 @@ class CompiledNetwork:
                 controller.k_i,
                 controller.leak,
                 controller.tau,
+                *self._slowest(),
             ],
             dtype=dtype,
         )
@@ -137,6 +143,13 @@ class CompiledNetwork:
         self._workspaces: dict[int, Workspace] = {}
         self._chunks_of: dict[int, list[Chunk]] = {}
         self.load(learner)
+
+    def _slowest(self) -> tuple[float, float]:
+        """Slowest time constant in open loop and under control; 0 asks nothing of the distance."""
+        if self.solver.settled == "published":
+            return 0.0, 0.0
+        opened, closed = (slowest_time_constant(self.configuration, c) for c in (False, True))
+        return float(opened), float(closed)
 
     # State out and in.
 

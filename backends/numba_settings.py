@@ -13,7 +13,7 @@ class Settings(NamedTuple):
     """What the stages need to know of a configuration; numbers in the network's precision.
 
     `phi` is (s_E, k_E, m_E, s_I, k_I, m_I); a `clip` of 0 is none; `kappa` is the
-    controller's steady gain.
+    controller's steady gain; the last two are those of the closed loop's kernel.
     """
 
     phi: Any
@@ -31,6 +31,8 @@ class Settings(NamedTuple):
     clip: Any
     kappa: Any
     leak: Any
+    integral_gain: Any
+    small_control: Any
 
 
 def compiled_settings(
@@ -72,4 +74,9 @@ def compiled_settings(
         # Neither integration nor backprop needs a steady gain; without a leak there is none.
         kappa=number(controller.steady_gain if needs_gain else 0),
         leak=number(controller.leak),
+        integral_gain=number(controller.k_p * controller.leak + controller.k_i),
+        # No feedback weight exceeds the norm of all.
+        small_control=number(
+            np.finfo(dtype).eps ** -0.5 / feedback.norm if feedback.normalize else 0
+        ),
     )

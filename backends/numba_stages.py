@@ -114,9 +114,10 @@ def run_stages(
             if s.is_integrated:
                 return stage + 1
             closed_loop(
-                theta, sizes, phi, s.eps, s.is_mse, s.to_readout, s.kappa, s.leak, batch, b_0,
-                b_1, w.a_1, w.target, w.Q, w.strength, w.gain, w.open_u_E, w.open_u_out, w.u_E,
-                w.u_I, w.r_E, w.u_out, w.z, w.found, w.scratch[chunk],
+                theta, sizes, phi, s.eps, s.is_mse, s.to_readout, s.kappa, s.leak,
+                s.integral_gain, s.small_control, batch, b_0, b_1, w.a_1, w.target, w.Q,
+                w.strength, w.gain, w.open_u_E, w.open_u_out, w.u_E, w.u_I, w.r_E, w.u_out, w.z,
+                w.found, w.scratch[chunk],
             )  # fmt: skip
             if not w.found[b_0:b_1].all():
                 return stage + 1

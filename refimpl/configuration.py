@@ -29,6 +29,7 @@ RULES = ("exact-inverse", "linear-threshold", "linear-threshold-fixed", "backpro
 OPTIMIZERS = ("adam", "sgd")
 METHODS = ("fixed-point", "tsit5", "euler")
 STEP_CONTROLS = ("adaptive", "constant")
+SETTLED = ("distance", "published")
 
 MOST_STEPS = 2**31 - 1
 """Of an integration: what a CUDA kernel counts."""
@@ -238,6 +239,10 @@ class Solver:
         Limits of an adaptive step, seconds.
     horizon : float
         Longest simulated time, seconds.
+    settled : {'distance', 'published'}
+        When an integration ends. 'published' is the root mean square of the derivative below
+        atol + rtol · that of the state; 'distance' asks besides that the state be no further
+        than that from where it comes to rest, which a slow time constant cannot feign.
     max_steps : int
         Most steps, rejected ones counted; below 2³¹.
     p, i, d : float
@@ -254,6 +259,7 @@ class Solver:
     dt_min: float = 1e-4
     dt_max: float = 1e-2
     horizon: float = 2.0
+    settled: str = "distance"
     max_steps: int = 100_000
     p: float = 0.1
     i: float = 0.3
@@ -265,6 +271,7 @@ class Solver:
     def __post_init__(self) -> None:
         require(self, "method", among=METHODS)
         require(self, "step_control", among=STEP_CONTROLS)
+        require(self, "settled", among=SETTLED)
         require(self, "rtol", minimum=0)
         require(self, "atol", minimum=0)
         for name in ("dt", "dt_min", "dt_max", "horizon"):

@@ -41,18 +41,23 @@ def integral_derivative(controller: Controller, e: np.ndarray, z: np.ndarray) ->
     return (e - controller.leak * z) / controller.tau
 
 
-def steady_integral(controller: Controller, e: np.ndarray) -> np.ndarray:
+def steady_integral(controller: Controller, e: np.ndarray, c: np.ndarray) -> np.ndarray:
     """z = e / leak, where a constant error leaves the integral.
+
+    With e = c / κ it is c / (k_p leak + k_i), whose digits do not depend on those of e, a
+    small difference at large gain.
 
     Parameters
     ----------
     controller : Controller
-        Leak, above 0.
-    e : array, (..., batch, n_out)
-        Error.
+        Gains and leak, the leak above 0.
+    e, c : array, (..., batch, n_out)
+        Error, and the control signal κ e that belongs to it.
 
     Returns
     -------
     array, (..., batch, n_out)
     """
-    return e / controller.leak
+    gain = controller.k_p * controller.leak + controller.k_i
+    none = np.asarray(gain) == 0
+    return np.where(none, e / controller.leak, c / np.where(none, 1, gain)).astype(e.dtype)

@@ -10,10 +10,16 @@ import numpy as np
 
 from .configuration import NetworkConfiguration, Solver
 from .dynamics import FeedbackWeights, closed_loop_derivative, drive, open_loop_derivative
+from .errors import ConfigurationError, Setting, require_precision
 from .fixed_point import FixedPoint, closed_loop_fixed_point, open_loop_fixed_point
 from .integration import Derivative, integrate
 from .parameters import Parameters
 from .state import NetworkState, choose, pack, resting_state, unpack
+from .step_control import root_mean_square
+
+MOST_STEPS_TO_REST = 20_000
+"""Of an integration that stands in for a fixed point: a loop that rests does so in hundreds, and
+one too stiff for an explicit method would take for ever to say nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,13 @@ class EndStateCounts:
         )
 
 
-def check_method(configuration: NetworkConfiguration, solver: Solver) -> None:
-    """Refuse, before any work is done, a method that the network does not admit.
+def check_method(
+    configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype | None = None
+) -> None:
+    """Refuse, before any work is done, what the method or the precision cannot resolve.
+
+    A rate is known to s k ε |u|, ε being the precision's: from k ε = 1/8 on it is no number to
+    compute with.
 
     Parameters
     ----------
@@ -55,14 +66,29 @@ def check_method(configuration: NetworkConfiguration, solver: Solver) -> None:
         Network and rule.
     solver : Solver
         Method.
+    dtype : numpy.dtype, optional
+        Precision.
 
     Raises
     ------
     ConfigurationError
-        The method is 'fixed-point' and the controller has leak 0.
+        The method is 'fixed-point' and the controller has leak 0; its steady gain or a
+        sharpness is more than the precision resolves.
     """
-    if solver.method == "fixed-point" and configuration.rule != "backprop":
-        _ = configuration.controller.steady_gain
+    needs_gain = solver.method == "fixed-point" and configuration.rule != "backprop"
+    kappa = configuration.controller.steady_gain if needs_gain else 0.0
+    if dtype is None:
+        return
+    require_precision("the controller's steady gain k_p + k_i / leak", kappa, dtype)
+    most = 1 / (8 * float(np.finfo(dtype).eps))
+    for name in ("activation_E", "activation_I"):
+        phi = getattr(configuration, name)
+        steepest = np.max(phi.sharpness * np.maximum(1, np.abs(phi.shift)))
+        if steepest > most:
+            raise ConfigurationError(
+                f"{name} has sharpness {np.max(phi.sharpness):g} at shift {np.max(phi.shift):g}: "
+                f"{dtype} resolves rates up to a sharpness, times the shift, of {most:.0e}"
+            )
 
 
 def open_loop_end_state(
@@ -96,6 +122,7 @@ def open_loop_end_state(
         lambda: open_loop_fixed_point(configuration, parameters, a_1, rest),
         lambda state: open_loop_derivative(configuration, parameters, a_1, state),
         rest,
+        is_closed=False,
     )
 
 
@@ -147,6 +174,7 @@ def closed_loop_end_state(
         lambda: closed_loop_fixed_point(configuration, parameters, a_1, Q, target, start),
         lambda state: closed_loop_derivative(configuration, parameters, a_1, Q, target, state),
         start,
+        is_closed=True,
     )
 
 
@@ -176,10 +204,14 @@ def _end_state(
     search: Callable[[], FixedPoint],
     derivative: Callable[[NetworkState], NetworkState],
     start: NetworkState,
+    is_closed: bool,
 ) -> tuple[NetworkState, EndStateCounts]:
+    def distance(k: np.ndarray) -> np.ndarray:
+        return distance_to_rest(configuration, unpack(k, configuration.sizes), is_closed)
+
     packed = packed_derivative(configuration, derivative)
     if solver.method != "fixed-point":
-        end = integrate(packed, pack(start), solver)
+        end = integrate(packed, pack(start), solver, distance=distance)
         return unpack(end.y, configuration.sizes), EndStateCounts(
             integrated=end.settled.size, unsettled=int(np.sum(~end.settled))
         )
@@ -189,8 +221,14 @@ def _end_state(
     state, unsettled = found.state, 0
     if np.any(left):
         rtol, atol = tolerances_to_rest(start.u_out.dtype)
-        tight = dataclasses.replace(solver, method="tsit5", rtol=rtol, atol=atol)
-        end = integrate(packed, pack(start), tight, active=left)
+        tight = dataclasses.replace(
+            solver,
+            method="tsit5",
+            rtol=rtol,
+            atol=atol,
+            max_steps=min(solver.max_steps, MOST_STEPS_TO_REST),
+        )
+        end = integrate(packed, pack(start), tight, active=left, distance=distance)
         state = choose(left, unpack(end.y, configuration.sizes), state)
         unsettled = int(np.sum(~end.settled))
     return state, EndStateCounts(
@@ -199,6 +237,56 @@ def _end_state(
         integrated=int(np.sum(left)),
         unsettled=unsettled,
     )
+
+
+def slowest_time_constant(configuration: NetworkConfiguration, is_closed: bool) -> Setting:
+    """Seconds of the slowest mode: a membrane's, or under control the integral's.
+
+    The integral left to itself decays with τ_c / leak, and control only makes it faster.
+    Without a leak it follows the error, whose answer to the control is taken to be of order 1.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Time constants and controller.
+    is_closed : bool
+        Under control.
+    """
+    membrane = np.maximum(configuration.tau_E, configuration.tau_I)
+    if not is_closed:
+        return membrane
+    controller = configuration.controller
+    leaks = np.asarray(controller.leak) > 0
+    rate = np.where(leaks, controller.leak, controller.k_i / (1 + np.asarray(controller.k_p)))
+    # Neither leak nor integral gain: the integral never rests, and drives nothing.
+    rate = np.where(rate > 0, rate, 1)
+    return np.maximum(membrane, controller.tau / rate)
+
+
+def distance_to_rest(
+    configuration: NetworkConfiguration, k: NetworkState, is_closed: bool
+) -> np.ndarray:
+    """How far a state may be from rest: its derivative times the slowest time constant.
+
+    The largest root mean square over any population of units, so that a few that crawl do
+    not drown among many that rest.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Time constants.
+    k : NetworkState
+        Time derivative, arrays (..., batch, n).
+    is_closed : bool
+        Under control.
+
+    Returns
+    -------
+    array, (..., batch)
+    """
+    speeds = [root_mean_square(part) for part in (*k.u_E, *k.u_I, k.u_out, k.z)]
+    slowest = np.asarray(slowest_time_constant(configuration, is_closed), dtype=k.u_out.dtype)
+    return np.asarray(np.max(speeds, axis=0) * (slowest[..., 0] if slowest.ndim else slowest))
 
 
 def tolerances_to_rest(dtype: np.dtype) -> tuple[float, float]:

@@ -64,13 +64,12 @@ def conditioned(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
         limit = _per_matrix(feedback.clip)
         Q = np.clip(Q, -limit, limit)
     if feedback.normalize:
+        # In units of the largest weight, so that no square underflows or overflows. A silent
+        # layer has no direction to feed back along: its weights stay 0.
+        largest = np.max(np.abs(Q), axis=(-2, -1), keepdims=True)
+        Q = Q / np.where(largest > 0, largest, 1)
         frobenius = np.sqrt(np.sum(Q**2, axis=(-2, -1), keepdims=True))
-        # A silent layer has no direction to feed back along: its weights stay 0.
-        Q = Q * np.where(
-            frobenius > 0,
-            _per_matrix(feedback.norm) / np.maximum(frobenius, np.finfo(Q.dtype).tiny),
-            0,
-        )
+        Q = Q * (_per_matrix(feedback.norm) / np.where(largest > 0, frobenius, 1))
     return Q
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from .configuration import NetworkConfiguration
 from .controller import steady_integral
 from .dynamics import FeedbackWeights, disinhibition, drive
 from .feedback import per_output_product
-from .loss import error, error_jacobian
+from .loss import error, log_softmax
 from .neuron_equilibrium import neuron_equilibrium
 from .parameters import Parameters
 from .state import NetworkState, choose
@@ -128,8 +127,10 @@ def closed_loop_fixed_point(
 ) -> FixedPoint:
     """Closed-loop end state: the root of F(c) = c − κ e(u_out(c), target).
 
-    Newton's method with a matrix frozen at the open-loop state first. For the samples it
-    leaves, Newton's method with a fresh matrix and a line search on ‖F‖.
+    Newton's method with D = ∂u_out/∂c frozen at the open-loop state first, while the error's
+    own slope is taken anew in each iteration. For the samples it leaves, Newton's method
+    with a fresh D and a line search on ‖F‖. A sample is found when the step in c that is
+    left has no weight (`is_negligible`): that step is the error in c, whatever κ is.
 
     Parameters
     ----------
@@ -155,124 +156,196 @@ def closed_loop_fixed_point(
     ConfigurationError
         The controller has leak 0.
     """
-    kappa = configuration.controller.steady_gain
-
-    def at(c: np.ndarray, start: NetworkState) -> tuple[NetworkState, np.ndarray, np.ndarray]:
-        state, solved = equilibrium(configuration, parameters, a_1, Q, c, start)
-        residual = c - kappa * error(configuration.loss, state.u_out, target)
-        allowed = allowed_residual(kappa, state.u_out, target)
-        return state, residual, solved & np.all(np.abs(residual) <= allowed, axis=-1)
-
-    def matrix(state: NetworkState) -> np.ndarray:
-        return newton_matrix(configuration, parameters, Q, kappa, state)
+    loss, controller = configuration.loss, configuration.controller
+    kappa = controller.steady_gain
 
     c = np.zeros_like(open_loop.u_out)
-    frozen = matrix(open_loop)
-    state, residual = open_loop, -kappa * error(configuration.loss, open_loop.u_out, target)
+    D = output_sensitivity(configuration, parameters, Q, open_loop)
+    state, move = open_loop, control_step(loss, kappa, c, open_loop.u_out, target, D)
     found = np.zeros(c.shape[:-1], dtype=bool)
     for _ in range(MAX_FROZEN_ITERATIONS):
-        c_next = np.where(found[..., None], c, c - row_solve(frozen, residual))
-        next_state, next_residual, next_found = at(c_next, state)
         # Samples that are found keep their state, so that no sample depends on the others.
-        state = choose(found, state, next_state)
-        residual = np.where(found[..., None], residual, next_residual)
-        c, found = c_next, found | next_found
+        c = np.where(found[..., None], c, c + move)
+        trial, solved = equilibrium(configuration, parameters, a_1, Q, c, state)
+        left = control_step(loss, kappa, c, trial.u_out, target, D)
+        # A step that shrinks slowly says that D is another here, and what is left is more.
+        converges = np.linalg.norm(left, axis=-1) <= np.linalg.norm(move, axis=-1) / 2
+        state, move = choose(found, state, trial), np.where(found[..., None], move, left)
+        found = found | (solved & converges & is_negligible(left, kappa, c, trial.u_out))
         if np.all(found):
             break
     found_frozen = found
     if not np.all(found):
-        c, state, found = _fresh_newton(at, matrix, c, state, open_loop, found)
-    e = error(configuration.loss, state.u_out, target)
-    settled = NetworkState(
-        state.u_E, state.u_I, state.u_out, steady_integral(configuration.controller, e)
-    )
-    return FixedPoint(settled, found_frozen, found & ~found_frozen)
+        # The frozen iteration may have wandered off: start again from the open loop.
+        c = np.where(found[..., None], c, 0)
+        state = choose(found, state, open_loop)
+        c, move, state, found = _fresh_newton(
+            configuration, parameters, a_1, Q, target, c, move, state, found
+        )
+    found = found & is_resolved(c, Q)
+    e = error(loss, state.u_out, target)
+    # The step that is left costs nothing more, and z is then known to its square.
+    z = steady_integral(controller, e, c + move)
+    settled = NetworkState(state.u_E, state.u_I, state.u_out, z)
+    return FixedPoint(settled, found & found_frozen, found & ~found_frozen)
 
 
 def _fresh_newton(
-    at: Callable[[np.ndarray, NetworkState], tuple[NetworkState, np.ndarray, np.ndarray]],
-    matrix: Callable[[NetworkState], np.ndarray],
+    configuration: NetworkConfiguration,
+    parameters: Parameters,
+    a_1: np.ndarray,
+    Q: FeedbackWeights,
+    target: np.ndarray,
     c: np.ndarray,
+    move: np.ndarray,
     state: NetworkState,
-    open_loop: NetworkState,
     found: np.ndarray,
-) -> tuple[np.ndarray, NetworkState, np.ndarray]:
-    """Newton's method with a matrix taken anew each iteration, and a line search on ‖F‖."""
-    # The frozen iteration may have wandered off: start again from the open loop.
-    c = np.where(found[..., None], c, 0)
-    start, residual, _ = at(c, choose(found, state, open_loop))
-    state = choose(found, state, start)
+) -> tuple[np.ndarray, np.ndarray, NetworkState, np.ndarray]:
+    """Newton's method with D taken anew in each iteration, and a line search on ‖F‖."""
+    loss, kappa = configuration.loss, configuration.controller.steady_gain
+    solved = np.ones_like(found)
     for _ in range(MAX_FRESH_ITERATIONS):
-        direction = row_solve(matrix(state), residual)
-        size = np.linalg.norm(residual, axis=-1)
+        D = output_sensitivity(configuration, parameters, Q, state)
+        left = control_step(loss, kappa, c, state.u_out, target, D)
+        move = np.where(found[..., None], move, left)
+        found = found | (solved & is_negligible(move, kappa, c, state.u_out))
+        if np.all(found):
+            break
+        size = distance_from_root(loss, kappa, c, state.u_out, target)
         fraction = np.ones_like(size)
         for _ in range(MAX_HALVINGS):
-            trial = np.where(found[..., None], c, c - fraction[..., None] * direction)
-            trial_state, trial_residual, trial_found = at(trial, state)
-            # Written so that a residual that is not a number counts as worse.
-            better = np.linalg.norm(trial_residual, axis=-1) <= (1 - fraction / 4) * size
-            worse = ~(better | trial_found | found)
+            trial_c = np.where(found[..., None], c, c + fraction[..., None] * move)
+            trial, solved = equilibrium(configuration, parameters, a_1, Q, trial_c, state)
+            left = control_step(loss, kappa, trial_c, trial.u_out, target, D)
+            near = is_negligible(left, kappa, trial_c, trial.u_out)
+            # Written so that a size that is not a number counts as worse.
+            trial_size = distance_from_root(loss, kappa, trial_c, trial.u_out, target)
+            worse = ~((trial_size <= (1 - fraction / 4) * size) | near | found)
             if not np.any(worse):
                 break
             fraction = np.where(worse, fraction / 2, fraction)
-        state = choose(found, state, trial_state)
-        residual = np.where(found[..., None], residual, trial_residual)
-        c, found = trial, found | trial_found
-        if np.all(found):
-            break
-    return c, state, found
+        c, state = trial_c, choose(found, state, trial)
+    return c, move, state, found
 
 
-def allowed_residual(
-    kappa: float | np.ndarray, u_out: np.ndarray, target: np.ndarray
-) -> np.ndarray:
-    """Residual of F at which a sample counts as solved.
-
-    Rounding in u_out is amplified by κ on its way into the residual; ε^¾ leaves room for it
-    and is as small as needed: Newton's next step would square it.
-
-    Parameters
-    ----------
-    kappa : float
-        Steady gain of the controller.
-    u_out, target : array, (..., batch, n_out)
-        Readout potential and target.
-
-    Returns
-    -------
-    array, (..., batch, 1)
-    """
-    scale = 1 + kappa * np.max(np.abs(u_out) + np.abs(target), axis=-1, keepdims=True)
-    return np.finfo(u_out.dtype).eps ** 0.75 * scale
-
-
-def newton_matrix(
-    configuration: NetworkConfiguration,
-    parameters: Parameters,
-    Q: FeedbackWeights,
+def control_step(
+    loss: str,
     kappa: float | np.ndarray,
-    state: NetworkState,
+    c: np.ndarray,
+    u_out: np.ndarray,
+    target: np.ndarray,
+    D: np.ndarray,
 ) -> np.ndarray:
-    """∂F/∂c = I + κ D S, acting on row vectors from the right.
+    """Newton's step from c towards c = κ e(u_out(c)), the network's response to it being D.
+
+    For MSE it solves v (I + κ D) = −F. For cross-entropy, with p = softmax(u_out), the end
+    state has p = q = target − c / κ, and two things are done so that no κ is too large.
+    Where q answers to the control more slowly than p does, κ q_k D_kk ≥ 1, the equation is
+    log p_k = log q_k, nearly linear in c; elsewhere F_k = 0, which is so where κ is small.
+    Their Newton matrices, I + κ D S with the slope at q or at p, are equal at the root. And
+    log Σ exp(u_out) is an unknown of its own, its equation Σ c = κ (Σ target − 1): S has no
+    slope in the direction of equal controls, and rounding of the softmax, times κ, would
+    drive them there. Columns are divided by what is large in them.
 
     Parameters
     ----------
-    configuration, parameters, Q
-        Network and its feedback weights.
+    loss : {'softmax-cross-entropy', 'mse'}
+        Which loss.
     kappa : float
         Steady gain of the controller.
-    state : NetworkState
-        Where the derivative is taken.
+    c, u_out, target : array, (..., batch, n_out)
+        Control signal, readout potential under it, and target.
+    D : array, (..., batch, n_out, n_out)
+        ∂u_out/∂c.
 
     Returns
     -------
-    array, (..., batch, n_out, n_out)
+    array, (..., batch, n_out)
+        The step v; NaN where the matrix is singular.
     """
-    D = output_sensitivity(configuration, parameters, Q, state)
-    S = error_jacobian(configuration.loss, state.u_out)
-    identity = np.eye(S.shape[-1], dtype=S.dtype)
-    gain = kappa[..., None] if isinstance(kappa, np.ndarray) else kappa
-    return identity + gain * (D @ S)
+    kappa = np.asarray(kappa, dtype=c.dtype)
+    if loss == "mse":
+        over, under = np.maximum(kappa, 1), np.minimum(kappa, 1)
+        scaled_F = c / over - under * (target - u_out)
+        return row_solve(_columns(D, under, 1 / over), -scaled_F[..., None, :])[..., 0, :]
+    log_p = log_softmax(u_out)
+    p = np.exp(log_p)
+    q = target - c / np.maximum(kappa, np.finfo(c.dtype).tiny)
+    stiff = (q > 0) & (kappa * q * np.diagonal(D, axis1=-2, axis2=-1) >= 1)
+    weight = kappa * np.where(stiff, q, p)
+    over, under = np.maximum(weight, 1), np.minimum(weight, 1)
+    log_q = np.log(np.where(stiff, q, 1))
+    scaled_F = np.where(stiff, under * (log_p - log_q), c / over - kappa / over * (target - p))
+    rows = np.stack([-scaled_F, under * np.ones_like(scaled_F)], axis=-2)
+    step = row_solve(_columns(D, under, 1 / over), rows)
+    along, per_log_sum = step[..., 0, :], step[..., 1, :]
+    missing = kappa * excess_of(target) - np.sum(c + along, axis=-1, keepdims=True)
+    slack = np.sum(per_log_sum, axis=-1, keepdims=True)
+    return along + np.where(slack == 0, 0, missing / np.where(slack == 0, 1, slack)) * per_log_sum
+
+
+def is_negligible(
+    move: np.ndarray, kappa: float | np.ndarray, c: np.ndarray, u_out: np.ndarray
+) -> np.ndarray:
+    """Whether the step in c that is left has no weight beside what rounding does to c.
+
+    u_out is known to ε |u_out|, and c with it, or to κ times that where κ is below 1. ε^¾
+    leaves room for sums over a layer and for the network's response to c, D, being below 1.
+
+    Parameters
+    ----------
+    move, c, u_out : array, (..., batch, n_out)
+        Step left, control signal and readout potential.
+    kappa : float
+        Steady gain of the controller.
+
+    Returns
+    -------
+    array of bool, (..., batch)
+        False for what is not a number.
+    """
+
+    def largest(values: np.ndarray) -> np.ndarray:
+        return np.max(np.abs(values), axis=-1, keepdims=True)
+
+    scale = largest(c) + np.minimum(np.asarray(kappa, dtype=c.dtype), 1) * (1 + largest(u_out))
+    return np.all(np.abs(move) <= np.finfo(c.dtype).eps ** 0.75 * scale, axis=-1)
+
+
+def is_resolved(c: np.ndarray, Q: FeedbackWeights) -> np.ndarray:
+    """Whether rounding of q = c Q leaves half the digits of one; (..., batch).
+
+    A control signal of some 1/√ε, as an output that cannot reach its target asks for at great
+    gain, drowns what the neurons are to be told.
+    """
+    effort = np.stack([np.max(disinhibition(np.abs(c), np.abs(Q_l)), axis=-1) for Q_l in Q])
+    eps = np.finfo(c.dtype).eps
+    return np.all(eps * effort <= np.sqrt(eps), axis=0)
+
+
+def distance_from_root(
+    loss: str, kappa: float | np.ndarray, c: np.ndarray, u_out: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """‖F‖ = ‖c − κ e‖, divided by κ where that is above 1; (..., batch)."""
+    kappa = np.asarray(kappa, dtype=c.dtype)
+    over = np.maximum(kappa, 1)
+    return np.linalg.norm(c / over - kappa / over * error(loss, u_out, target), axis=-1)
+
+
+def excess_of(target: np.ndarray) -> np.ndarray:
+    """Σ target − 1, (..., batch, 1); a sum that is 1 to within the rounding of its terms is 1."""
+    excess = np.sum(target, axis=-1, keepdims=True) - 1
+    rounding = target.shape[-1] * np.finfo(target.dtype).eps
+    return np.where(np.abs(excess) <= rounding, 0, excess)
+
+
+def _columns(D: np.ndarray, factor: np.ndarray | float, diagonal: np.ndarray | float) -> np.ndarray:
+    """D with its columns multiplied by `factor`, plus `diagonal` on the diagonal."""
+    n = D.shape[-1]
+    full = np.broadcast_to(diagonal, (*D.shape[:-2], n)).astype(D.dtype)
+    return D * np.broadcast_to(factor, full.shape)[..., None, :] + full[..., None] * np.eye(
+        n, dtype=D.dtype
+    )
 
 
 def output_sensitivity(
@@ -308,27 +381,27 @@ def output_sensitivity(
     return np.asarray(da)
 
 
-def row_solve(matrix: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Solve v M = row for v, sample by sample.
+def row_solve(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Solve V M = rows for V, sample by sample.
 
     Parameters
     ----------
     matrix : array, (..., batch, n, n)
         M.
-    row : array, (..., batch, n)
-        Right side.
+    rows : array, (..., batch, m, n)
+        Right sides.
 
     Returns
     -------
-    array, (..., batch, n)
+    array, (..., batch, m, n)
         NaN for a sample whose matrix is singular: it must not take the batch with it.
     """
-    transposed = np.swapaxes(matrix, -1, -2)
+    transposed, columns = np.swapaxes(matrix, -1, -2), np.swapaxes(rows, -1, -2)
     try:
-        return np.linalg.solve(transposed, row[..., :, None])[..., 0]
+        solution = np.linalg.solve(transposed, columns)
     except np.linalg.LinAlgError:
-        singular = np.linalg.slogdet(transposed)[0] == 0
-        identity = np.eye(row.shape[-1], dtype=row.dtype)
-        solvable = np.where(singular[..., None, None], identity, transposed)
-        solution = np.linalg.solve(solvable, row[..., :, None])[..., 0]
-        return np.where(singular[..., None], np.nan, solution).astype(row.dtype)
+        singular = (np.linalg.slogdet(transposed)[0] == 0)[..., None, None]
+        identity = np.eye(rows.shape[-1], dtype=rows.dtype)
+        solution = np.linalg.solve(np.where(singular, identity, transposed), columns)
+        solution = np.where(singular, np.nan, solution).astype(rows.dtype)
+    return np.swapaxes(solution, -1, -2)

@@ -26,7 +26,7 @@ class Integration:
     Parameters
     ----------
     y : array, (..., batch, n)
-        State at the end; where the path left the finite numbers, the last finite one.
+        State at the end; NaN where the path left the finite numbers, for there is none.
     settled : array of bool, (..., batch)
         The sample reached its steady state, rather than the horizon or the step limit.
     time : array of float64, (..., batch)
@@ -42,12 +42,17 @@ class Integration:
 
 
 def integrate(
-    derivative: Derivative, y: np.ndarray, solver: Solver, active: np.ndarray | None = None
+    derivative: Derivative,
+    y: np.ndarray,
+    solver: Solver,
+    active: np.ndarray | None = None,
+    distance: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Integration:
     """Integrate each sample until its derivative vanishes (section 7).
 
     A sample has settled when, after a kept step, the root mean square of its derivative
-    is below atol + rtol · root mean square of its state.
+    is below atol + rtol · root mean square of its state; and its distance to rest is too, if
+    `solver.settled` is 'distance' and that distance can be told.
 
     Parameters
     ----------
@@ -59,6 +64,8 @@ def integrate(
         Method 'tsit5' or 'euler', step control, tolerances and limits.
     active : array of bool, (..., batch), optional
         Samples to integrate; the others stay as they are and count as settled.
+    distance : callable, optional
+        From the derivative to a bound on the distance to rest, (..., batch).
 
     Returns
     -------
@@ -89,10 +96,14 @@ def integrate(
         k = np.where(advance[..., None], k_next, k)
         time = np.where(advance, time + dt, time)
         n_steps += running
-        still = root_mean_square(k) < solver.atol + solver.rtol * root_mean_square(y)
+        small = solver.atol + solver.rtol * root_mean_square(y)
+        still = root_mean_square(k) < small
+        if distance is not None and solver.settled == "distance":
+            still &= distance(k) <= small
         settled |= advance & still
         # A kept step that is not finite cannot be shortened: the sample has diverged.
-        diverged = kept & ~finite
+        diverged = running & kept & ~finite
+        y = np.where(diverged[..., None], y.dtype.type(np.nan), y)
         running &= ~settled & ~diverged & (time < solver.horizon * (1 - 1e-12))
     return Integration(y, settled, time, n_steps)
 

@@ -24,7 +24,10 @@ def neuron_equilibrium(
     there it descends to it.
 
     After a step of size s the error left is at most ½ M s², where M bounds the curvature
-    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding.
+    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding. Of
+    sharp neurons M is so large that no step of a precision's own size passes; there two
+    steps in a row within rounding do. One alone might be the last before a bend, from which
+    the next is of a bend's width, 1/k.
 
     Parameters
     ----------
@@ -47,12 +50,16 @@ def neuron_equilibrium(
     eps = np.finfo(a.dtype).eps
     curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
     rounding = eps * (1 + np.abs(a) + np.abs(q))
+    was_small = np.zeros(1, dtype=bool)
     for _ in range(MAX_ITERATIONS):
         r_E = rate(phi_E, u_E)
         residual = u_E + rate(phi_I, r_E - q) - a
         step = residual / (1 + slope(phi_I, r_E - q) * slope(phi_E, u_E))
         u_E = u_E - step
-        converged = curvature / 2 * step**2 <= rounding + eps * np.abs(u_E)
+        allowed = rounding + eps * np.abs(u_E)
+        small = np.abs(step) <= 2 * allowed
+        converged = (curvature / 2 * step**2 <= allowed) | (small & was_small)
+        was_small = small
         if np.all(converged):
             break
     return u_E, np.all(converged, axis=-1)

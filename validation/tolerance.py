@@ -35,7 +35,7 @@ from functools import cache
 import numpy as np
 
 from ..refimpl.configuration import NetworkConfiguration, Solver
-from ..refimpl.fixed_point import allowed_residual
+from ..refimpl.errors import Setting
 from ..refimpl.loss import error
 from .arithmetic import Arithmetic
 from .stage_arrays import Arrays
@@ -144,6 +144,12 @@ def largest(array: np.ndarray) -> float:
     return np.inf if np.isnan(size) else size
 
 
+def admitted_residual(kappa: Setting, u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Residual of c = κ e at which a search in float64 may stop, (batch, 1)."""
+    scale = 1 + kappa * np.max(np.abs(u_out) + np.abs(target), axis=-1, keepdims=True)
+    return np.asarray(np.finfo(np.float64).eps ** 0.75 * scale)
+
+
 def stopped_short(
     configuration: NetworkConfiguration,
     arithmetic: Arithmetic,
@@ -177,7 +183,7 @@ def stopped_short(
     coarser = (arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75
 
     def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
-        residual = coarser * allowed_residual(kappa, u_out, target)
+        residual = coarser * admitted_residual(kappa, u_out, target)
         if along:
             e = error(configuration.loss, u_out, target)
             signs = generator.choice([-1.0, 1.0]) * np.where(e < 0, -1.0, 1.0)

@@ -84,6 +84,8 @@ def read_trace_configuration(file: h5py.File) -> tuple[NetworkConfiguration, Sol
     try:
         _check_kinds(settings, NetworkConfiguration(), "")
         _check_kinds(solver, Solver(), "solver")
+        # What a trace does not say was done as published.
+        solver.setdefault("settled", "published")
         return network_configuration(settings), Solver(**solver)
     except ConfigurationError as problem:
         raise FileError(f"{file.filename}: attribute config is unusable: {problem}") from problem

@@ -40,6 +40,7 @@ def recording_solver(configuration: NetworkConfiguration) -> Solver:
         rtol=RECORDED_RTOL,
         atol=RECORDED_ATOL,
         horizon=30.0,
+        settled="published",
     )
 
 

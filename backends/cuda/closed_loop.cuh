@@ -1,10 +1,12 @@
 // The closed loop as n_out equations in c (model page, section 6).
 //
-// F(c) = c - kappa e(u_out(c)) is solved by Broyden's method (Math. Comp. 19 (1965) 577-593)
-// from a matrix taken once at the open-loop state, in which loop gains above a layer are
-// their mean. The neurons take one Newton step for each step of c: the loop is found when
-// both have nothing left. Samples that are found keep what they have; the few that are not
-// get Newton's method with a fresh matrix and a line search, and after that are integrated.
+// The root of c - kappa e(u_out(c)) is found by Newton's method, in the form that holds for
+// every gain (`control_step` of the reference), with the network's response D = du_out/dc
+// taken once at the open-loop state and corrected after every step by what the step did
+// (Broyden, Math. Comp. 19 (1965) 577-593); loop gains above a layer are their mean in it. The
+// neurons take one Newton step for each step of c: the loop is found when both have nothing
+// left. Samples that are found keep what they have; the few that are not get Newton's method
+// with a fresh D and a line search, and after that are integrated.
 #pragma once
 
 #include "group.cuh"
@@ -13,35 +15,125 @@
 
 enum { MAX_ITERATIONS = 25, MAX_FRESH_ITERATIONS = 30, MAX_HALVINGS = 12 };
 
-// Row k of sample s's augmented matrix (n, 2n): a matrix, and in its right half the inverse.
+// What a group keeps of each of its samples, (S, n_out) each.
+enum OutputArray { CONTROL, MOVE, OUTPUT_BEFORE, RIGHT, RIGHT_OF_SUM, SOFTMAX };
+
+// Row k of sample s's two matrices side by side, (n, 2n): D, and in its right half A, which
+// the solution of A v = right overwrites.
 template <typename T, int S>
 __device__ inline T* matrix_row(const Group<T, S>& g, int s, Int k) {
   Int n = g.p->n_out;
   return g.matrices + (s * n + k) * 2 * n;
 }
 
-// From D in the left half to I + kappa D S for row vectors, beside the identity; S is the
-// Jacobian of the softmax pi, or for MSE the identity.
+// Sum of a target less 1; a sum that is 1 to within the rounding of its terms is 1.
+template <typename T>
+__device__ inline T excess_of(Int n, const T* target) {
+  T total = 0;
+  for (Int k = 0; k < n; ++k) total += target[k];
+  T excess = total - T(1);
+  return fabs(excess) > T(n) * machine_epsilon<T>() ? excess : T(0);
+}
+
+// Entry (r, i) of the augmented system of sample s: A, and two right sides behind it.
 template <typename T, int S>
-__device__ inline void to_newton_matrix(const Group<T, S>& g, int s, const T* pi) {
-  Int n_out = g.p->n_out;
-  T kappa = g.settings[KAPPA];
-  for (Int k = threadIdx.x; k < n_out; k += blockDim.x) {
-    T *D = matrix_row(g, s, k), dot = 0;
-    if (!g.p->is_mse)
-      for (Int j = 0; j < n_out; ++j) dot += D[j] * pi[j];
-    for (Int j = 0; j < n_out; ++j) {
-      T m = g.p->is_mse ? D[j] : (D[j] - dot) * pi[j];
-      D[j] = kappa * m + (k == j ? T(1) : T(0));
-      D[n_out + j] = k == j ? T(1) : T(0);
+__device__ inline T& system_entry(const Group<T, S>& g, int s, Int r, Int i) {
+  Int n = g.p->n_out;
+  if (i < n) return matrix_row(g, s, r)[n + i];
+  return output_array(g, i == n ? RIGHT : RIGHT_OF_SUM)[s * n + r];
+}
+
+// Gauss-Jordan elimination with row pivots of all samples' systems at once. A singular matrix
+// leaves what is no number, with which no sample is ever found.
+template <typename T, int S>
+__device__ inline void solve(const Group<T, S>& g) {
+  Int n = g.p->n_out, width = n + 2;
+  int* pivots = g.flags + 3 * S;
+  double* scales = g.scalars + 2 * S;
+  for (Int k = 0; k < n; ++k) {
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+      Int pivot = k;
+      for (Int r = k + 1; r < n; ++r)
+        if (fabs(system_entry(g, s, r, k)) > fabs(system_entry(g, s, pivot, k))) pivot = r;
+      pivots[s] = int(pivot);
+      scales[s] = T(1) / system_entry(g, s, pivot, k);
     }
+    __syncthreads();
+    for (Int at = threadIdx.x; at < g.samples * width; at += blockDim.x) {
+      int s = int(at / width);
+      Int i = at % width;
+      T &row = system_entry(g, s, k, i), &other = system_entry(g, s, pivots[s], i);
+      T t = other;
+      other = row;
+      row = t * T(scales[s]);
+    }
+    __syncthreads();
+    // Column k itself is left as it is: it is not read again.
+    for (Int at = threadIdx.x; at < g.samples * n * width; at += blockDim.x) {
+      int s = int(at / (n * width));
+      Int r = at / width % n, i = at % width;
+      if (r != k && i != k)
+        system_entry(g, s, r, i) -= system_entry(g, s, r, k) * system_entry(g, s, k, i);
+    }
+    __syncthreads();
   }
+}
+
+// Newton's step in c of every sample, into RIGHT, from D and the output of the present state;
+// all threads meet at both ends.
+template <typename T, int S>
+__device__ inline void control_step(const Group<T, S>& g) {
+  const Plan<T>* p = g.p;
+  Int n = p->n_out;
+  T kappa = g.settings[KAPPA];
+  T *c = output_array(g, CONTROL), *pi = output_array(g, SOFTMAX);
+  T *right = output_array(g, RIGHT), *of_sum = output_array(g, RIGHT_OF_SUM);
+  double *log_sums = g.scalars, *shares = g.scalars + S;
+  __syncthreads();
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
+    if (!p->is_mse) log_sums[s] = softmax(n, p->u_out + (g.first + s) * n, pi + s * n);
+  __syncthreads();
+  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+    int s = int(at / n);
+    Int j = at % n;
+    T u = p->u_out[g.first * n + at], target = p->target[g.first * n + at];
+    T weight = kappa, over = weight > T(1) ? weight : T(1), F;
+    if (p->is_mse) {
+      F = c[at] / over - (weight < T(1) ? weight : T(1)) * (target - u);
+    } else {
+      T q = target - c[at] / (kappa > smallest<T>() ? kappa : smallest<T>());
+      bool is_stiff = q > T(0) && kappa * q * matrix_row(g, s, j)[j] >= T(1);
+      weight = kappa * (is_stiff ? q : pi[at]);
+      over = weight > T(1) ? weight : T(1);
+      F = is_stiff ? (weight < T(1) ? weight : T(1)) * (u - T(log_sums[s]) - log(q))
+                   : c[at] / over - kappa / over * (target - pi[at]);
+    }
+    T under = weight < T(1) ? weight : T(1);
+    for (Int k = 0; k < n; ++k)
+      system_entry(g, s, j, k) = under * matrix_row(g, s, k)[j] + (k == j ? T(1) / over : T(0));
+    right[at] = -F;
+    of_sum[at] = under;
+  }
+  __syncthreads();
+  solve(g);
+  if (p->is_mse) return;
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+    T missing = kappa * excess_of(n, p->target + (g.first + s) * n), slack = 0;
+    for (Int k = 0; k < n; ++k) {
+      missing -= c[s * n + k] + right[s * n + k];
+      slack += of_sum[s * n + k];
+    }
+    shares[s] = slack != T(0) ? missing / slack : T(0);
+  }
+  __syncthreads();
+  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x)
+    right[at] += T(shares[at / n]) * of_sum[at];
   __syncthreads();
 }
 
-// The matrix of sample s from which its search begins, with the rough D described above.
+// The rough D of sample s described above.
 template <typename T, int S>
-__device__ inline void first_matrix(const Group<T, S>& g, int s, T* softmax_of_open) {
+__device__ inline void first_response(const Group<T, S>& g, int s) {
   const Plan<T>* p = g.p;
   Int n_out = p->n_out, pairs = n_out * n_out, row = g.first + s;
   for (Int at = threadIdx.x; at < pairs; at += blockDim.x) {
@@ -77,83 +169,25 @@ __device__ inline void first_matrix(const Group<T, S>& g, int s, T* softmax_of_o
     for (Int i = threadIdx.x; i < n; i += blockDim.x) sum += gain[i];
     gains_above *= block_sum(sum, g.partial) / T(n);
   }
-  T* pi = softmax_of_open + s * n_out;
-  if (threadIdx.x == 0 && !p->is_mse) softmax(n_out, p->open_u_out + row * n_out, pi);
   __syncthreads();
-  to_newton_matrix(g, s, pi);
 }
 
-// Gauss-Jordan elimination with row pivots: leaves the inverse in the right half. A singular
-// matrix leaves what is no number, with which no sample is ever found.
+// Correct D of the samples still sought by what the last move did to the output.
 template <typename T, int S>
-__device__ inline void invert(const Group<T, S>& g, int s) {
+__device__ inline void correct(const Group<T, S>& g, const int* is_found) {
   Int n = g.p->n_out;
-  for (Int k = 0; k < n; ++k) {
-    Int pivot = k;
-    for (Int r = k + 1; r < n; ++r)
-      if (fabs(matrix_row(g, s, r)[k]) > fabs(matrix_row(g, s, pivot)[k])) pivot = r;
-    __syncthreads();
-    T *row = matrix_row(g, s, k), *other = matrix_row(g, s, pivot);
-    T scale = T(1) / other[k];
-    __syncthreads();
-    for (Int i = threadIdx.x; i < 2 * n; i += blockDim.x) {
-      T t = other[i];
-      other[i] = row[i];
-      row[i] = t * scale;
+  const T *move = output_array(g, MOVE), *before = output_array(g, OUTPUT_BEFORE);
+  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+    int s = int(at / n);
+    Int j = at % n;
+    T squares = 0, unexplained = g.p->u_out[g.first * n + at] - before[at];
+    for (Int k = 0; k < n; ++k) {
+      T m = move[s * n + k];
+      squares += m * m;
+      unexplained -= m * matrix_row(g, s, k)[j];
     }
-    __syncthreads();
-    // Column k itself is left as it is: the left half is not read again.
-    for (Int at = threadIdx.x; at < n * 2 * n; at += blockDim.x) {
-      Int r = at / (2 * n), i = at % (2 * n);
-      if (r != k && i != k) matrix_row(g, s, r)[i] -= matrix_row(g, s, r)[k] * row[i];
-    }
-    __syncthreads();
-  }
-}
-
-// Correct the inverse by what the last move did, then move c along -F H.
-template <typename T, int S>
-__device__ inline void step_and_correct(
-    const Group<T, S>& g, const int* is_found, T* c, T* F, T* previous_F, T* move, T* yH, T* Hs,
-    bool first) {
-  Int n = g.p->n_out, all = g.samples * n;
-  if (!first) {
-    for (Int at = threadIdx.x; at < all; at += blockDim.x) {
-      Int s = at / n, j = at % n;
-      T along = 0, across = 0;
-      for (Int k = 0; k < n; ++k) {
-        along += (F[s * n + k] - previous_F[s * n + k]) * matrix_row(g, s, k)[n + j];
-        across += matrix_row(g, s, j)[n + k] * move[s * n + k];
-      }
-      yH[at] = along;
-      Hs[at] = across;
-    }
-    __syncthreads();
-    for (Int at = threadIdx.x; at < all * n; at += blockDim.x) {
-      Int s = at / (n * n), k = at / n % n, j = at % n;
-      T denominator = 0;
-      for (Int i = 0; i < n; ++i) denominator += yH[s * n + i] * move[s * n + i];
-      if (denominator != 0 && !is_found[s]) {
-        matrix_row(g, s, k)[n + j] +=
-            Hs[s * n + k] / denominator * (move[s * n + j] - yH[s * n + j]);
-      }
-    }
-    __syncthreads();
-  }
-  for (Int at = threadIdx.x; at < all; at += blockDim.x) {
-    Int s = at / n, j = at % n;
-    T total = 0;
-    for (Int k = 0; k < n; ++k) total += F[s * n + k] * matrix_row(g, s, k)[n + j];
-    // A second array, for other threads still read the last move.
-    yH[at] = -total;
-  }
-  __syncthreads();
-  for (Int at = threadIdx.x; at < all; at += blockDim.x) {
-    if (!is_found[at / n]) {
-      move[at] = yH[at];
-      c[at] += yH[at];
-      previous_F[at] = F[at];
-    }
+    if (!(squares > T(0)) || is_found[s]) continue;
+    for (Int k = 0; k < n; ++k) matrix_row(g, s, k)[j] += move[s * n + k] * unexplained / squares;
   }
   __syncthreads();
 }
@@ -193,9 +227,9 @@ __device__ inline void relax(
       T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
       T q = disinhibition(g, l, s, i, c), r;
       T u = layer_row(p, p->u_E, l, row)[i];
-      bool solved = false;
+      bool solved = false, was_small = false;
       for (int pass = 0; pass < passes && !solved; ++pass)
-        solved = newton_step(g.settings, a, q, u, r);
+        solved = newton_step(g.settings, a, q, u, r, was_small);
       if (!solved) is_unsolved[s] = 1;
       layer_row(p, p->u_E, l, row)[i] = u;
       layer_row(p, p->u_I, l, row)[i] = r - q;
@@ -206,38 +240,75 @@ __device__ inline void relax(
   group_product(g, weight(p, g.replica, top), p->sizes[top], p->n_out, g.below, g.above);
 }
 
-// Residual F of sample s from what `relax` left, by one thread; keeps output and integral, and
-// says whether the sample's loop is found.
+// The readout's potential that `relax` left, the control with it, of samples still sought.
 template <typename T, int S>
-__device__ inline bool residual_of(
-    const Group<T, S>& g, int s, const int* is_unsolved, const T* c, T* F) {
+__device__ inline void keep_output(const Group<T, S>& g, const int* is_found) {
+  Int n = g.p->n_out;
+  const T* c = output_array(g, CONTROL);
+  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x)
+    if (!is_found[at / n])
+      g.p->u_out[g.first * n + at] = g.above[at] + (g.p->to_readout ? c[at] : T(0));
+  __syncthreads();
+}
+
+// Whether rounding of c Q leaves half the digits of one, of sample s, by one thread.
+template <typename T, int S>
+__device__ inline bool is_resolved(const Group<T, S>& g, int s) {
   const Plan<T>* p = g.p;
-  Int n_out = p->n_out, row = g.first + s;
-  T kappa = g.settings[KAPPA], largest_sum = 0;
-  T *u = g.above + s * n_out, *residual = F + s * n_out;
-  const T *target = p->target + row * n_out, *c_s = c + s * n_out;
-  for (Int k = 0; k < n_out; ++k) {
-    if (p->to_readout) u[k] += c_s[k];
-    T sum = fabs(u[k]) + fabs(target[k]);
-    largest_sum = sum > largest_sum ? sum : largest_sum;
+  Int n_out = p->n_out;
+  const T* c = output_array(g, CONTROL) + s * n_out;
+  T effort = 0, limit = T(1) / sqrt(machine_epsilon<T>());
+  for (Int k = 0; k < n_out; ++k) effort += fabs(c[k]);
+  // No feedback weight exceeds the norm of all.
+  if (p->normalize && effort * g.settings[NORM] <= limit) return true;
+  for (Int l = 0; l < p->n_hidden; ++l) {
+    Int n = p->sizes[l + 1];
+    const T* Q = feedback_row(p, l, g.first + s);
+    for (Int i = 0; i < n; ++i) {
+      T total = 0;
+      for (Int k = 0; k < n_out; ++k) total += fabs(c[k] * Q[k * n + i]);
+      if (!(total <= limit)) return false;
+    }
   }
-  error(p->is_mse, n_out, u, target, residual);
-  T allowed = pow(machine_epsilon<T>(), T(0.75)) * (T(1) + kappa * largest_sum);
-  bool good = !is_unsolved[s];
-  for (Int k = 0; k < n_out; ++k) {
-    T e = residual[k];
-    residual[k] = c_s[k] - kappa * e;
-    // Written so that what is no number is not good.
-    good = good && fabs(residual[k]) <= allowed;
-    p->u_out[row * n_out + k] = u[k];
-    p->z[row * n_out + k] = e / g.settings[LEAK];
+  return true;
+}
+
+// Whether the step that is left of sample s has no weight, by one thread.
+template <typename T, int S>
+__device__ inline bool is_negligible(const Group<T, S>& g, int s) {
+  Int n = g.p->n_out, row = g.first + s;
+  const T *c = output_array(g, CONTROL) + s * n, *left = output_array(g, RIGHT) + s * n;
+  T kappa = g.settings[KAPPA], largest_c = 0, largest_out = 0;
+  for (Int k = 0; k < n; ++k) {
+    T u = fabs(g.p->u_out[row * n + k]);
+    largest_c = fabs(c[k]) > largest_c ? fabs(c[k]) : largest_c;
+    largest_out = u > largest_out ? u : largest_out;
   }
+  T scale = largest_c + (kappa < T(1) ? kappa : T(1)) * (T(1) + largest_out);
+  T allowed = pow(machine_epsilon<T>(), T(0.75)) * scale;
+  bool good = true;
+  // Written so that what is no number is not good.
+  for (Int k = 0; k < n; ++k) good = good && fabs(left[k]) <= allowed;
   return good;
 }
 
-// Start at c = 0 from the open loop, with F there.
+// Integral of sample s where its loop is found, by one thread: of c, and not of the error, a
+// small difference at large gain; the step that is left costs nothing more.
 template <typename T, int S>
-__device__ inline void start_from_open_loop(const Group<T, S>& g, T* c, T* F) {
+__device__ inline void keep_integral(const Group<T, S>& g, int s) {
+  const Plan<T>* p = g.p;
+  Int n = p->n_out, row = g.first + s;
+  T gain = g.settings[K_P] * g.settings[LEAK] + g.settings[K_I];
+  T* z = p->z + row * n;
+  if (!(gain > T(0))) error(p->is_mse, n, p->u_out + row * n, p->target + row * n, z);
+  const T *c = output_array(g, CONTROL) + s * n, *left = output_array(g, RIGHT) + s * n;
+  for (Int k = 0; k < n; ++k)
+    z[k] = gain > T(0) ? (c[k] + left[k]) / gain : z[k] / g.settings[LEAK];
+}
+
+// Start at c = 0 from the open loop.
+template <typename T, int S>
+__device__ inline void start_from_open_loop(const Group<T, S>& g) {
   const Plan<T>* p = g.p;
   Int n_out = p->n_out;
   for (Int l = 0; l < p->n_hidden; ++l) {
@@ -245,13 +316,9 @@ __device__ inline void start_from_open_loop(const Group<T, S>& g, T* c, T* F) {
     T *u = layer_row(p, p->u_E, l, g.first), *open = layer_row(p, p->open_u_E, l, g.first);
     for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) u[at] = open[at];
   }
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-    Int row = g.first + s;
-    error(p->is_mse, n_out, p->open_u_out + row * n_out, p->target + row * n_out, F + s * n_out);
-    for (Int k = 0; k < n_out; ++k) {
-      F[s * n_out + k] *= -g.settings[KAPPA];
-      c[s * n_out + k] = 0;
-    }
+  for (Int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x) {
+    p->u_out[g.first * n_out + at] = p->open_u_out[g.first * n_out + at];
+    output_array(g, CONTROL)[at] = 0;
   }
   __syncthreads();
 }
@@ -259,27 +326,42 @@ __device__ inline void start_from_open_loop(const Group<T, S>& g, T* c, T* F) {
 template <typename T, int S>
 __global__ void __launch_bounds__(MOST_THREADS) closed_loop(const Plan<T>* p, Int) {
   Group<T, S> g = group_of_block<T, S>(p);
-  T *c = output_array(g, 0), *F = output_array(g, 1), *previous_F = output_array(g, 2);
-  T *move = output_array(g, 3), *yH = output_array(g, 4), *Hs = output_array(g, 5);
+  T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
+  T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
   int *is_found = g.flags, *is_unsolved = g.flags + S;
-  for (int s = 0; s < g.samples; ++s) {
-    first_matrix(g, s, yH);
-    invert(g, s);
-  }
+  Int n = p->n_out, all = g.samples * n;
+  for (int s = 0; s < g.samples; ++s) first_response(g, s);
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
-  start_from_open_loop(g, c, F);
+  start_from_open_loop(g);
+  control_step(g);
   for (int iteration = 0; iteration < MAX_ITERATIONS; ++iteration) {
-    step_and_correct(g, is_found, c, F, previous_F, move, yH, Hs, iteration == 0);
+    for (Int at = threadIdx.x; at < all; at += blockDim.x) {
+      if (is_found[at / n]) continue;
+      move[at] = left[at];
+      c[at] += left[at];
+      before[at] = p->u_out[g.first * n + at];
+    }
     relax(g, is_found, is_unsolved, c, 1);
+    keep_output(g, is_found);
+    correct(g, is_found);
+    control_step(g);
     for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-      if (is_found[s] || !residual_of(g, s, is_unsolved, c, F)) continue;
+      if (is_found[s] || is_unsolved[s] || !is_negligible(g, s)) continue;
+      T size = 0, size_left = 0;
+      for (Int k = s * n; k < (s + 1) * n; ++k) {
+        size += move[k] * move[k];
+        size_left += left[k] * left[k];
+      }
+      // A step that shrinks slowly says that D is another here, and what is left is more.
+      if (!(size_left <= size / 4) || !is_resolved(g, s)) continue;
       is_found[s] = 1;
+      keep_integral(g, s);
       atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
     }
     __syncthreads();
-    int left = 0;
-    for (int s = 0; s < g.samples; ++s) left += !is_found[s];
-    if (left == 0) break;
+    int sought = 0;
+    for (int s = 0; s < g.samples; ++s) sought += !is_found[s];
+    if (sought == 0) break;
     __syncthreads();
   }
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
@@ -297,7 +379,8 @@ __device__ inline void output_sensitivity(const Group<T, 1>& g) {
     bool is_readout = l == p->n_hidden;
     Int n = is_readout ? n_out : p->sizes[l + 1];
     const T* W = weight(p, g.replica, l);
-    T* response = (l % 2 ? p->J_odd : p->J_even) + row * n_out * (is_readout ? 0 : n);
+    // Rows as far apart as the widest layer asks: blocks are at different layers.
+    T* response = (l % 2 ? p->J_odd : p->J_even) + row * n_out * p->widest;
     for (Int at = threadIdx.x; at < n_out * n; at += blockDim.x) {
       Int k = at / n, i = at % n;
       T da = 0;
@@ -318,58 +401,71 @@ __device__ inline void output_sensitivity(const Group<T, 1>& g) {
   }
 }
 
-// For samples that were not found: Newton's method with a matrix taken anew in each iteration
-// and a line search on the size of F, from the open loop. A block a row.
+// Size of c - kappa e of the one sample of a group, divided by kappa where that is above 1, by
+// one thread.
+template <typename T>
+__device__ inline double distance_from_root(const Group<T, 1>& g) {
+  const Plan<T>* p = g.p;
+  Int n = p->n_out;
+  const T *u = p->u_out + g.first * n, *target = p->target + g.first * n;
+  T kappa = g.settings[KAPPA], over = kappa > T(1) ? kappa : T(1);
+  T* e = output_array(g, SOFTMAX);
+  error(p->is_mse, n, u, target, e);
+  double squares = 0;
+  for (Int k = 0; k < n; ++k) {
+    double F = output_array(g, CONTROL)[k] / over - kappa / over * e[k];
+    squares += F * F;
+  }
+  return sqrt(squares);
+}
+
+// For samples that were not found: Newton's method with D taken anew in each iteration and a
+// line search on the distance from the root, from the open loop. A block a row.
 template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS) search_again(const Plan<T>* p, Int) {
   Group<T, 1> g = group_of_block<T, 1>(p);
   if (!p->closed_left[g.first]) return;
   Int n_out = p->n_out;
-  T *c = output_array(g, 0), *F = output_array(g, 1), *direction = output_array(g, 2);
-  T *from = output_array(g, 3), *pi = output_array(g, 4);
+  T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
+  T *from = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
   int *is_found = g.flags, *is_unsolved = g.flags + 1, *is_enough = g.flags + 2;
-  double *size = g.scalars, *fraction = g.scalars + 1;
+  double *size = g.scalars + 3, *fraction = g.scalars + 4;
   if (threadIdx.x == 0) is_found[0] = 0;
-  start_from_open_loop(g, c, F);
+  start_from_open_loop(g);
   relax(g, is_found, is_unsolved, c, MAX_PASSES);
-  if (threadIdx.x == 0) residual_of(g, 0, is_unsolved, c, F);
-  __syncthreads();
-  for (int iteration = 0; iteration < MAX_FRESH_ITERATIONS && !is_found[0]; ++iteration) {
+  keep_output(g, is_found);
+  for (int iteration = 0; iteration < MAX_FRESH_ITERATIONS; ++iteration) {
     output_sensitivity(g);
-    if (threadIdx.x == 0 && !p->is_mse) softmax(n_out, p->u_out + g.first * n_out, pi);
-    __syncthreads();
-    to_newton_matrix(g, 0, pi);
-    invert(g, 0);
-    for (Int j = threadIdx.x; j < n_out; j += blockDim.x) {
-      T total = 0;
-      for (Int k = 0; k < n_out; ++k) total += F[k] * matrix_row(g, 0, k)[n_out + j];
-      direction[j] = total;
-      from[j] = c[j];
-    }
+    control_step(g);
     if (threadIdx.x == 0) {
-      double squares = 0;
-      for (Int k = 0; k < n_out; ++k) squares += double(F[k]) * F[k];
-      size[0] = sqrt(squares);
+      is_found[0] = !is_unsolved[0] && is_negligible(g, 0) && is_resolved(g, 0);
+      size[0] = distance_from_root(g);
       fraction[0] = 1;
       is_enough[0] = 0;
     }
+    for (Int j = threadIdx.x; j < n_out; j += blockDim.x) {
+      move[j] = left[j];
+      from[j] = c[j];
+    }
     __syncthreads();
+    if (is_found[0]) break;
     for (int halving = 0; halving < MAX_HALVINGS && !is_enough[0]; ++halving) {
       for (Int j = threadIdx.x; j < n_out; j += blockDim.x)
-        c[j] = from[j] - T(fraction[0]) * direction[j];
+        c[j] = from[j] + T(fraction[0]) * move[j];
       relax(g, is_found, is_unsolved, c, MAX_PASSES);
+      keep_output(g, is_found);
+      control_step(g);
       if (threadIdx.x == 0) {
-        is_found[0] = residual_of(g, 0, is_unsolved, c, F);
-        double squares = 0;
-        for (Int k = 0; k < n_out; ++k) squares += double(F[k]) * F[k];
-        // Written so that a residual that is no number counts as worse.
-        is_enough[0] = is_found[0] || sqrt(squares) <= (1 - fraction[0] / 4) * size[0];
+        // Written so that a distance that is no number counts as worse.
+        is_enough[0] =
+            is_negligible(g, 0) || distance_from_root(g) <= (1 - fraction[0] / 4) * size[0];
         if (!is_enough[0]) fraction[0] /= 2;
       }
       __syncthreads();
     }
   }
   if (threadIdx.x == 0 && is_found[0]) {
+    keep_integral(g, 0);
     p->closed_left[g.first] = 0;
     atomicAdd(p->counts + N_WAYS + FOUND_ANEW, Count(1));
   }

@@ -11,11 +11,29 @@ __device__ inline T clipped(T q, T limit) {
   return q > limit ? limit : (q < -limit ? -limit : q);
 }
 
-// Factor that scales weights of this square sum to the norm; a silent layer's stay 0.
+// Scale n weights of a block, of which `squares` is the threads' own share of the sum of
+// squares, to the norm; a silent layer's stay 0. Returns the norm that they had, over that.
 template <typename T>
-__device__ inline T to_norm(const T* settings, T squares) {
-  T frobenius = sqrt(squares);
-  return frobenius > 0 ? settings[NORM] / frobenius : T(0);
+__device__ inline T to_norm(const T* settings, T* Q, Int n, T squares, T* partial) {
+  T norm = settings[NORM], unit = 1;
+  squares = block_sum(squares, partial);
+  if (!(squares > smallest<T>() / machine_epsilon<T>() && isfinite(squares))) {
+    // Squares underflow or overflow: in units of the largest weight.
+    T largest = 0;
+    for (Int i = threadIdx.x; i < n; i += blockDim.x)
+      largest = fabs(Q[i]) > largest ? fabs(Q[i]) : largest;
+    unit = block_largest(largest, partial);
+    if (!(unit > T(0))) return 0;
+    squares = 0;
+    for (Int i = threadIdx.x; i < n; i += blockDim.x) {
+      Q[i] /= unit;
+      squares += Q[i] * Q[i];
+    }
+    squares = block_sum(squares, partial);
+  }
+  T factor = norm / sqrt(squares);
+  for (Int i = threadIdx.x; i < n; i += blockDim.x) Q[i] *= factor;
+  return unit * (sqrt(squares) / norm);
 }
 
 // J and Q of hidden layer l, a block a row. Below the top J holds the product with the
@@ -46,11 +64,8 @@ __global__ void feedback_weights(const Plan<T>* p, Int l) {
   }
   T strength = 1;
   if (!p->average && p->normalize) {
-    squares = block_sum(squares, partial);
-    T factor = to_norm(settings, squares);
-    for (Int i = threadIdx.x; i < n; i += blockDim.x)
-      for (Int k = 0; k < p->n_out; ++k) Q[k * n + i] *= factor;
-    strength = sqrt(squares) / settings[NORM];
+    __syncthreads();
+    strength = to_norm(settings, Q, p->n_out * n, squares, partial);
   }
   if (threadIdx.x == 0) p->strength[row * p->n_hidden + l] = strength;
 }
@@ -70,13 +85,11 @@ __global__ void average_feedback(const Plan<T>* p, Int l) {
     Q[i] = q;
     squares += q * q;
   }
-  squares = block_sum(squares, partial);
-  T factor = p->normalize ? to_norm(settings, squares) : T(1);
-  for (Int i = threadIdx.x; i < n; i += blockDim.x) {
-    T q = Q[i] * factor;
-    for (Int b = 0; b < p->batch; ++b) Q[b * n + i] = q;
-  }
-  T strength = p->normalize ? sqrt(squares) / settings[NORM] : T(1);
+  __syncthreads();
+  T strength = p->normalize ? to_norm(settings, Q, n, squares, partial) : T(1);
+  __syncthreads();
+  for (Int i = threadIdx.x; i < n; i += blockDim.x)
+    for (Int b = 1; b < p->batch; ++b) Q[b * n + i] = Q[i];
   for (Int b = threadIdx.x; b < p->batch; b += blockDim.x)
     p->strength[(replica * p->batch + b) * p->n_hidden + l] = strength;
 }

@@ -70,6 +70,18 @@ __device__ inline T block_sum(T value, T* partial) {
   return total;
 }
 
+// Largest of the threads' values, likewise.
+template <typename T>
+__device__ inline T block_largest(T value, T* partial) {
+  __syncthreads();
+  partial[threadIdx.x] = value;
+  __syncthreads();
+  T largest = partial[0];
+  for (int t = 1; t < blockDim.x; ++t) largest = partial[t] > largest ? partial[t] : largest;
+  __syncthreads();
+  return largest;
+}
+
 // above[s] = below[s] W for every sample, W (n, m); the terms of a sum are shared out where
 // there are more threads than columns. All threads must call; they meet at both ends.
 template <typename T, int S>

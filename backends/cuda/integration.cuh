@@ -114,6 +114,22 @@ __device__ inline void combine(
   }
 }
 
+// Bound on the distance to rest of one sample, by one thread: its derivative times the slowest
+// time constant, the largest root mean square of any population of units.
+template <typename T>
+__device__ inline double distance_to_rest(
+    const Plan<T>* p, const T* settings, bool is_closed, const T* k) {
+  double largest = 0;
+  for (Int part = 0; part < 2 * p->n_hidden + 2; ++part) {
+    Int n = part < 2 * p->n_hidden ? p->sizes[1 + part % p->n_hidden] : p->n_out;
+    double squares = 0;
+    for (Int i = 0; i < n; ++i) squares += double(k[i]) * k[i];
+    largest = squares / n > largest ? squares / n : largest;
+    k += n;
+  }
+  return double(settings[is_closed ? SLOWEST_CLOSED : SLOWEST_OPEN]) * sqrt(largest);
+}
+
 // Integrate until every sample has come to rest: those that a search left, or all.
 template <typename T, int S>
 __global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int what) {
@@ -200,8 +216,10 @@ __global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int 
         goes_on[s] = !(kept && !finite);
         if (kept && finite) {
           time[s] += step[s];
-          at_rest = sqrt(double(speed) / size) <
-                    double(atol) + double(rtol) * sqrt(double(extent) / size);
+          double small = double(atol) + double(rtol) * sqrt(double(extent) / size);
+          at_rest = sqrt(double(speed) / size) < small;
+          if (at_rest && control[BY_DISTANCE] != 0)
+            at_rest = distance_to_rest(p, g.settings, is_closed, k_s + n_stages * size) <= small;
           goes_on[s] = !at_rest && time[s] < control[HORIZON] * (1 - 1e-12);
         }
         is_kept[s] = kept && finite;
@@ -216,6 +234,9 @@ __global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int 
           y[s * size + i] = new_y[i];
           k[s * k_stride + i] = k_s[n_stages * size + i];
         }
+      } else if (!goes_on[s]) {
+        // The path left the finite numbers: it has no end.
+        for (Int i = threadIdx.x; i < size; i += blockDim.x) y[s * size + i] = T(INFINITE - INFINITE);
       }
       __syncthreads();
       if (!goes_on[s]) put_end_state(p, is_closed, g.first + s, y + s * size);

@@ -28,13 +28,19 @@ __device__ inline void rate_and_slope_I(const T* settings, T u, T& rate, T& slop
 template <typename T> __device__ inline T machine_epsilon();
 template <> __device__ inline float machine_epsilon<float>() { return 1.1920928955078125e-07f; }
 template <> __device__ inline double machine_epsilon<double>() { return 2.220446049250313e-16; }
+// Smallest normal number.
+template <typename T> __device__ inline T smallest();
+template <> __device__ inline float smallest<float>() { return 1.1754943508222875e-38f; }
+template <> __device__ inline double smallest<double>() { return 2.2250738585072014e-308; }
 
 // One step of Newton's method for u + phi_I(phi_E(u) - q) = a.
 //
 // After the last step s the rate is phi_E(u) - phi_E' s, short of the exact one by order s².
-// Returns whether what is left lies below rounding, by the curvature of the equation.
+// Returns whether what is left lies below rounding, by the curvature of the equation; or, for
+// neurons so sharp that no step could show it, whether two steps in a row lie below it.
 template <typename T>
-__device__ inline bool newton_step(const T* settings, T a, T q, T& u, T& rate) {
+__device__ inline bool newton_step(
+    const T* settings, T a, T q, T& u, T& rate, bool& was_small) {
   T r_E, slope_E, r_I, slope_I;
   rate_and_slope_E(settings, u, r_E, slope_E);
   rate_and_slope_I(settings, r_E - q, r_I, slope_I);
@@ -45,7 +51,10 @@ __device__ inline bool newton_step(const T* settings, T a, T q, T& u, T& rate) {
       settings[SHARPNESS_E] * (T(1) + settings[SCALE_E] * settings[SHARPNESS_I]) / T(2);
   T rounding = machine_epsilon<T>() * (T(1) + fabs(a) + fabs(q) + fabs(u));
   // Written so that what is no number has not converged.
-  return half_curvature * step * step - rounding <= 0;
+  bool is_small = fabs(step) <= 2 * rounding;
+  bool solved = half_curvature * step * step - rounding <= 0 || (is_small && was_small);
+  was_small = is_small;
+  return solved;
 }
 
 // Where Newton's method starts in open loop: at or above the root, and near it, for phi lies

@@ -47,9 +47,9 @@ __global__ void __launch_bounds__(MOST_THREADS) open_loop(const Plan<T>* p, Int)
       Int s = at / n, i = at % n, row = g.first + s;
       T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
-      bool solved = false;
+      bool solved = false, was_small = false;
       for (int pass = 0; pass < MAX_PASSES && !solved; ++pass) {
-        solved = newton_step(g.settings, a, T(0), u, r);
+        solved = newton_step(g.settings, a, T(0), u, r, was_small);
       }
       if (!solved) is_left[s] = 1;
       rate_and_slope_E(g.settings, u, r, slope);

@@ -1,17 +1,20 @@
 """The closed loop as n_out equations in c (model page, section 6), sample by sample.
 
-F(c) = c - κ e(u_out(c)) is solved by Broyden's method: a matrix taken once at the
-open-loop state, corrected after every step by what the step did (C. G. Broyden, A class of
-methods for solving nonlinear simultaneous equations, Math. Comp. 19 (1965) 577-593).
-The corrections cost n_out² a sample, so that the first matrix may be rough: it takes
-∂u_out/∂c of each layer from the feedback weights at hand and mean loop gains above,
-without the products with all weights that the exact one needs.
+The network's response D = ∂u_out/∂c is taken once at the open-loop state, and corrected
+after every step by what the step did (C. G. Broyden, A class of methods for solving
+nonlinear simultaneous equations, Math. Comp. 19 (1965) 577-593). The error's own slope is
+taken anew each time, in the form that holds for every gain (`control_step`). The corrections
+cost n_out² a sample, so that the first D may be rough: it takes the response of each layer
+from the feedback weights at hand and mean loop gains above, without the products with all
+weights that the exact one needs.
 
 The neurons' own equations take one Newton step for each step of c: the loop is found when
 both have nothing left, and until then neither need be better than the other.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -25,46 +28,123 @@ MAX_ITERATIONS = 25
 
 
 @inner
-def invert(M):
-    """Invert a matrix in place; False, and M is spoilt, if it is singular or holds no numbers.
+def solve(A, right):
+    """Solve A v = r for the two columns of `right`, which take the solutions; A is overwritten.
 
-    Gauss-Jordan elimination with row pivots: n³ multiplications in vector instructions.
+    Elimination with row pivots. False if A is singular or holds no numbers.
     """
-    n = M.shape[0]
-    one = M.dtype.type(1)
-    rows = np.empty(n, dtype=np.int64)
+    n = A.shape[0]
     for k in range(n):
         pivot = k
         for r in range(k + 1, n):
-            if abs(M[r, k]) > abs(M[pivot, k]):
+            if abs(A[r, k]) > abs(A[pivot, k]):
                 pivot = r
-        rows[k] = pivot
-        if M[pivot, k] == 0 or not np.isfinite(M[pivot, k]):
+        if not (abs(A[pivot, k]) > 0 and np.isfinite(A[pivot, k])):
             return False
         if pivot != k:
-            for i in range(n):
-                M[k, i], M[pivot, i] = M[pivot, i], M[k, i]
-        scale = one / M[k, k]
-        M[k, k] = one
-        for i in range(n):
-            M[k, i] *= scale
-        for r in range(n):
-            factor = M[r, k]
-            if r != k and factor != 0:
-                M[r, k] = one - one
-                for i in range(n):
-                    M[r, i] -= factor * M[k, i]
-    # Rows that were exchanged are columns of the inverse, exchanged back in the other order.
+            for i in range(k, n):
+                A[k, i], A[pivot, i] = A[pivot, i], A[k, i]
+            for i in range(2):
+                right[k, i], right[pivot, i] = right[pivot, i], right[k, i]
+        scale = A.dtype.type(1) / A[k, k]
+        for r in range(k + 1, n):
+            factor = A[r, k] * scale
+            if factor != 0:
+                for i in range(k + 1, n):
+                    A[r, i] -= factor * A[k, i]
+                for i in range(2):
+                    right[r, i] -= factor * right[k, i]
     for k in range(n - 1, -1, -1):
-        if rows[k] != k:
-            for r in range(n):
-                M[r, k], M[r, rows[k]] = M[r, rows[k]], M[r, k]
+        scale = A.dtype.type(1) / A[k, k]
+        for i in range(2):
+            total = right[k, i]
+            for j in range(k + 1, n):
+                total -= A[k, j] * right[j, i]
+            right[k, i] = total * scale
     return True
 
 
 @inner
-def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, u_out, D, S, M):
-    """I + κ D S of sample b into M, for row vectors, with the rough D described above."""
+def excess_of(target):
+    """Σ target - 1 of one sample; a sum that is 1 to within the rounding of its terms is 1."""
+    total = target[0] - target[0]
+    for k in range(target.size):
+        total += target[k]
+    excess = total - target.dtype.type(1)
+    rounding = target.dtype.type(target.size) * target.dtype.type(np.finfo(target.dtype).eps)
+    return excess if abs(excess) > rounding else total - total
+
+
+@inner
+def control_step(is_mse, kappa, tiny, excess, c, u_out, target, D, A, right, p, move):
+    """Newton's step in c of one sample, into `move`, as `refimpl.fixed_point.control_step`.
+
+    D is (n_out, n_out); A, `right` (n_out, 2) and p are scratch.
+    """
+    n = c.size
+    one = c.dtype.type(1)
+    zero = one - one
+    log_sum = zero
+    if not is_mse:
+        log_sum = softmax(u_out, p)
+    for j in range(n):
+        if is_mse:
+            weight = kappa
+            over = max(weight, one)
+            F = c[j] / over - min(weight, one) * (target[j] - u_out[j])
+        else:
+            q = target[j] - c[j] / max(kappa, tiny)
+            if q > 0 and kappa * q * D[j, j] >= one:
+                weight = kappa * q
+                over = max(weight, one)
+                F = min(weight, one) * (u_out[j] - log_sum - math.log(q))
+            else:
+                weight = kappa * p[j]
+                over = max(weight, one)
+                F = c[j] / over - kappa / over * (target[j] - p[j])
+        under = min(weight, one)
+        for k in range(n):
+            A[j, k] = under * D[k, j]
+        A[j, j] += one / over
+        right[j, 0] = -F
+        right[j, 1] = under
+    if not solve(A, right):
+        move[:] = np.nan
+        return
+    share = zero
+    if not is_mse:
+        missing, slack = kappa * excess, zero
+        for k in range(n):
+            missing -= c[k] + right[k, 0]
+            slack += right[k, 1]
+        if slack != 0:
+            share = missing / slack
+    for k in range(n):
+        move[k] = right[k, 0] + share * right[k, 1]
+
+
+@inner
+def correct(D, move, change):
+    """Broyden's correction of D, after which the last move gives the change of u_out seen."""
+    n = move.size
+    squares = move[0] - move[0]
+    for k in range(n):
+        squares += move[k] * move[k]
+    # What is left is rounding, or nothing, and its square may be nothing.
+    if not squares > 0:
+        return
+    for j in range(n):
+        unexplained = change[j]
+        for k in range(n):
+            unexplained -= move[k] * D[k, j]
+        share = unexplained / squares
+        for k in range(n):
+            D[k, j] += move[k] * share
+
+
+@inner
+def first_response(sizes, to_readout, batch, b, Q, strength, gain, D, product):
+    """The rough D of sample b that is described above."""
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     one = D.dtype.type(1)
     for k in range(n_out):
@@ -82,65 +162,25 @@ def first_matrix(sizes, is_mse, to_readout, kappa, batch, b, Q, strength, gain, 
             for i in range(g.size):
                 scaled[k, i] = q[k, i] * g[i]
         factor = strength[l, b] * gains_above
-        np.dot(scaled, q.T, S)
+        np.dot(scaled, q.T, product)
         for k in range(n_out):
             for j in range(n_out):
-                D[k, j] += factor * S[k, j]
+                D[k, j] += factor * product[k, j]
         gains_above *= mean_gain / g.size
-    if is_mse:
-        for k in range(n_out):
-            for j in range(n_out):
-                M[k, j] = kappa * D[k, j]
-    else:
-        p = S[0]
-        softmax(u_out, p)
-        for k in range(n_out):
-            dot = one - one
-            for j in range(n_out):
-                dot += D[k, j] * p[j]
-            for j in range(n_out):
-                M[k, j] = kappa * (D[k, j] - dot) * p[j]
-    for k in range(n_out):
-        M[k, k] += one
 
 
 @inner
-def step_and_correct(c, F, H, previous_F, move, first):
-    """One Broyden step of one sample: correct H by what the last move did, then move c.
-
-    H is the inverse matrix for row vectors: the move is -F H.
-    """
-    n = c.size
-    one = H.dtype.type(1)
-    if not first:
-        # With s the last move and y the change of F: H ← H + yᵀ-side rank-one correction
-        # that makes y H = s.
-        yH = np.empty_like(c)
-        for j in range(n):
-            total = one - one
-            for k in range(n):
-                total += (F[k] - previous_F[k]) * H[k, j]
-            yH[j] = total
-        denominator = one - one
-        for j in range(n):
-            denominator += yH[j] * move[j]
-        if denominator != 0:
-            Hs = np.empty_like(c)
-            for k in range(n):
-                total = one - one
-                for j in range(n):
-                    total += H[k, j] * move[j]
-                Hs[k] = total / denominator
-            for k in range(n):
-                for j in range(n):
-                    H[k, j] += Hs[k] * (move[j] - yH[j])
-    for j in range(n):
-        total = one - one
-        for k in range(n):
-            total += F[k] * H[k, j]
-        move[j] = -total
-        c[j] += move[j]
-        previous_F[j] = F[j]
+def is_resolved(sizes, batch, b, Q, c, eps):
+    """Whether rounding of c Q leaves half the digits of one, as `refimpl.fixed_point` has it."""
+    for l in range(sizes.size - 2):
+        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
+        for i in range(q.shape[1]):
+            total = c[0] - c[0]
+            for k in range(c.size):
+                total += abs(c[k] * q[k, i])
+            if not total * eps <= math.sqrt(eps):
+                return False
+    return True
 
 
 @kernel
@@ -153,6 +193,8 @@ def closed_loop(
     to_readout,
     kappa,
     leak,
+    integral_gain,
+    small_control,
     batch,
     b_0,
     b_1,
@@ -175,6 +217,10 @@ def closed_loop(
 
     Parameters
     ----------
+    integral_gain : float
+        k_p leak + k_i, by which c is divided to give z.
+    small_control : float
+        Σ |c| up to which rounding of c Q cannot matter, whatever Q.
     a_1, target, Q, strength, gain, open_u_E, open_u_out
         Results of the open loop and the feedback weights.
     u_E, u_I, r_E : flat arrays of layers
@@ -206,47 +252,40 @@ def closed_loop(
     copy(a_1[b_0:b_1], drive_1)
     c, free = carve(scratch, free, rows, n_out)
     c[:] = zero
-    F, free = carve(scratch, free, rows, n_out)
-    previous_F, free = carve(scratch, free, rows, n_out)
+    previous_out, free = carve(scratch, free, rows, n_out)
     move, free = carve(scratch, free, rows, n_out)
     out, free = carve(scratch, free, rows, n_out)
-    H_flat, free = carve(scratch, free, rows, n_out * n_out)
-    H = H_flat.reshape(rows, n_out, n_out)
+    D_flat, free = carve(scratch, free, rows, n_out * n_out)
+    D = D_flat.reshape(rows, n_out, n_out)
     all_units = units_before(sizes, n_hidden)
     potentials, free = carve(scratch, free, 1, rows * all_units)
     rates, free = carve(scratch, free, 1, rows * all_units)
     inhibition, free = carve(scratch, free, 1, rows * all_units)
     potentials, rates, inhibition = potentials[0], rates[0], inhibition[0]
-    D = np.empty((n_out, n_out), dtype=theta.dtype)
-    S = np.empty((n_out, n_out), dtype=theta.dtype)
+    A = np.empty((n_out, n_out), dtype=theta.dtype)
+    right = np.empty((n_out, 2), dtype=theta.dtype)
+    p = np.empty(n_out, dtype=theta.dtype)
+    left = np.empty(n_out, dtype=theta.dtype)
+    excess = np.zeros(rows, dtype=theta.dtype)
+    solved = np.empty(rows, dtype=np.bool_)
+    tiny = theta.dtype.type(np.finfo(theta.dtype).tiny)
     for l in range(n_hidden):
         copy(layer(open_u_E, sizes, batch, l, b_0, b_1), layer(potentials, sizes, rows, l, 0, rows))
     for b in range(rows):
         sample = b_0 + b
-        first_matrix(
-            sizes,
-            is_mse,
-            to_readout,
-            kappa,
-            batch,
-            sample,
-            Q,
-            strength,
-            gain,
-            open_u_out[sample],
-            D,
-            S,
-            H[b],
-        )
-        invert(H[b])
-        error(is_mse, open_u_out[sample], target[sample], F[b])
-        for k in range(n_out):
-            F[b, k] *= -kappa
-    solved = np.empty(rows, dtype=np.bool_)
+        first_response(sizes, to_readout, batch, sample, Q, strength, gain, D[b], A)
+        if not is_mse:
+            excess[b] = excess_of(target[sample])
+        previous_out[b] = open_u_out[sample]
+        control_step(
+            is_mse, kappa, tiny, excess[b], c[b], open_u_out[sample], target[sample], D[b], A,
+            right, p, move[b],
+        )  # fmt: skip
     iteration = 0
     while m > 0 and iteration < MAX_ITERATIONS:
         for b in range(m):
-            step_and_correct(c[b], F[b], H[b], previous_F[b], move[b], iteration == 0)
+            for k in range(n_out):
+                c[b, k] += move[b, k]
         iteration += 1
         solved[:m] = True
         for l in range(n_hidden):
@@ -275,21 +314,32 @@ def closed_loop(
             weight(theta, sizes, n_hidden),
             out[:m],
         )
-        left = 0
+        kept = 0
         for b in range(m):
             sample = index[b]
-            largest = zero
             for k in range(n_out):
                 if to_readout:
                     out[b, k] += c[b, k]
-                largest = max(largest, abs(out[b, k]) + abs(target[sample, k]))
-            error(is_mse, out[b], target[sample], F[b])
-            allowed = allowed_eps * (one + kappa * largest)
-            good = solved[b]
+                p[k] = out[b, k] - previous_out[b, k]
+            correct(D[b], move[b], p)
+            control_step(
+                is_mse, kappa, tiny, excess[b], c[b], out[b], target[sample], D[b], A, right, p,
+                left,
+            )  # fmt: skip
+            largest_c, largest_out, largest_left = zero, zero, zero
+            effort, size, size_left = zero, zero, zero
             for k in range(n_out):
-                F[b, k] = c[b, k] - kappa * F[b, k]
-                # Written so that what is no number is not good.
-                good = good and abs(F[b, k]) <= allowed
+                largest_c = max(largest_c, abs(c[b, k]))
+                largest_out = max(largest_out, abs(out[b, k]))
+                largest_left = max(largest_left, abs(left[k]))
+                effort += abs(c[b, k])
+                size += move[b, k] * move[b, k]
+                size_left += left[k] * left[k]
+            allowed = allowed_eps * (largest_c + min(kappa, one) * (one + largest_out))
+            # Written so that what is no number is not good.
+            good = solved[b] and largest_left <= allowed and size_left <= size / 4
+            if good and effort > small_control:
+                good = is_resolved(sizes, batch, sample, Q, c[b], eps)
             if good:
                 found[sample] = True
                 for l in range(n_hidden):
@@ -303,20 +353,28 @@ def closed_loop(
                     )
                 for k in range(n_out):
                     u_out[sample, k] = out[b, k]
-                    # The error, from the residual's own definition: e = (c - F) / κ.
-                    z[sample, k] = (c[b, k] - F[b, k]) / (kappa * leak)
+                if integral_gain > 0:
+                    for k in range(n_out):
+                        # The step that is left costs nothing more.
+                        z[sample, k] = (c[b, k] + left[k]) / integral_gain
+                else:
+                    error(is_mse, out[b], target[sample], p)
+                    for k in range(n_out):
+                        z[sample, k] = p[k] / leak
             else:
-                if left != b:
-                    index[left] = index[b]
-                    for moved in (drive_1, c, F, move, previous_F, H_flat):
-                        copy(moved[b : b + 1], moved[left : left + 1])
+                move[kept], previous_out[kept] = left, out[b]
+                if kept != b:
+                    index[kept] = index[b]
+                    drive_1[kept] = drive_1[b]
+                    c[kept], excess[kept] = c[b], excess[b]
+                    D[kept] = D[b]
                     for l in range(n_hidden):
                         copy(
                             layer(potentials, sizes, rows, l, b, b + 1),
-                            layer(potentials, sizes, rows, l, left, left + 1),
+                            layer(potentials, sizes, rows, l, kept, kept + 1),
                         )
-                left += 1
-        m = left
+                kept += 1
+        m = kept
     for l in range(n_hidden):
         activate(
             phi[0],

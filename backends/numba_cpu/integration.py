@@ -43,8 +43,8 @@ def derivative(
     ----------
     is_closed : bool
         Under control; else c = 0 and the integral rests.
-    constants : array, (6,)
-        τ_E, τ_I, k_p, k_i, leak, τ_c.
+    constants : array, (8,)
+        τ_E, τ_I, k_p, k_i, leak, τ_c; slowest in open loop and under control, or 0.
     index : array of int, (m,)
         Sample of each row, by which Q is read.
     a_1, target : array, (m, ...)
@@ -133,10 +133,24 @@ def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, sc
 
 
 @inner
-def is_still(y, k, rtol, atol):
-    """Root mean square of the derivative below atol + rtol · that of the state, one row."""
+def is_still(sizes, y, k, rtol, atol, slowest):
+    """Root mean square of the derivative below atol + rtol · that of the state, one row.
+
+    With a time constant `slowest` above 0 no population of units may be further than that
+    from rest, as `refimpl.end_state.distance_to_rest` has it.
+    """
     speed, size = np.float64(np.dot(k, k)), np.float64(np.dot(y, y))
-    return np.sqrt(speed / y.size) < atol + rtol * np.sqrt(size / y.size)
+    small = atol + rtol * np.sqrt(size / y.size)
+    if not np.sqrt(speed / y.size) < small:
+        return False
+    start, n_hidden = 0, sizes.size - 2
+    for part in range(2 * n_hidden + 2):
+        n = sizes[1 + part % n_hidden] if part < 2 * n_hidden else sizes[n_hidden + 1]
+        own = k[start : start + n]
+        if not slowest * np.sqrt(np.float64(np.dot(own, own)) / n) <= small:
+            return False
+        start += n
+    return True
 
 
 @inner
@@ -174,6 +188,7 @@ def integrate(
     settled[b_0:b_1] = False
     dt_min, dt_max, safety = control[0], control[1], control[2]
     factor_min, factor_max = control[3], control[4]
+    slowest = constants[7] if is_closed else constants[6]
     p, i_gain, d = control[5], control[6], control[7]
     index = np.arange(b_0, b_1)
     y, y_next = state[b_0:b_1].copy(), np.empty((rows, n), dtype=theta.dtype)
@@ -238,8 +253,11 @@ def integrate(
                 time[b] += step[b]
                 copy_row(y_next[b], y[b])
                 copy_row(stages[n_stages, b], stages[0, b])
-                at_rest = is_still(y[b], stages[0, b], rtol, atol)
+                at_rest = is_still(sizes, y[b], stages[0, b], rtol, atol, slowest)
                 goes_on = not at_rest and time[b] < horizon * (1 - 1e-12)
+            elif kept:
+                # The path left the finite numbers: it has no end.
+                y[b, :] = dtype(np.nan)
             if goes_on:
                 if left != b:
                     index[left], dt[left], time[left] = index[b], dt[b], time[b]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .code_cache import kernel
+from .code_cache import inner, kernel
 from .layout import bias, carve, copy, layer, units_before, weight, widest
 from .neurons import MAX_PASSES, activate, add_bias, settle, slopes, upper_bound
 
@@ -162,6 +162,28 @@ def feedback_weights(
         above = J
 
 
+@inner
+def condition_extreme(Q, norm):
+    """Normalise weights whose squares underflow or overflow, in units of the largest."""
+    largest = norm - norm
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            largest = max(largest, abs(Q[k, i]))
+    # A silent layer has no direction to feed back along: its weights stay 0.
+    if not largest > 0:
+        return largest
+    total = norm - norm
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            Q[k, i] /= largest
+            total += Q[k, i] * Q[k, i]
+    factor = norm / np.sqrt(total)
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            Q[k, i] *= factor
+    return largest * (np.sqrt(total) / norm)
+
+
 @kernel
 def condition(Q, normalize, norm, clip):
     """Clip and normalise the weights (n_out, n) of one sample; returns the factor undone."""
@@ -180,9 +202,11 @@ def condition(Q, normalize, norm, clip):
     total = one - one
     for i in range(Q.shape[1]):
         total += squares[i]
+    least = Q.dtype.type(np.finfo(Q.dtype).tiny / np.finfo(Q.dtype).eps)
+    if not (total > least and np.isfinite(total)):
+        return condition_extreme(Q, norm)
     frobenius = np.sqrt(total)
-    # A silent layer has no direction to feed back along: its weights stay 0.
-    factor = norm / frobenius if frobenius > 0 else one - one
+    factor = norm / frobenius
     for k in range(Q.shape[0]):
         for i in range(Q.shape[1]):
             Q[k, i] *= factor

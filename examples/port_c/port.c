@@ -80,8 +80,8 @@ typedef struct { real *Q[MAX_LAYERS]; } Feedback;
 /* Where one sample's intermediate results go. */
 typedef struct {
     real *a_first, *a, *r, *slope_E, *slope_I, *delta, *delta_below; /* a layer each */
-    real *e, *p, *c, *c_trial, *F, *F_trial;                         /* an output each */
-    real *J, *J_above, *da, *da_above, *D, *M, *M_inverse;           /* (outputs, units) */
+    real *e, *p, *c, *c_trial, *move, *left;                         /* an output each */
+    real *J, *J_above, *da, *da_above, *D, *M, *right;               /* (outputs, units) */
     real *tau, *stage, *k[6];                                        /* a state each */
 } Scratch;
 
@@ -402,22 +402,8 @@ static void closed_loop_target(const Config *config, const real *y, const real *
 
 /* ---------------------------------------------------------------- 5. closed loop ------------- */
 
-/* Section 5: at rest e = leak z and c = k_p e + k_i z, so that leak c = gain e. */
+/* Section 5: at rest e = leak z and c = k_p e + k_i z, so that leak c = gain e, e = c / kappa. */
 static real gain(const Config *config) { return config->leak * config->k_p + config->k_i; }
-
-/*
- * Section 5: F(c) = leak c - gain e(u_out(c)), which is leak times the F of the document and so
- * serves for leak 0 too. Leaves the state at c, and returns the largest |F|.
- */
-static real control_residual(const Circuit *circuit, const real *c, real *F)
-{
-    const Config *config = circuit->config;
-    network_at_rest(circuit, c);
-    output_error(config, circuit->target, circuit->state.u_out, circuit->scratch->e);
-    for (int k = 0; k < config->n_output; k++)
-        F[k] = config->leak * c[k] - gain(config) * circuit->scratch->e[k];
-    return largest(F, config->n_output);
-}
 
 /* Section 5: D, the response of u_out (columns) to each c_k (rows) at the present state. */
 static void control_response(const Circuit *circuit, real *D)
@@ -450,71 +436,106 @@ static void control_response(const Circuit *circuit, real *D)
     for (int k = 0; k < K && config->to_readout; k++) D[k * K + k] += 1;
 }
 
-/* Inverse of a small matrix by Gauss and Jordan, with row pivots; M is used up. */
-static void invert(real *M, int n, real *inverse)
+/* A v = right for two right sides, (n, 2), which take the solutions; A is used up. */
+static void solve(real *A, int n, real *right)
 {
-    for (int i = 0; i < n * n; i++) inverse[i] = i / n == i % n;
     for (int column = 0; column < n; column++) {
         int pivot = column;
         for (int i = column + 1; i < n; i++)
-            if (fabs(M[i * n + column]) > fabs(M[pivot * n + column])) pivot = i;
-        real scale = M[pivot * n + column];
+            if (fabs(A[i * n + column]) > fabs(A[pivot * n + column])) pivot = i;
+        real scale = A[pivot * n + column];
         if (scale == 0 || !isfinite(scale)) fail("the slope of the control is singular");
-        for (int j = 0; j < n; j++) {
-            real m = M[pivot * n + j], v = inverse[pivot * n + j];
-            M[pivot * n + j] = M[column * n + j];
-            inverse[pivot * n + j] = inverse[column * n + j];
-            M[column * n + j] = m / scale;
-            inverse[column * n + j] = v / scale;
+        for (int j = 0; j < n + 2; j++) {
+            real *at = j < n ? &A[column * n + j] : &right[column * 2 + j - n];
+            real *from = j < n ? &A[pivot * n + j] : &right[pivot * 2 + j - n];
+            real moved = *from;
+            *from = *at;
+            *at = moved / scale;
         }
         for (int i = 0; i < n; i++) {
-            real factor = M[i * n + column];
+            real factor = A[i * n + column];
             if (i == column || factor == 0) continue;
-            for (int j = 0; j < n; j++) {
-                M[i * n + j] -= factor * M[column * n + j];
-                inverse[i * n + j] -= factor * inverse[column * n + j];
-            }
+            for (int j = 0; j < n; j++) A[i * n + j] -= factor * A[column * n + j];
+            for (int j = 0; j < 2; j++) right[i * 2 + j] -= factor * right[column * 2 + j];
         }
     }
 }
 
-/* Section 5: the inverse of M, the slope of F, here leak I + gain D S, at the present state. */
-static void control_slope(const Circuit *circuit, real *M_inverse)
+/* Section 5: how far the sum of a target is from 1, beyond what rounding of its terms may do. */
+static real excess_of(const real *target, int count)
+{
+    real sum = 0;
+    for (int k = 0; k < count; k++) sum += target[k];
+    return fabs(sum - 1) > count * EPSILON ? sum - 1 : 0;
+}
+
+/*
+ * Section 5: Newton's step from c, the response of u_out to it being D, with the state at c. Without
+ * a leak 1 / kappa is 0, and all of it holds.
+ */
+static void control_step(const Circuit *circuit, const real *c, real *move)
+{
+    const Config *config = circuit->config;
+    Scratch *scratch = circuit->scratch;
+    const real *u = circuit->state.u_out, *target = circuit->target, *D = scratch->D;
+    real *A = scratch->M, *right = scratch->right, *p = scratch->p;
+    int K = config->n_output;
+    if (gain(config) == 0) { /* kappa = 0: no control */
+        fill(move, 0, K);
+        return;
+    }
+    real rest = config->leak / gain(config), log_sum = 0, most = u[0]; /* rest: 1 / kappa */
+    softmax(u, K, p);
+    for (int k = 1; k < K; k++) most = u[k] > most ? u[k] : most;
+    for (int k = 0; k < K; k++) log_sum += exp(u[k] - most);
+    log_sum = most + log(log_sum);
+    for (int j = 0; j < K; j++) {
+        real q = target[j] - c[j] * rest, weight = config->loss == MSE ? 1 : p[j];
+        bool stiff = config->loss != MSE && q > 0 && q * D[j * K + j] >= rest;
+        if (stiff) weight = q;
+        /* The column of I + kappa D S, and F with it, by kappa weight where that is above 1. */
+        bool large = weight > rest;
+        real under = large ? 1 : weight / rest, diagonal = large ? rest / weight : 1;
+        real e = target[j] - (config->loss == MSE ? u[j] : p[j]);
+        real F = stiff   ? under * (u[j] - log_sum - log(q))
+                 : large ? (c[j] * rest - e) / weight
+                         : c[j] - e / rest;
+        for (int k = 0; k < K; k++) A[j * K + k] = under * D[k * K + j] + diagonal * (k == j);
+        right[j * 2] = -F;
+        right[j * 2 + 1] = under;
+    }
+    solve(A, K, right);
+    real excess = excess_of(target, K), missing = excess == 0 ? 0 : excess / rest, slack = 0;
+    for (int k = 0; k < K; k++) {
+        missing -= c[k] + right[k * 2];
+        slack += right[k * 2 + 1];
+    }
+    real share = config->loss == MSE || slack == 0 ? 0 : missing / slack;
+    for (int k = 0; k < K; k++) move[k] = right[k * 2] + share * right[k * 2 + 1];
+}
+
+/* Section 5: whether a step has no weight beside what rounding does to c. */
+static bool negligible(const Circuit *circuit, const real *c, const real *move)
 {
     const Config *config = circuit->config;
     int K = config->n_output;
-    real *D = circuit->scratch->D, *M = circuit->scratch->M, *p = circuit->scratch->p;
-    control_response(circuit, D);
-    softmax(circuit->state.u_out, K, p);
-    for (int k = 0; k < K; k++) {
-        real D_p = 0;
-        for (int j = 0; j < K; j++) D_p += D[k * K + j] * p[j];
-        for (int j = 0; j < K; j++) {
-            real D_S = config->loss == MSE ? D[k * K + j] : (D[k * K + j] - D_p) * p[j];
-            M[k * K + j] = config->leak * (k == j) + gain(config) * D_S;
-        }
-    }
-    invert(M, K, M_inverse);
+    real share = gain(config) < config->leak ? gain(config) / config->leak : 1; /* min(kappa, 1) */
+    real size = largest(c, K) + share * (1 + largest(circuit->state.u_out, K));
+    return largest(move, K) <= pow(EPSILON, (real)3 / 4) * size;
 }
 
-/* How small |F| must become: what rounding leaves of it. */
-static real residual_allowed(const Circuit *circuit)
+/* ||c - kappa e||, over kappa where that is above 1, of the state at c. */
+static real distance_from_root(const Circuit *circuit, const real *c)
 {
-    int K = circuit->config->n_output;
-    real size = largest(circuit->state.u_out, K) + largest(circuit->target, K);
-    return pow(EPSILON, (real)3 / 4) * (circuit->config->leak + gain(circuit->config) * size);
-}
-
-/* Section 5: c - step F M^-1. */
-static void control_step(const Circuit *circuit, const real *c, const real *F, real step, real *to)
-{
-    int K = circuit->config->n_output;
-    const real *M_inverse = circuit->scratch->M_inverse;
-    for (int j = 0; j < K; j++) {
-        real v = 0;
-        for (int k = 0; k < K; k++) v += F[k] * M_inverse[k * K + j];
-        to[j] = c[j] - step * v;
+    const Config *config = circuit->config;
+    real *e = circuit->scratch->e, squares = 0;
+    real over = config->leak > gain(config) ? config->leak : gain(config);
+    output_error(config, circuit->target, circuit->state.u_out, e);
+    for (int k = 0; k < config->n_output; k++) {
+        real F = (config->leak * c[k] - gain(config) * e[k]) / over;
+        squares += F * F;
     }
+    return sqrt(squares);
 }
 
 /* Section 5: where one sample ends under control, from its open-loop end state, without time. */
@@ -522,39 +543,49 @@ static void closed_loop(const Circuit *circuit)
 {
     const Config *config = circuit->config;
     Scratch *scratch = circuit->scratch;
-    int K = config->n_output;
+    int K = config->n_output, iteration = 0;
+    real *c = scratch->c, *c_trial = scratch->c_trial, *move = scratch->move, *left = scratch->left;
     real step = 1;
-    real *c = scratch->c, *c_trial = scratch->c_trial, *F = scratch->F;
     fill(c, 0, K);
-    real size = control_residual(circuit, c, F);
-    bool fresh = true; /* whether M is of the present c */
-    control_slope(circuit, scratch->M_inverse);
-    for (int iteration = 0; iteration < MAX_NEWTON; iteration++) {
-        control_step(circuit, c, F, step, c_trial);
-        real trial = control_residual(circuit, c_trial, scratch->F_trial);
-        bool halved = trial < size / 2, shrunk = trial < size;
-        if (!halved && size <= residual_allowed(circuit)) break;
-        if (halved || (fresh && shrunk)) {
-            copy(c, c_trial, K);
-            copy(F, scratch->F_trial, K);
-            size = trial;
+    network_at_rest(circuit, c);
+    control_response(circuit, scratch->D);
+    control_step(circuit, c, move);
+    real size = distance_from_root(circuit, c);
+    bool fresh = true, found = false; /* fresh: D is of the present c */
+    for (; iteration < MAX_NEWTON && !found; iteration++) {
+        for (int k = 0; k < K; k++) c_trial[k] = c[k] + step * move[k];
+        network_at_rest(circuit, c_trial);
+        control_step(circuit, c_trial, left);
+        real trial = distance_from_root(circuit, c_trial);
+        bool halved = largest(left, K) <= largest(move, K) / 2;
+        if (halved) {
+            found = negligible(circuit, c_trial, left);
             fresh = false;
-            step = 1;
         } else if (!fresh) {
-            control_residual(circuit, c, F);
-            control_slope(circuit, scratch->M_inverse);
-            fresh = true;
-        } else {
+            /* D is another by now: take it anew where the search stands. */
+            network_at_rest(circuit, c);
+        } else if (trial > (1 - step / 4) * size || isnan(trial)) {
             step /= 2;
+            continue;
+        }
+        if (halved || fresh) {
+            copy(c, c_trial, K);
+            size = trial;
+        }
+        step = 1;
+        if (halved) copy(move, left, K);
+        else {
+            control_response(circuit, scratch->D);
+            control_step(circuit, c, move);
+            fresh = true;
+            found = negligible(circuit, c, move);
         }
     }
-    size = control_residual(circuit, c, F);
-    if (!(size <= residual_allowed(circuit)))
-        fail("the closed loop has not converged: |F| is %g", (double)size);
-    for (int k = 0; k < K; k++) {
-        real e = scratch->e[k], leak = config->leak;
-        circuit->state.z[k] = leak > 0 ? e / leak : (c[k] - config->k_p * e) / config->k_i;
-    }
+    if (!found) fail("the closed loop has not converged: |F| is %g", (double)size);
+    output_error(config, circuit->target, circuit->state.u_out, scratch->e);
+    for (int k = 0; k < K; k++) /* with the step that is left, z is known to its square */
+        circuit->state.z[k] =
+            gain(config) > 0 ? (c[k] + move[k]) / gain(config) : scratch->e[k] / config->leak;
 }
 
 /* Sections 2 and 5: tau dy/dt of one sample, with c = k_p e + k_i z, or c = 0. */
@@ -1074,13 +1105,13 @@ static Scratch allocate_scratch(Memory *memory, const Config *config)
     real **layers[] = {&scratch.a_first, &scratch.a,       &scratch.r, &scratch.slope_E,
                        &scratch.slope_I, &scratch.delta,   &scratch.delta_below,
                        &scratch.e,       &scratch.p,       &scratch.c, &scratch.c_trial,
-                       &scratch.F,       &scratch.F_trial};
+                       &scratch.move,    &scratch.left};
     real **matrices[] = {&scratch.J, &scratch.J_above, &scratch.da, &scratch.da_above,
-                         &scratch.D, &scratch.M,       &scratch.M_inverse};
+                         &scratch.D, &scratch.M,       &scratch.right};
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
         *layers[i] = allocate(memory, widest);
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
-        *matrices[i] = allocate(memory, K * widest);
+        *matrices[i] = allocate(memory, K * (widest + 1));
     scratch.tau = allocate(memory, n_state);
     scratch.stage = allocate(memory, n_state);
     for (int i = 0; i < 6; i++) scratch.k[i] = allocate(memory, n_state);

@@ -14,7 +14,13 @@ from scipy.special import expit
 from disinhib.backends import BackendUnavailable, NumpyBackend
 from disinhib.backends.cuda_source import enumerators, instances, kernels, plan_members, source
 from disinhib.backends.cuda_workspace import structure_values
-from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, Optimizer, Solver
+from disinhib.refimpl.configuration import (
+    Controller,
+    Feedback,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+)
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import conform, find_traces, read_trace, shipped_directory
 
@@ -71,7 +77,7 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
 
 
 @NO_COMPILER
-@pytest.mark.parametrize("function", ["group_product", "step_and_correct", "invert"])
+@pytest.mark.parametrize("function", ["group_product", "control_step", "block_sum"])
 def test_a_missing_barrier_shows(function):
     """The check above can fail."""
     configuration = NetworkConfiguration(sizes=SIZES, optimizer=Optimizer("sgd"))
@@ -83,6 +89,34 @@ def test_a_missing_barrier_shows(function):
         )
         learners.append(arrays_of(trained(kind, configuration, solver)[1]))
     assert any(not np.array_equal(a, b) for a, b in zip(*learners, strict=True))
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("seed", [1, 2])
+def test_blocks_that_run_together_leave_each_other_alone(seed):
+    """Layers of unequal width, and samples that the first search leaves to the second."""
+    sizes = (6, 12, 8, 5, 3)
+    configuration = NetworkConfiguration(
+        sizes=sizes,
+        loss="mse",
+        controller=Controller(k_p=500, k_i=500),
+        feedback=Feedback(to_readout=False),
+    )
+    generator = np.random.default_rng(seed)
+    parameters = initial_parameters(sizes, generator)
+    x, y = generator.random((7, sizes[0])), 2 * generator.normal(size=(7, 3))
+    ends = []
+    for order in (0, seed):
+        backend = cpu_backend(threads=8, processors=1000, seed=order)(
+            configuration, parameters, np.float64, Solver()
+        )
+        open_loop, _ = backend.open_loop(x)
+        Q = backend.feedback_weights(open_loop)
+        state, counts = backend.closed_loop(x, Q, y, open_loop)
+        assert counts.fresh_newton > 2
+        ends.append([*state.u_E, *state.u_I, state.u_out, state.z])
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @NO_COMPILER

@@ -9,7 +9,7 @@ from numba import njit
 from scipy.special import expit
 
 from disinhib.backends import BackendUnavailable, NumbaBackend, NumpyBackend, backend_class
-from disinhib.backends.numba_cpu.closed_loop import invert
+from disinhib.backends.numba_cpu.closed_loop import solve
 from disinhib.backends.numba_cpu.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
 from disinhib.backends.numba_cpu.neurons import rate_and_slope
 from disinhib.backends.numba_threads import ThreadTeam, checked_threads, default_threads
@@ -96,24 +96,25 @@ def test_far_below_threshold_nothing_leaves_the_finite_numbers():
 
 
 @njit
-def inverted(M):
-    return invert(M)
+def solved(A, right):
+    return solve(A, right)
 
 
 @pytest.mark.parametrize("n", [1, 4, 10, 40])
-def test_inverse_of_a_small_matrix(n):
-    M = np.random.default_rng(n).standard_normal((n, n))
-    inverse = M.copy()
-    assert inverted(inverse)
-    np.testing.assert_allclose(inverse @ M, np.eye(n), rtol=0, atol=1e-10)
+def test_solutions_of_a_small_system(n):
+    generator = np.random.default_rng(n)
+    A, right = generator.standard_normal((n, n)), generator.standard_normal((n, 2))
+    v = right.copy()
+    assert solved(A.copy(), v)
+    np.testing.assert_allclose(A @ v, right, rtol=0, atol=1e-10)
     # Every row is exchanged with another, and a pivot is 0 unless it is.
     shifted = np.roll(np.diag(np.arange(1.0, n + 1)), 1, axis=0)
-    inverse = shifted.copy()
-    assert inverted(inverse)
-    np.testing.assert_allclose(inverse @ shifted, np.eye(n), rtol=0, atol=1e-15)
+    v = right.copy()
+    assert solved(shifted.copy(), v)
+    np.testing.assert_allclose(shifted @ v, right, rtol=0, atol=1e-14)
     for column in (0.0, np.nan):
-        M[:, 0] = column
-        assert not inverted(M.copy())
+        A[:, 0] = column
+        assert not solved(A.copy(), right.copy())
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -107,7 +107,8 @@ def test_a_strongly_controlled_loop_needs_a_fresh_matrix_and_says_so():
     assert counts.unsettled == 0
     e = error(configuration.loss, state.u_out, target)
     c = control_signal(configuration.controller, e, state.z)
-    np.testing.assert_allclose(c, configuration.controller.steady_gain * e, rtol=1e-9)
+    # A search stops with ε^¾ of some units left in u_out, and so in e.
+    np.testing.assert_allclose(c / configuration.controller.steady_gain, e, rtol=0, atol=1e-10)
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
     rates = closed_loop_derivative(configuration, parameters, a_1, Q, target, state)
     assert np.max(np.abs(pack(rates))) < 1e-5

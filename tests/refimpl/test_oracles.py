@@ -29,7 +29,7 @@ from disinhib.refimpl.end_state import (
     packed_derivative,
 )
 from disinhib.refimpl.feedback import feedback_weights
-from disinhib.refimpl.fixed_point import equilibrium, newton_matrix, output_sensitivity
+from disinhib.refimpl.fixed_point import control_step, equilibrium, output_sensitivity
 from disinhib.refimpl.integration import integrate
 from disinhib.refimpl.loss import closed_loop_target
 from disinhib.refimpl.neuron_equilibrium import neuron_equilibrium
@@ -372,29 +372,36 @@ def central_differences(function, c):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("options", [{}, {"to_readout": False}, {"average": True, "norm": 3.0}])
-def test_sensitivity_and_newton_matrix_are_derivatives_in_c(depth, loss, options):
+def test_sensitivity_is_a_derivative_and_a_step_in_c_is_the_error_in_c(depth, loss, options):
     configuration, parameters, x, y = network(depth, loss, **options)
-    open_loop, Q, target, _ = end_states(configuration, Solver(), parameters, x, y)
+    open_loop, Q, _, _ = end_states(configuration, Solver(), parameters, x, y)
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
-    kappa = 0.3 + 0.9 / 0.6
 
     def state_at(c):
         state, converged = equilibrium(configuration, parameters, a_1, Q, c, open_loop)
         assert np.all(converged)
         return state
 
-    def F(c):
-        u_out = state_at(c).u_out
-        output = u_out if loss == "mse" else np.array([analytic_softmax(u) for u in u_out])
-        return c - kappa * (target - output)
-
     c = np.random.default_rng(depth).standard_normal(open_loop.u_out.shape)
     state = state_at(c)
     D = output_sensitivity(configuration, parameters, Q, state)
     expected = central_differences(lambda c: state_at(c).u_out, c)
     np.testing.assert_allclose(D, expected, rtol=0, atol=1e-11)
-    M = newton_matrix(configuration, parameters, Q, kappa, state)
-    np.testing.assert_allclose(M, central_differences(F, c), rtol=0, atol=1e-11)
+    # c is the end state's for the target c / κ + softmax(u_out) or c / κ + u_out.
+    output = state.u_out if loss == "mse" else [analytic_softmax(u) for u in state.u_out]
+    if loss != "mse":
+        c = c - np.mean(c, axis=-1, keepdims=True)
+        state = state_at(c)
+        D = output_sensitivity(configuration, parameters, Q, state)
+        output = [analytic_softmax(u) for u in state.u_out]
+    for kappa in (1e-3, 0.3, 1.8, 40.0, 1e4, 1e8):
+        there = c / kappa + np.array(output)
+        for size in (1e-4, -1e-4):
+            off = size * np.random.default_rng(1).standard_normal(c.shape)
+            u_out = state_at(c + off).u_out
+            step = control_step(loss, kappa, c + off, u_out, there, D)
+            # Newton's method is of second order, and u_out has curvature of some units.
+            np.testing.assert_allclose(step, -off, rtol=0, atol=100 * size**2)
 
 
 # --- Learning

@@ -37,6 +37,7 @@ def library():
     found.launch.argtypes = [
         ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int,
         ctypes.c_size_t, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int, ctypes.c_char_p,
+        ctypes.c_uint,
     ]  # fmt: skip
     return found
 
@@ -56,7 +57,8 @@ def compile_kernels(text, compiled):
 class CpuDevice:
     """Blocks one after the other; a block's threads take turns between barriers.
 
-    To see that a missing barrier shows, leave out those of one function.
+    With a seed above 0 the blocks run together, in an order drawn at random. To see that a
+    missing barrier shows, leave out those of one function.
     """
 
     def __init__(
@@ -68,11 +70,12 @@ class CpuDevice:
         block_bytes=200_000,
         free=2**40,
         without_barriers_of="",
+        seed=0,
     ):
         self.dtype = np.dtype(dtype)
         self.threads = self.group_threads = threads
         self.processors, self.block_bytes = processors, block_bytes
-        self._is_reversed, self._free = is_reversed, free
+        self._is_reversed, self._free, self._seed = is_reversed, free, seed
         self._without_barriers_of = without_barriers_of.encode()
         self._library = library()
 
@@ -104,7 +107,7 @@ class CpuDevice:
         unknown = self._library.launch(
             kernel.encode(), self.dtype == np.float64, how.samples, blocks, threads,
             how.block_bytes, plan.ctypes.data, argument, self._is_reversed,
-            self._without_barriers_of,
+            self._without_barriers_of, self._seed,
         )  # fmt: skip
         assert not unknown, kernel
 

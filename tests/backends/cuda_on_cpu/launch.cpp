@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <ucontext.h>
 #include <vector>
@@ -35,6 +36,37 @@ void run_fiber() {
   swapcontext(&fibers[present].context, &scheduler);
 }
 
+void prepare(int count) {
+  while (int(fibers.size()) < count) {
+    fibers.emplace_back();
+    fibers.back().stack.reset(new char[STACK]);
+  }
+  for (int f = 0; f < count; ++f) {
+    getcontext(&fibers[f].context);
+    fibers[f].context.uc_stack.ss_sp = fibers[f].stack.get();
+    fibers[f].context.uc_stack.ss_size = STACK;
+    fibers[f].context.uc_link = nullptr;
+    fibers[f].is_done = false;
+    makecontext(&fibers[f].context, run_fiber, 0);
+  }
+}
+
+// Every thread of the block whose fibers begin at `first` goes on to its next barrier; how many
+// have one still before them.
+int advance_block(int first, int threads, bool reversed) {
+  int left = 0;
+  for (int turn = 0; turn < threads; ++turn) {
+    int t = reversed ? threads - 1 - turn : turn;
+    if (fibers[first + t].is_done) continue;
+    threadIdx.x = t;
+    present = first + t;
+    swapcontext(&scheduler, &fibers[present].context);
+    left += !fibers[present].is_done;
+  }
+  present = -1;
+  return left;
+}
+
 void run_block(const std::function<void()>& kernel, int threads, bool reversed) {
   if (threads == 1) {
     threadIdx.x = 0;
@@ -42,29 +74,33 @@ void run_block(const std::function<void()>& kernel, int threads, bool reversed) 
     return;
   }
   body = &kernel;
-  while (int(fibers.size()) < threads) {
-    fibers.emplace_back();
-    fibers.back().stack.reset(new char[STACK]);
+  prepare(threads);
+  while (advance_block(0, threads, reversed) > 0) {
   }
-  for (int t = 0; t < threads; ++t) {
-    getcontext(&fibers[t].context);
-    fibers[t].context.uc_stack.ss_sp = fibers[t].stack.get();
-    fibers[t].context.uc_stack.ss_size = STACK;
-    fibers[t].context.uc_link = nullptr;
-    fibers[t].is_done = false;
-    makecontext(&fibers[t].context, run_fiber, 0);
+}
+
+// All blocks alive at once, one drawn at random going on to its next barrier: as on a device,
+// where no block may count on what another has or has not done.
+void run_interleaved(
+    const std::function<void()>& kernel, int blocks, int threads, size_t numbers, unsigned seed) {
+  std::vector<std::vector<double>> memory(blocks);
+  for (auto& block : memory) {
+    block.resize(numbers);
+    std::memset(block.data(), 0xff, numbers * sizeof(double));
   }
-  for (int left = threads; left > 0;) {
-    left = 0;
-    for (int turn = 0; turn < threads; ++turn) {
-      int t = reversed ? threads - 1 - turn : turn;
-      if (fibers[t].is_done) continue;
-      threadIdx.x = present = t;
-      swapcontext(&scheduler, &fibers[t].context);
-      left += !fibers[t].is_done;
-    }
+  std::vector<int> alive(blocks);
+  for (int b = 0; b < blocks; ++b) alive[b] = b;
+  std::minstd_rand generator(seed);
+  body = &kernel;
+  prepare(blocks * threads);
+  while (!alive.empty()) {
+    int& drawn = alive[generator() % alive.size()];
+    blockIdx.x = drawn;
+    block_memory = memory[drawn].data();
+    if (advance_block(drawn * threads, threads, false) > 0) continue;
+    drawn = alive.back();
+    alive.pop_back();
   }
-  present = -1;
 }
 
 template <typename T>
@@ -123,16 +159,23 @@ extern "C" void rates_double(
   rates(n, s, k, m, u, r, d);
 }
 
+// Blocks one after the other, or at a seed above 0 all at once in an order drawn at random.
 // Returns 0, or 1 where there is no such kernel.
 extern "C" int launch(
     const char* name, int is_double, int samples, int blocks, int threads, size_t bytes,
-    const void* plan, Int argument, int reversed, const char* without_barriers_of) {
+    const void* plan, Int argument, int reversed, const char* without_barriers_of, unsigned seed) {
   std::function<void()> kernel =
       is_double ? kernel_of<double>(name, samples, static_cast<const Plan<double>*>(plan), argument)
                 : kernel_of<float>(name, samples, static_cast<const Plan<float>*>(plan), argument);
   if (!kernel) return 1;
   without_barriers = without_barriers_of;
-  std::vector<double> memory(bytes / sizeof(double) + 2);
+  size_t numbers = bytes / sizeof(double) + 2;
+  if (seed != 0) {
+    blockDim.x = threads;
+    run_interleaved(kernel, blocks, threads, numbers, seed);
+    return 0;
+  }
+  std::vector<double> memory(numbers);
   block_memory = memory.data();
   blockDim.x = threads;
   for (int b = 0; b < blocks; ++b) {
