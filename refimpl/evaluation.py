@@ -42,7 +42,7 @@ def open_loop_output(
 
 
 def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Count the samples whose largest output is that of the label.
+    """Count the samples whose largest output is that of the label, all of them being numbers.
 
     Parameters
     ----------
@@ -53,4 +53,6 @@ def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
     -------
     array of int, (...)
     """
-    return np.sum(np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1), axis=-1)
+    are_numbers = np.all(np.isfinite(u_out), axis=-1)
+    is_right = np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1)
+    return np.sum(are_numbers & is_right, axis=-1)

@@ -155,7 +155,7 @@ __global__ void sum_up(const Plan<T>* p, Int with_closed_loop) {
     loss += sample_loss(p->is_mse, n, p->open_u_out + at, p->y + at);
     if (with_closed_loop)
       closed_loop_loss += sample_loss(p->is_mse, n, p->u_out + at, p->y + at);
-    right += largest(n, p->open_u_out + at) == largest(n, p->y + at);
+    right += is_right(n, p->open_u_out + at, p->y + at);
   }
   loss = block_sum(loss, partial);
   closed_loop_loss = block_sum(closed_loop_loss, partial);

@@ -50,6 +50,14 @@ __device__ inline Int largest(Int n, const T* u) {
   return best;
 }
 
+// Whether the largest output is that of the label, all of them being numbers.
+template <typename T>
+__device__ inline bool is_right(Int n, const T* u, const T* y) {
+  for (Int k = 0; k < n; ++k)
+    if (!isfinite(u[k])) return false;
+  return largest(n, u) == largest(n, y);
+}
+
 // y, or with weak feedback a nudge towards it from the open-loop output. A thread a row.
 template <typename T>
 __global__ void closed_loop_target(const Plan<T>* p, Int) {

@@ -70,14 +70,18 @@ def closed_loop_target(is_mse, strong, nudge, b_0, b_1, u_open, y, target):
 
 @kernel
 def losses(is_mse, b_0, b_1, u_out, y, loss, correct):
-    """Loss of samples b_0 … b_1, and whether each one's largest output is that of the label."""
+    """Loss of samples b_0 … b_1, and whether each one's largest output is that of the label.
+
+    An output that is no number makes no sample right.
+    """
     p = np.empty_like(u_out[0])
     for b in range(b_0, b_1):
         loss[b] = sample_loss(is_mse, u_out[b], y[b], p)
-        best_u, best_y = 0, 0
-        for k in range(1, u_out.shape[1]):
+        best_u, best_y, are_numbers = 0, 0, True
+        for k in range(u_out.shape[1]):
+            are_numbers = are_numbers and math.isfinite(u_out[b, k])
             if u_out[b, k] > u_out[b, best_u]:
                 best_u = k
             if y[b, k] > y[b, best_y]:
                 best_y = k
-        correct[b] = best_u == best_y
+        correct[b] = are_numbers and best_u == best_y
