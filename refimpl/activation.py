@@ -94,7 +94,8 @@ def inverse(phi: SoftReLU, r: np.ndarray) -> np.ndarray:
         A rate is not above 0.
     """
     r = np.asarray(r)
-    if not np.all(r > 0):
+    # What is no number stays none.
+    if np.any(r <= 0):
         raise ValueError(f"the inverse of SoftReLU at rate {np.min(r)}: a rate above 0 is needed")
     y = r / phi.scale
     # Above log 2, log(expm1 y) = y + log1p(−e^−y): exact for large y, where expm1 overflows.

@@ -201,30 +201,35 @@ def _fresh_newton(
     state: NetworkState,
     found: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, NetworkState, np.ndarray]:
-    """Newton's method with D taken anew in each iteration, and a line search on ‖F‖."""
+    """Newton's method with D taken anew in each iteration, and a line search on ‖F‖.
+
+    A sample is given up where no fraction of the step leads on, or where there are no numbers.
+    """
     loss, kappa = configuration.loss, configuration.controller.steady_gain
-    solved = np.ones_like(found)
+    solved, given_up = np.ones_like(found), np.zeros_like(found)
     for _ in range(MAX_FRESH_ITERATIONS):
         D = output_sensitivity(configuration, parameters, Q, state)
         left = control_step(loss, kappa, c, state.u_out, target, D)
         move = np.where(found[..., None], move, left)
-        found = found | (solved & is_negligible(move, kappa, c, state.u_out))
-        if np.all(found):
+        found = found | (solved & ~given_up & is_negligible(move, kappa, c, state.u_out))
+        given_up = given_up | ~np.all(np.isfinite(move), axis=-1)
+        over = found | given_up
+        if np.all(over):
             break
         size = distance_from_root(loss, kappa, c, state.u_out, target)
         fraction = np.ones_like(size)
         for _ in range(MAX_HALVINGS):
-            trial_c = np.where(found[..., None], c, c + fraction[..., None] * move)
+            trial_c = np.where(over[..., None], c, c + fraction[..., None] * move)
             trial, solved = equilibrium(configuration, parameters, a_1, Q, trial_c, state)
             left = control_step(loss, kappa, trial_c, trial.u_out, target, D)
             near = is_negligible(left, kappa, trial_c, trial.u_out)
             # Written so that a size that is not a number counts as worse.
             trial_size = distance_from_root(loss, kappa, trial_c, trial.u_out, target)
-            worse = ~((trial_size <= (1 - fraction / 4) * size) | near | found)
+            worse = ~((trial_size <= (1 - fraction / 4) * size) | near | over)
             if not np.any(worse):
                 break
             fraction = np.where(worse, fraction / 2, fraction)
-        c, state = trial_c, choose(found, state, trial)
+        c, state, given_up = trial_c, choose(over, state, trial), given_up | worse
     return c, move, state, found
 
 

@@ -60,6 +60,7 @@ def neuron_equilibrium(
         small = np.abs(step) <= 2 * allowed
         converged = (curvature / 2 * step**2 <= allowed) | (small & was_small)
         was_small = small
-        if np.all(converged):
+        # What is no number stays none.
+        if np.all(converged | np.isnan(u_E)):
             break
     return u_E, np.all(converged, axis=-1)

@@ -463,6 +463,8 @@ __global__ void __launch_bounds__(MOST_THREADS) search_again(const Plan<T>* p, I
       }
       __syncthreads();
     }
+    // No fraction of the step leads on.
+    if (!is_enough[0]) break;
   }
   if (threadIdx.x == 0 && is_found[0]) {
     keep_integral(g, 0);
