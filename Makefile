@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint types tests format gpu-wheels gpu-check clean
+.PHONY: demo test test-slow test-oldest lint types tests format gpu-wheels gpu-check clean
 
 demo: .venv/installed
 	$(BIN)/disinhib demo
@@ -14,6 +14,21 @@ test: .venv/installed
 # Everything, with the tests that take longer or need the extra `tfds`.
 test-slow: .venv/installed-tfds lint types
 	$(BIN)/pytest
+
+# The tests with the oldest of each library that pyproject.toml admits, on the oldest Python.
+test-oldest: .oldest-venv/installed
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .oldest-venv/bin/pytest -n 2 --dist worksteal -m "not slow"
+
+OLDEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+  bounds = [*project["dependencies"], *project["optional-dependencies"]["dev"]]; \
+  print("\n".join(bounds).replace(">=", "=="))
+
+.oldest-venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("Python 3.11 is the oldest: make PYTHON=...")'
+	$(PYTHON) -m venv .oldest-venv
+	$(PYTHON) -c '$(OLDEST)' > .oldest-venv/oldest.txt
+	.oldest-venv/bin/python -m pip install --quiet --constraint .oldest-venv/oldest.txt --editable '.[dev]'
+	@touch $@
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d: make PYTHON=..." % v)'
@@ -57,11 +72,11 @@ gpu-wheels: .venv/installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheels .
 	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
 	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
-	  pydantic tomli-w threadpoolctl matplotlib typer rich pytest hypothesis
+	  pydantic tomli-w threadpoolctl filelock platformdirs matplotlib typer rich pytest hypothesis
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .oldest-venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache
