@@ -36,6 +36,9 @@ from .terminal import Announcement, announced, going_on_without_output, say, ter
 from .training import train
 
 console = terminal_console()
+MOST_SEEDS, MOST_LAYERS = 1000, 100
+"""Of a table, whose cells are listed before the first is trained."""
+
 reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 
 
@@ -83,6 +86,8 @@ def table_command(
         raise ConfigurationError(f"--data-dir {data_dir} with {len(named)} datasets: give one")
     if seeds < 1 or epochs < 1:
         raise ConfigurationError(f"--seeds {seeds}, --epochs {epochs}: at least 1 is needed")
+    if seeds > MOST_SEEDS:
+        raise ConfigurationError(f"--seeds is {seeds}: at most {MOST_SEEDS} make a table")
     settings = {
         "hidden_units": hidden_units,
         "backend": backend or _quickest(),
@@ -208,8 +213,10 @@ def _names(option: str, text: str, known: Any) -> list[str]:
 
 def _depths(text: str) -> list[int]:
     depths = whole_numbers("--depths", text)
-    if min(depths) < 1:
-        raise ConfigurationError(f"--depths is {text!r}: whole numbers from 1 on, as in 1,2,3")
+    if not 1 <= min(depths) <= max(depths) <= MOST_LAYERS:
+        raise ConfigurationError(
+            f"--depths is {text!r}: whole numbers from 1 to {MOST_LAYERS}, as in 1,2,3"
+        )
     return depths
 
 

@@ -216,7 +216,7 @@ def try_flags(tmp_path, n):
             code, lines = call(*arguments)
             assert code == 2, (arguments, code, lines)
             one_line(arguments, code, lines)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     return {"refused": n}
 
 
