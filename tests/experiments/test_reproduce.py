@@ -129,7 +129,7 @@ def test_a_cell_is_what_disinhib_train_would_have_given(tmp_path):
     assert again.returncode == 0
     assert sum("test accuracy " in line for line in again.stdout.splitlines()) == 2
     line = one_line(disinhib("reproduce", "table", *SMALL, "--hidden-units", 13, "--out", out))
-    assert "with hidden [12], now it is [13]: choose another --out" in line
+    assert "with hidden [12], now it is [13]: choose another directory" in line
 
 
 @pytest.mark.parametrize(

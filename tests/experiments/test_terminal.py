@@ -84,6 +84,12 @@ def test_hostile_names_are_printed_as_they_are(monkeypatch, capsys, tmp_path):
     assert f"{other}: not a trace, left out\n" in output
     assert run(monkeypatch, "trace", "compare", named, named) == 0
     assert named.name in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tolerances_of_a_hostile_name(monkeypatch, capsys, tmp_path):
+    named = tmp_path / "a [link=x]trace[.h5"
+    named.write_bytes(GOLDEN.read_bytes())
     assert run(monkeypatch, "trace", "tolerances", named, "--precision", "float16") == 0
     assert named.name in capsys.readouterr().out
 
