@@ -94,8 +94,7 @@ def inverse(phi: SoftReLU, r: np.ndarray) -> np.ndarray:
         A rate is not above 0.
     """
     r = np.asarray(r)
-    # What is no number stays none.
-    if np.any(r <= 0):
+    if not np.all(r > 0):
         raise ValueError(f"the inverse of SoftReLU at rate {np.min(r)}: a rate above 0 is needed")
     y = r / phi.scale
     # Above log 2, log(expm1 y) = y + log1p(−e^−y): exact for large y, where expm1 overflows.
@@ -126,7 +125,9 @@ def linearized_inverse(phi: SoftReLU, r_0: np.ndarray) -> tuple[np.ndarray, np.n
         A rate is not above 0.
     """
     r_0 = np.asarray(r_0)
-    u_0 = inverse(phi, r_0)
+    # A running mean that is no number stays none.
+    none = np.isnan(r_0)
+    u_0 = np.where(none, r_0, inverse(phi, np.where(none, 1, r_0)))
     delta = 1 / slope(phi, u_0)
     theta = u_0 - r_0 * delta
     return theta, delta

@@ -66,7 +66,8 @@ def mixtures(count):
 
 ALL = [*gains(), *sharpnesses(), *mixtures(60)]
 SAMPLE = [*itertools.islice(gains(), 2, None, 11), *itertools.islice(sharpnesses(), 1, None, 9)]
-SAMPLE += [*mixtures(4)]
+SAMPLE += [*mixtures(3)]
+KINDS = [*itertools.product(LOSSES, DTYPES)]
 
 
 def task(dtype, loss, seed):
@@ -175,9 +176,9 @@ def off_by(found, exact):
     return float(max(abs(mp.mpf(float(a)) - b) for a, b in zip(found, exact, strict=True)))
 
 
-def sweep(settings, record_property):
+def sweep(cases, record_property):
     totals, all_wrong = dict.fromkeys(("right", "wrong", "unsettled", "untold", "refused"), 0), []
-    for seed, (changes, loss, dtype) in enumerate(itertools.product(settings, LOSSES, DTYPES)):
+    for seed, (changes, (loss, dtype)) in enumerate(cases):
         configuration = NetworkConfiguration(sizes=SIZES, loss=loss, **changes)
         try:
             counts, wrong = check(configuration, dtype, seed)
@@ -187,9 +188,7 @@ def sweep(settings, record_property):
         for key, count in counts.items():
             totals[key] += count
         all_wrong += [f"{changes} {loss} {line}" for line in wrong]
-    record_property(
-        "measured", f"end states at extreme settings, {len(settings)} settings: {totals}"
-    )
+    record_property("measured", f"end states at extreme settings, {len(cases)} cases: {totals}")
     print(totals)
     assert all_wrong == []
     assert totals["untold"] <= 0.01 * sum(totals.values())
@@ -197,12 +196,13 @@ def sweep(settings, record_property):
 
 
 def test_a_sample_of_extreme_settings_is_right_or_said(record_property):
-    sweep(SAMPLE, record_property)
+    """Every setting with one loss and precision, in turns."""
+    sweep([*zip(SAMPLE, itertools.cycle(KINDS))], record_property)
 
 
 @pytest.mark.slow
 def test_every_extreme_setting_is_right_or_said(record_property):
-    sweep(ALL, record_property)
+    sweep([*itertools.product(ALL, KINDS)], record_property)
 
 
 @pytest.mark.parametrize("kind", BACKENDS.values(), ids=BACKENDS)

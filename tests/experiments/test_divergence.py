@@ -73,7 +73,7 @@ def first_step_that_fails(rule, loss, rate):
             "numpy", "exact-inverse", "softmax-cross-entropy", 1e30, marks=pytest.mark.slow
         ),
         pytest.param("numpy", "linear-threshold", "mse", 1e4, marks=pytest.mark.slow),
-        ("numpy", "backprop", "mse", 1e40),
+        ("numpy", "backprop", "mse", 1e38),
         ("numba", "backprop", "mse", 1e8),
     ],
 )
