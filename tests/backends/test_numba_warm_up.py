@@ -100,7 +100,8 @@ def test_an_interrupt_does_not_wait_for_the_compiler(tmp_path, where):
     process.send_signal(signal.SIGINT)
     rest = process.communicate()[1]
     assert "KeyboardInterrupt" in rest
-    assert process.returncode == -signal.SIGINT
+    # Python forgets that it was interrupted when another thread evaluates code meanwhile.
+    assert process.returncode in (-signal.SIGINT, 1), rest
     assert not list((place / "code").rglob("*.ready"))
 
 
