@@ -139,7 +139,7 @@ def test_a_copy_goes_on_alike_and_on_its_own(name, duplicate):
 def test_an_interrupt_leaves_no_result_behind():
     """The one who waits is interrupted while another works: what that finds is nobody's."""
     team = ThreadTeam(2)
-    waits, go_on = threading.Event(), threading.Event()
+    waits, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     caller, results = threading.get_ident(), team._results
 
     class Announced:
@@ -152,19 +152,28 @@ def test_an_interrupt_leaves_no_result_behind():
     def work(share):
         if share == "second":
             waits.wait()
-            signal.pthread_kill(caller, signal.SIGINT)
-            go_on.wait()
+            # Again and again: one that comes just before a wait begins does not end it.
+            while not go_on.wait(0.05):
+                signal.pthread_kill(caller, signal.SIGINT)
+            ended.set()
         return f"stale {share}"
 
+    def interrupt_once(*_):
+        if not heeded:
+            heeded.append(True)
+            raise KeyboardInterrupt
+
+    heeded = []
     team._results = Announced()
     # Which a process that was started in the background may have been told to ignore.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, interrupt_once)
     try:
         with pytest.raises(KeyboardInterrupt):
             team.share(work, ["first", "second"])
     finally:
-        signal.signal(signal.SIGINT, before)
         go_on.set()
+        ended.wait()
+        signal.signal(signal.SIGINT, before)
     for _ in range(3):
         assert team.share(str, [1, 2]) == ["1", "2"]
 
