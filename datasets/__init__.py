@@ -2,16 +2,10 @@
 
 Start at `load.load_dataset`. `digits` ships with the package; `image_files` reads IDX
 files (`idx`), `tensorflow_datasets_source` what tensorflow-datasets prepared. `labels`
-and `batch_order` turn a `dataset.Dataset` into what a training step takes.
+and `batch_order` turn a `dataset.Dataset` into what a training step takes. What is offered stands
+in `__init__.pyi`, and is loaded when it is asked for.
 """
 
-__all__ = [
-    "batch_order",
-    "dataset",
-    "digits",
-    "idx",
-    "image_files",
-    "labels",
-    "load",
-    "tensorflow_datasets_source",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,9 +6,12 @@ import dataclasses
 import importlib.util
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 from rich.console import Console
 
+from ..backends import backend_class, backend_descriptions
+from ..refimpl.errors import ConfigurationError
 from .benchmark import Row, measure
 from .benchmark_cases import (
     TORCH,
@@ -19,9 +22,53 @@ from .benchmark_cases import (
     profiled_cases,
     scaling_cases,
 )
-from .benchmark_report import print_profile, print_rows, print_scaling, processor
+from .benchmark_chart import draw_rows, draw_scaling
+from .benchmark_report import (
+    print_profile,
+    print_rows,
+    print_scaling,
+    processor,
+    write_profiles,
+    write_rows,
+)
+from .output_file import refuse_unwritable, write_output
 from .stage_profile import stage_profile
-from .terminal import say, working
+from .terminal import say, terminal_console, working
+
+console = terminal_console()
+
+
+def write_benchmark(
+    choice: Choice, json_file: Path | None, chart: Path | None, *, scaling: bool, profile: bool
+) -> None:
+    """Time what is chosen, show it, and write it where it is asked for.
+
+    Without backends, all that can run.
+    """
+    for name in choice.backends:
+        backend_class(name)
+    if not choice.backends:
+        can_run = [one.name for one in backend_descriptions() if not one.unavailable]
+        choice = dataclasses.replace(choice, backends=can_run)
+    if profile and (chart is not None or scaling):
+        raise ConfigurationError("--profile with --chart or --scaling: stages have no such picture")
+    if chart is not None and chart.suffix != ".png":
+        raise ConfigurationError(f"--chart is {str(chart)!r}: a name that ends in .png is needed")
+    for path in (json_file, chart):
+        refuse_unwritable(path)
+    if profile:
+        profiles = run_profile(console, choice)
+        if json_file is not None:
+            write_output(json_file, lambda: write_profiles(json_file, profiles))
+        return
+    rows, curves = run_benchmark(console, choice, scaling)
+    if json_file is not None:
+        write_output(json_file, lambda: write_rows(json_file, rows, curves))
+    if chart is not None:
+        write_output(chart, lambda: draw_rows(chart, rows))
+        if curves:
+            second = chart.with_name(f"{chart.stem}-scaling{chart.suffix}")
+            write_output(second, lambda: draw_scaling(second, curves))
 
 
 def run_benchmark(

@@ -1,50 +1,23 @@
-"""The command `disinhib`."""
+"""The command `disinhib`: its commands and their options.
+
+What a command does is loaded when it is asked for: `disinhib --help` is there at once.
+"""
 
 from __future__ import annotations
 
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from ..backends import BackendUnavailable, CompilesAhead, backend_class, backend_descriptions
-from ..datasets.dataset import DatasetError
-from ..datasets.load import DATASETS
-from ..refimpl.configuration import RULES
-from ..refimpl.errors import ArgumentError, ConfigurationError
-from ..validation import FileError, Position, contents
-from .checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
-from .conform_command import conform_command
-from .divergence import TrainingDiverged
-from .figure_command import figure_command
-from .interruption import stop_on_interrupt
-from .option_types import Method, Precision, real, whole, whole_numbers
-from .output_file import refuse_unwritable, write_output
-from .reproduce_command import reproduce_app
-from .resume_checks import CHOSEN_ANEW
-from .run import Run
-from .run_beginning import begin, resume
-from .run_configuration import load_run_configuration
-from .terminal import (
-    OutputFailed,
-    any_stream,
-    going_on_without_output,
-    say,
-    tell_user,
-    terminal_console,
-    visible,
-    working,
-)
-from .trace_commands import trace_app
-from .training import train
-
-USER_ERRORS = (ArgumentError, ConfigurationError, DatasetError, FileError, BackendUnavailable)
-"""Bad input: one line and exit code 2."""
+from ..backends import PRECISIONS
+from ..datasets import DATASETS
+from ..refimpl.configuration import METHODS, RULES
+from .figures import FIGURES, FORMATS
+from .option_types import real, whole, whole_numbers
+from .terminal import OutputFailed, any_stream, tell_user
 
 app = typer.Typer(
     help="Deep networks that learn by a Hebbian rule under top-down dis-inhibition.",
@@ -52,14 +25,33 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = terminal_console()
-app.command("conform")(conform_command)
-app.command("figure")(figure_command)
+trace_app = typer.Typer(
+    help="Record traces, hand out their questions, and judge a port's answers.",
+    no_args_is_help=True,
+)
+reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 app.add_typer(reproduce_app, name="reproduce")
 
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
+Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
+Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
+Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+Cases = Enum("Cases", {"standard": "standard"}, type=str)
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+]
+HtmlFile = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+]
+JunitFile = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
+]
+ShowPower = Annotated[
+    bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
+]
 
 
 def main() -> None:
@@ -71,10 +63,6 @@ def main() -> None:
         # Typer's newer versions let their validator's own words through.
         message = problem.format_message().replace("Value error, ", "")
         _fail(" ".join(message.split()), problem.exit_code)
-    except USER_ERRORS as problem:
-        _fail(str(problem), 2)
-    except TrainingDiverged as problem:
-        _fail(str(problem), 1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except OutputFailed as problem:
@@ -82,12 +70,13 @@ def main() -> None:
             _fail(str(problem), 2)
         # The reader of our output has gone, and that is its good right.
         sys.exit(0)
-    except OSError as problem:
-        # Whatever is wrong with a file or directory, and is not said better where it arises.
-        named = "" if problem.filename is None else f"{problem.filename}: "
-        _fail(f"{named}{problem.strerror or problem}", 2)
-    except MemoryError as problem:
-        _fail(f"not enough memory: {problem}", 2)
+    except Exception as problem:
+        from .failures import exit_code, in_one_line
+
+        code = exit_code(problem)
+        if code is None:
+            raise
+        _fail(in_one_line(problem), code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -129,49 +118,31 @@ def train_command(
     ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
-    interval = parse_checkpoint_interval(checkpoint_every)
-    flags: dict[str, Any] = {
-        "dataset": dataset,
+    from .train_command import run_training
+
+    flags = {
+        "dataset": _chosen(dataset),
         "data_dir": data_dir,
-        "rule": rule,
+        "rule": _chosen(rule),
         "hidden": None if hidden is None else whole_numbers("--hidden", hidden),
         "batch_size": batch_size,
         "optimizer.learning_rate": learning_rate,
         "seed": seed,
         "backend": backend,
         "threads": threads,
-        "dtype": dtype,
-        "solver.method": method,
+        "dtype": _chosen(dtype),
+        "solver.method": _chosen(method),
         "start": start,
     }
-    flags = {
-        name: value.value if isinstance(value, Enum) else value for name, value in flags.items()
-    }
-    if resume_from is not None:
-        chosen = {name: flags.pop(name) for name in CHOSEN_ANEW}
-        _refuse_with_resume({**flags, "config": config, "out": out})
-        with working(console, f"getting {resume_from} ready to go on"):
-            run, position, records = resume(resume_from, epochs, tell_user, chosen)
-    else:
-        configuration = load_run_configuration(config, {**flags, "epochs": epochs})
-        directory = out or _free_directory(configuration.dataset, configuration.rule)
-        with working(console, f"getting {configuration.dataset} and the network ready"):
-            run, position, records = begin(configuration, directory), Position(0), []
-    return _train(run, position, records, interval)
+    return run_training(config, flags, epochs, out, resume_from, checkpoint_every)
 
 
 @app.command("backends")
 def backends_command() -> None:
     """List the backends, and why one cannot run here."""
-    table = Table()
-    for heading in ("name", "version", "device", "can run here"):
-        table.add_column(heading, overflow="fold")
-    for description in backend_descriptions():
-        reason = description.unavailable
-        can_run = Text(visible(f"no: {reason}"), style="red") if reason else "yes"
-        about = (description.name, description.version, description.device)
-        table.add_row(*map(visible, about), can_run)
-    console.print(table)
+    from .backend_commands import list_backends
+
+    list_backends()
 
 
 @app.command("warm-up")
@@ -188,15 +159,14 @@ def warm_up_command(
     ] = None,
 ) -> None:
     """Compile ahead what training and conformance need: for a container's build, a job's prolog."""
-    kind = backend_class(backend)
-    if not isinstance(kind, CompilesAhead):
-        say(console, f"{backend} has nothing to compile ahead")
-        return
-    for one in dtype or list(Precision):
-        for by in rule or list(Rule):
-            for way in method or list(Method):
-                kind.compile_ahead(by.value, way.value, np.dtype(one.value))
-    say(console, f"{backend} is ready")
+    from .backend_commands import warm_up
+
+    warm_up(
+        backend,
+        rules=[one.value for one in rule or Rule],
+        methods=[one.value for one in method or Method],
+        dtypes=[one.value for one in dtype or Precision],
+    )
 
 
 @app.command("inspect")
@@ -204,17 +174,9 @@ def inspect_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A checkpoint or a trace.")],
 ) -> None:
     """Show what a checkpoint or trace holds."""
-    with working(console, f"reading {file}"):
-        attributes, datasets = contents(file)
-    for name, value in attributes.items():
-        named = Text.assemble((visible(name), "bold"), f": {visible(value)}")
-        console.print(named, soft_wrap=True)
-    table = Table()
-    for heading in ("dataset", "shape", "dtype", "range"):
-        table.add_column(heading, overflow="fold")
-    for row in datasets:
-        table.add_row(*map(visible, row))
-    console.print(table)
+    from .inspect_command import show_contents
+
+    show_contents(file)
 
 
 @app.command("demo")
@@ -224,11 +186,9 @@ def demo_command(
     ),
 ) -> int:
     """Train three rules side by side, conform the reference, draw pictures: under a minute."""
-    # Imported here: no other command needs it.
     from .demo import run_demo
 
-    with going_on_without_output():
-        return 0 if run_demo(out, console) else 1
+    return 0 if run_demo(out) else 1
 
 
 @app.command("bench")
@@ -277,12 +237,10 @@ def bench_command(
     100 where these are not. PyTorch's own backprop step is a row too where PyTorch is installed.
     """
     from .benchmark_cases import Choice
-    from .benchmark_chart import draw_rows, draw_scaling
-    from .benchmark_report import write_profiles, write_rows
-    from .benchmark_run import run_benchmark, run_profile
+    from .benchmark_run import write_benchmark
 
     choice = Choice(
-        backends=backend or [d.name for d in backend_descriptions() if not d.unavailable],
+        backends=backend or [],
         dtypes=[one.value for one in dtype or ()],
         rules=[one.value for one in rule or ()],
         methods=[one.value for one in method or ()],
@@ -290,83 +248,215 @@ def bench_command(
         batches=batch or (),
         threads=threads,
     )
-    for name in choice.backends:
-        backend_class(name)
-    if profile and (chart is not None or scaling):
-        raise ConfigurationError("--profile with --chart or --scaling: stages have no such picture")
-    if chart is not None and chart.suffix != ".png":
-        raise ConfigurationError(f"--chart is {str(chart)!r}: a name that ends in .png is needed")
-    for path in (json_file, chart):
-        refuse_unwritable(path)
-    if profile:
-        profiles = run_profile(console, choice)
-        if json_file is not None:
-            write_output(json_file, lambda: write_profiles(json_file, profiles))
-        return
-    rows, curves = run_benchmark(console, choice, scaling)
-    if json_file is not None:
-        write_output(json_file, lambda: write_rows(json_file, rows, curves))
-    if chart is not None:
-        write_output(chart, lambda: draw_rows(chart, rows))
-        if curves:
-            second = chart.with_name(f"{chart.stem}-scaling{chart.suffix}")
-            write_output(second, lambda: draw_scaling(second, curves))
+    write_benchmark(choice, json_file, chart, scaling=scaling, profile=profile)
 
 
-def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
-    from .progress_display import ProgressDisplay
+@app.command("conform")
+def conform_command(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH…", help="Traces, or directories of traces; else the shipped."),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="See `disinhib backends`; another package's too.")
+    ] = "numpy",
+    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
+    method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
+    show_power: ShowPower = False,
+    cross: Annotated[
+        bool,
+        typer.Option("--cross", help="All backends against each other, on random networks."),
+    ] = False,
+    seeds: Annotated[int, whole(help="With --cross: how many networks.")] = 5,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    junit_file: JunitFile = None,
+) -> int:
+    """Judge a backend by traces of the published implementation, stage by stage."""
+    from .conform_command import conform_backend, conform_each_other
+    from .report_files import ReportFiles
 
-    configuration = run.configuration
-    sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
-    with going_on_without_output():
-        say(
-            console,
-            f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
-            f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
-            f"seed {configuration.seed}",
-        )
-        if position.epochs >= configuration.epochs:
-            run.lock.release()
-            say(
-                console,
-                f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
-            )
-            return 0
-        with (
-            stop_on_interrupt() as stop,
-            ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
-        ):
-            position, records = train(run, position, records, display, stop, interval)
-        if position.epochs < configuration.epochs:
-            say(
-                console,
-                f"Stopped after {position.epochs} epochs and {position.steps} steps; "
-                f"go on with: disinhib train --resume {run.directory}",
-            )
-            return 128 + stop()
-        say(console, f"Written to {run.directory}")
-        return 0
+    files = ReportFiles(json_file, html_file, junit_file)
+    if cross:
+        return conform_each_other(paths or [], seeds, method.value, files)
+    return conform_backend(paths or [], backend, dtype.value, method.value, show_power, files)
 
 
-def _refuse_with_resume(flags: dict[str, Any]) -> None:
-    given = [name for name, value in flags.items() if value is not None]
-    if given:
-        name = given[0].rpartition(".")[2].replace("_", "-")
-        named = "CONFIG.toml" if name == "config" else f"--{name}"
-        raise ConfigurationError(
-            f"{named} with --resume: a run goes on as it began; only --epochs, --backend, --dtype "
-            "and --threads may change"
-        )
+@app.command("figure")
+def figure_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(FIGURES)}, or all.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(
+        "runs/figures"
+    ),
+    picture_format: Annotated[Format, typer.Option("--format", help="Of the picture.")] = Format[
+        "png"
+    ],
+) -> int:
+    """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
+    from .figure_command import make_figures
+
+    return make_figures(name, out, picture_format.value)
 
 
-def _free_directory(dataset: str, rule: str) -> Path:
-    """Choose runs/DATASET-RULE, or the first free number after it."""
-    first = Path("runs") / f"{dataset}-{rule}"
-    directory, number = first, 1
-    while directory.exists():
-        number += 1
-        directory = first.with_name(f"{first.name}-{number}")
-    return directory
+@trace_app.command("record")
+def record_command(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG.toml]", help="A run's settings; else the defaults."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", help="File, or with --cases a new directory.")
+    ] = Path("trace.h5"),
+    cases: Annotated[
+        Cases | None, typer.Option(help="Every rule, loss and option, depths 1 to 5, extremes.")
+    ] = None,
+    steps: Annotated[int, whole(help="Learning steps, a batch each.")] = 3,
+    trajectories: Annotated[
+        bool, typer.Option("--trajectories", help="Also integrate the first batch, and keep that.")
+    ] = False,
+    backend: Annotated[
+        str, typer.Option(help="Who computes; only the reference makes golden numbers.")
+    ] = "numpy",
+    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
+) -> None:
+    """Record learning steps by the reference in float64, every stage of them."""
+    from .trace_commands import record, record_standard
+
+    if cases is not None:
+        record_standard(config, out)
+    else:
+        record(config, out, steps, trajectories, backend, dtype.value)
+
+
+@trace_app.command("inputs")
+def inputs_command(
+    source: Annotated[Path, typer.Argument(metavar="PATH", help="A trace, or a directory.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="File, or a new directory.")],
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="A directory of plain files, for a port without HDF5."),
+    ] = False,
+) -> None:
+    """Strip a trace of its answers: what is left is what a port is given."""
+    from .trace_commands import hand_out_questions
+
+    hand_out_questions(source, out, flat)
+
+
+@trace_app.command("compare")
+def compare_command(
+    golden: Annotated[Path, typer.Argument(metavar="GOLDEN", help="A trace, or a directory.")],
+    candidate: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CANDIDATE",
+            help="The port's HDF5 file or flat directory; or a directory of them, by the names "
+            "of the traces.",
+        ),
+    ],
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="float16|float32|float64|fixedN",
+            help="Of the port's arithmetic, N the bits after the binary point; else what its "
+            "file says or is stored in.",
+        ),
+    ] = None,
+    rtol: Annotated[
+        float | None,
+        real(help="Tolerance of the port's integration; else it finds fixed points."),
+    ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="An array that is not given is a failure.")
+    ] = False,
+    show_power: ShowPower = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    junit_file: JunitFile = None,
+) -> int:
+    """Judge a port's answers, complete or partial, stage by stage."""
+    from .report_files import ReportFiles
+    from .trace_commands import judge_answers
+
+    files = ReportFiles(json_file, html_file, junit_file)
+    return judge_answers(golden, candidate, precision, rtol, complete, show_power, files)
+
+
+@trace_app.command("tolerances")
+def tolerances_command(
+    source: Annotated[Path, typer.Argument(metavar="TRACE.h5", help="A trace.")],
+    precision: Annotated[
+        list[str],
+        typer.Option(
+            metavar="float16|float32|float64|fixedN", help="Arithmetic; may be given again."
+        ),
+    ],
+) -> None:
+    """Show what rounding may do to each stage, and so what numbers a port can expect."""
+    from .trace_commands import show_tolerances
+
+    show_tolerances(source, precision)
+
+
+@reproduce_app.callback()
+def reproduce() -> None:
+    """Repeat the paper's experiments."""
+
+
+@reproduce_app.command("table")
+def table_command(
+    datasets: Annotated[
+        str, typer.Option(metavar="NAME,…", help=f"From {', '.join(DATASETS)}.")
+    ] = "fashion_mnist,mnist",
+    depths: Annotated[str, typer.Option(metavar="N,…", help="Numbers of hidden layers.")] = "1,2,3",
+    seeds: Annotated[int, whole(help="Seeds 0 to N − 1.")] = 5,
+    epochs: Annotated[int, whole(help="Of each training.")] = 50,
+    rules: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Learning rules.")
+    ] = "backprop,exact-inverse,linear-threshold",
+    feedback: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Feedback weights.")
+    ] = "per-sample,averaged",
+    strength: Annotated[str, typer.Option(metavar="NAME,…", help="Of control.")] = "strong,weak",
+    hidden_units: Annotated[int, whole(help="Of each hidden layer.")] = 256,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
+    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float32"],
+    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
+        "runs/table"
+    ),
+) -> int:
+    """Train every cell of the table; killed, the same command goes on where it was.
+
+    Test accuracy, mean ± standard deviation over seeds, for backprop, exact inverse and linear
+    threshold, with per-sample and averaged feedback weights, under strong and weak control.
+    Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
+    directory, and only what is missing is trained.
+    """
+    from .reproduce_command import Table, train_table
+
+    table = Table(
+        datasets=datasets.split(","),
+        depths=whole_numbers("--depths", depths),
+        seeds=seeds,
+        epochs=epochs,
+        rules=rules.split(","),
+        feedback=feedback.split(","),
+        strength=strength.split(","),
+        hidden_units=hidden_units,
+        data_dir=data_dir,
+        backend=backend,
+        dtype=dtype.value,
+        threads=threads,
+    )
+    return train_table(table, out)
+
+
+def _chosen(option: Enum | None) -> str | None:
+    return None if option is None else str(option.value)
 
 
 def _fail(message: str, code: int) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
-from ..backends import backend_class, backend_descriptions
-from ..backends.precision import PRECISIONS
+from ..backends import PRECISIONS, backend_class, backend_descriptions
 from ..refimpl.errors import ConfigurationError
 from ..validation import (
     Trace,
@@ -27,47 +25,23 @@ from ..validation import (
     stability_in_words,
 )
 from .conformance_report import TraceReport, print_report
-from .option_types import Method, Precision, whole
-from .report_files import HtmlFile, JsonFile, JunitFile, ReportFiles, ShowPower
+from .report_files import ReportFiles
 from .terminal import say, terminal_console, working
 
 console = terminal_console()
 
 
-def conform_command(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH…", help="Traces, or directories of traces; else the shipped."),
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(help="See `disinhib backends`; another package's too.")
-    ] = "numpy",
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
-    method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
-    show_power: ShowPower = False,
-    cross: Annotated[
-        bool,
-        typer.Option("--cross", help="All backends against each other, on random networks."),
-    ] = False,
-    seeds: Annotated[int, whole(help="With --cross: how many networks.")] = 5,
-    json_file: JsonFile = None,
-    html_file: HtmlFile = None,
-    junit_file: JunitFile = None,
+def conform_backend(
+    paths: Sequence[Path],
+    backend: str,
+    dtype: str,
+    method: str,
+    show_power: bool,
+    files: ReportFiles,
 ) -> int:
-    """Judge a backend by traces of the published implementation, stage by stage."""
-    files = ReportFiles(json_file, html_file, junit_file)
+    """Judge a backend by traces, the shipped ones if none is given; give the exit code."""
     files.refuse_unwritable()
     with files.going_on():
-        if cross:
-            if paths:
-                raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
-            if seeds < 1:
-                raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
-            reports = _cross(seeds, method.value)
-            files.write(
-                {"method": method.value, "seeds": seeds}, "Backends against each other", reports
-            )
-            return summary(reports)
         kind = backend_class(backend)
         traces, others = find_traces(paths or [shipped_directory()])
         for other in others:
@@ -75,12 +49,23 @@ def conform_command(
         reports = []
         for path in traces:
             trace = announced_trace(path)
-            reports.append(
-                _judged(trace, kind, backend, np.dtype(dtype.value), method.value, show_power)
-            )
+            reports.append(_judged(trace, kind, backend, np.dtype(dtype), method, show_power))
             print_report(console, reports[-1])
-        settings = {"backend": backend, "dtype": dtype.value, "method": method.value}
+        settings = {"backend": backend, "dtype": dtype, "method": method}
         files.write(settings, f"Conformance of {backend}", reports)
+        return summary(reports)
+
+
+def conform_each_other(paths: Sequence[Path], seeds: int, method: str, files: ReportFiles) -> int:
+    """Judge all backends by each other on random networks; give the exit code."""
+    files.refuse_unwritable()
+    if paths:
+        raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
+    if seeds < 1:
+        raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
+    with files.going_on():
+        reports = _cross(seeds, method)
+        files.write({"method": method, "seeds": seeds}, "Backends against each other", reports)
         return summary(reports)
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from ..backends import NumpyBackend
@@ -18,22 +17,22 @@ from .plasticity_sign import draw_plasticity_sign
 from .progress_display import ProgressDisplay
 from .run_beginning import begin
 from .run_configuration import RunConfiguration, run_configuration
-from .terminal import say, working
+from .terminal import going_on_without_output, say, terminal_console, working
 from .training import train
+
+console = terminal_console()
 
 RULES = ("exact-inverse", "linear-threshold", "backprop")
 RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5", "curves.png")
 
 
-def run_demo(directory: str | os.PathLike[str], console: Console) -> bool:
+def run_demo(directory: str | os.PathLike[str]) -> bool:
     """Train, compare, conform and draw.
 
     Parameters
     ----------
     directory : str or path
         An earlier demo in it is replaced.
-    console : Console
-        Where to show it.
 
     Returns
     -------
@@ -41,34 +40,37 @@ def run_demo(directory: str | os.PathLike[str], console: Console) -> bool:
         Whether the reference conforms.
     """
     directory = Path(directory)
-    console.print("Handwritten digits, 64-128-128-10, three rules from one start in one order\n")
-    runs: dict[str, list[EpochRecord]] = {}
-    for rule in RULES:
-        configuration = demo_configuration(rule)
-        _clear(directory / rule)
-        run = begin(configuration, directory / rule)
-        display = ProgressDisplay(
-            console, configuration.epochs, configuration.batch_size, f"{rule:>16}"
+    with going_on_without_output():
+        console.print(
+            "Handwritten digits, 64-128-128-10, three rules from one start in one order\n"
         )
-        with display:
-            _, runs[rule] = train(run, Position(0), [], _Quiet(display))
-        last = runs[rule][-1]
-        say(
-            console,
-            f"{rule:>16}  {last.test_accuracy:.1%} of the test digits right after "
-            f"{len(runs[rule])} epochs, {last.samples_per_second:,.0f} samples/s",
-        )
-    console.print()
-    console.print(_side_by_side(runs))
-    with working(console, "drawing, and conforming the reference to the shipped traces"):
-        draw_learning_curves(directory / "learning_curves.png", runs)
-        draw_plasticity_sign(directory / "plasticity_sign.png")
-        passed, conformance = _conform_reference()
-    console.print()
-    say(console, conformance)
-    console.print()
-    say(console, f"Pictures: {directory / 'learning_curves.png'} (the three rules)")
-    say(console, f"          {directory / 'plasticity_sign.png'} (inhibition decides the sign)")
+        runs: dict[str, list[EpochRecord]] = {}
+        for rule in RULES:
+            configuration = demo_configuration(rule)
+            _clear(directory / rule)
+            run = begin(configuration, directory / rule)
+            display = ProgressDisplay(
+                console, configuration.epochs, configuration.batch_size, f"{rule:>16}"
+            )
+            with display:
+                _, runs[rule] = train(run, Position(0), [], _Quiet(display))
+            last = runs[rule][-1]
+            say(
+                console,
+                f"{rule:>16}  {last.test_accuracy:.1%} of the test digits right after "
+                f"{len(runs[rule])} epochs, {last.samples_per_second:,.0f} samples/s",
+            )
+        console.print()
+        console.print(_side_by_side(runs))
+        with working(console, "drawing, and conforming the reference to the shipped traces"):
+            draw_learning_curves(directory / "learning_curves.png", runs)
+            draw_plasticity_sign(directory / "plasticity_sign.png")
+            passed, conformance = _conform_reference()
+        console.print()
+        say(console, conformance)
+        console.print()
+        say(console, f"Pictures: {directory / 'learning_curves.png'} (the three rules)")
+        say(console, f"          {directory / 'plasticity_sign.png'} (inhibition decides the sign)")
     return passed
 
 

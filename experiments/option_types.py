@@ -1,22 +1,16 @@
-"""Values of options: words that exist, and numbers in plain digits."""
+"""Values of options: numbers in plain digits."""
 
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Any
 
 import typer
 
-from ..backends.precision import PRECISIONS
-from ..refimpl.configuration import METHODS
 from ..refimpl.errors import ConfigurationError, shown
 
 MOST_DIGITS = 4000
 """Beyond which Python refuses to read a whole number."""
-
-Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
-Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 
 
 def _whole(text: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The files that a conformance report may be written to, and the options that ask for them."""
+"""The files that a conformance report may be written to."""
 
 from __future__ import annotations
 
@@ -6,27 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from .conformance_junit import write_junit
 from .conformance_report import TraceReport, write_json
 from .output_file import refuse_unwritable, write_output
 from .terminal import going_on_without_output
-
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-]
-HtmlFile = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
-]
-JunitFile = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
-]
-ShowPower = Annotated[
-    bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
-]
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..backends import TrainingMetrics, backend_descriptions
-from ..datasets.load import DATASETS
+from ..datasets import DATASETS
 from ..refimpl.errors import ConfigurationError
 from ..validation import Position
 from .accuracy_cells import (
@@ -28,7 +29,6 @@ from .accuracy_results import (
 from .accuracy_table import draw_accuracies, table_in_markdown
 from .interruption import stop_on_interrupt
 from .metrics_log import EpochRecord
-from .option_types import Precision, whole, whole_numbers
 from .output_file import make_directory, write_output
 from .run_beginning import begin, resume
 from .run_configuration import RunConfiguration
@@ -39,71 +39,46 @@ console = terminal_console()
 MOST_SEEDS, MOST_LAYERS = 1000, 100
 """Of a table, whose cells are listed before the first is trained."""
 
-reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
+
+@dataclass(frozen=True)
+class Table:
+    """What a table of accuracies is made of: all combinations, and how each is trained."""
+
+    datasets: Sequence[str]
+    depths: Sequence[int]
+    seeds: int
+    epochs: int
+    rules: Sequence[str]
+    feedback: Sequence[str]
+    strength: Sequence[str]
+    hidden_units: int
+    data_dir: Path | None
+    backend: str | None
+    dtype: str
+    threads: int | None
 
 
-@reproduce_app.callback()
-def reproduce() -> None:
-    """Repeat the paper's experiments."""
-
-
-@reproduce_app.command("table")
-def table_command(
-    datasets: Annotated[
-        str, typer.Option(metavar="NAME,…", help=f"From {', '.join(DATASETS)}.")
-    ] = "fashion_mnist,mnist",
-    depths: Annotated[str, typer.Option(metavar="N,…", help="Numbers of hidden layers.")] = "1,2,3",
-    seeds: Annotated[int, whole(help="Seeds 0 to N − 1.")] = 5,
-    epochs: Annotated[int, whole(help="Of each training.")] = 50,
-    rules: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Learning rules.")
-    ] = "backprop,exact-inverse,linear-threshold",
-    feedback: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Feedback weights.")
-    ] = "per-sample,averaged",
-    strength: Annotated[str, typer.Option(metavar="NAME,…", help="Of control.")] = "strong,weak",
-    hidden_units: Annotated[int, whole(help="Of each hidden layer.")] = 256,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float32"],
-    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
-        "runs/table"
-    ),
-) -> int:
-    """Train every cell of the table; killed, the same command goes on where it was.
-
-    Test accuracy, mean ± standard deviation over seeds, for backprop, exact inverse and linear
-    threshold, with per-sample and averaged feedback weights, under strong and weak control.
-    Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
-    directory, and only what is missing is trained.
-    """
-    named, depth_list = _names("--datasets", datasets, DATASETS), _depths(depths)
-    rows = accuracy_rows(rules.split(","), feedback.split(","), strength.split(","))
-    if data_dir is not None and len(named) > 1:
-        raise ConfigurationError(f"--data-dir {data_dir} with {len(named)} datasets: give one")
-    if seeds < 1 or epochs < 1:
-        raise ConfigurationError(f"--seeds {seeds}, --epochs {epochs}: at least 1 is needed")
-    if seeds > MOST_SEEDS:
-        raise ConfigurationError(f"--seeds is {seeds}: at most {MOST_SEEDS} make a table")
+def train_table(table: Table, out: Path) -> int:
+    """Train every cell that `out` does not have yet, draw the table, and give the exit code."""
+    rows = accuracy_rows(table.rules, table.feedback, table.strength)
+    _check(table)
     settings = {
-        "hidden_units": hidden_units,
-        "backend": backend or _quickest(),
-        "dtype": dtype.value,
-        "threads": threads,
+        "hidden_units": table.hidden_units,
+        "backend": table.backend or _quickest(),
+        "dtype": table.dtype,
+        "threads": table.threads,
     }
     # All rows of one seed before the next: a table that is not finished has them all.
     cells = [
         AccuracyCell(row, dataset, depth, seed)
-        for seed in range(seeds)
-        for dataset in named
-        for depth in depth_list
+        for seed in range(table.seeds)
+        for dataset in table.datasets
+        for depth in table.depths
         for row in rows
     ]
     configurations = {
-        cell.name: cell_configuration(cell, epochs, settings, data_dir) for cell in cells
+        cell.name: cell_configuration(cell, table.epochs, settings, table.data_dir)
+        for cell in cells
     }
     make_directory(out)
     results = read_results(out / "accuracies.h5")
@@ -112,7 +87,7 @@ def table_command(
             wanted = configurations[cell.name].as_dict()
             refuse_other_settings(results[cell.name], wanted, out / "accuracies.h5")
     with going_on_without_output():
-        signal_number = _train_cells(cells, configurations, results, out, epochs)
+        signal_number = _train_cells(cells, configurations, results, out, table.epochs)
         if results:
             _write_table(out, list(results.values()))
         if signal_number:
@@ -203,21 +178,25 @@ def _write_table(out: Path, results: list[CellResult]) -> None:
     console.print(text, soft_wrap=True)
 
 
-def _names(option: str, text: str, known: Any) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(f"{option} has {name!r}: choose from {', '.join(known)}")
-    return names
-
-
-def _depths(text: str) -> list[int]:
-    depths = whole_numbers("--depths", text)
-    if not 1 <= min(depths) <= max(depths) <= MOST_LAYERS:
+def _check(table: Table) -> None:
+    for name in table.datasets:
+        if name not in DATASETS:
+            raise ConfigurationError(f"--datasets has {name!r}: choose from {', '.join(DATASETS)}")
+    if not 1 <= min(table.depths) <= max(table.depths) <= MOST_LAYERS:
+        given = ",".join(map(str, table.depths))
         raise ConfigurationError(
-            f"--depths is {text!r}: whole numbers from 1 to {MOST_LAYERS}, as in 1,2,3"
+            f"--depths is {given!r}: whole numbers from 1 to {MOST_LAYERS}, as in 1,2,3"
         )
-    return depths
+    if table.data_dir is not None and len(table.datasets) > 1:
+        raise ConfigurationError(
+            f"--data-dir {table.data_dir} with {len(table.datasets)} datasets: give one"
+        )
+    if table.seeds < 1 or table.epochs < 1:
+        raise ConfigurationError(
+            f"--seeds {table.seeds}, --epochs {table.epochs}: at least 1 is needed"
+        )
+    if table.seeds > MOST_SEEDS:
+        raise ConfigurationError(f"--seeds is {table.seeds}: at most {MOST_SEEDS} make a table")
 
 
 def _quickest() -> str:

@@ -1,7 +1,5 @@
 """The paper's figures, and some that it does not have, each with its data and its checks."""
 
-from .catalogue import FIGURES, figure_maker
-from .figure_files import write_figure
-from .figure_result import Check, FigureResult
+import lazy_loader
 
-__all__ = ["FIGURES", "Check", "FigureResult", "figure_maker", "write_figure"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

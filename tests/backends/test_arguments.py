@@ -8,8 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from disinhib.backends import BackendUnavailable, NumpyBackend, backend_class
 from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver

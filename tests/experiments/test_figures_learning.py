@@ -8,8 +8,7 @@ import pytest
 from disinhib.backends import backend_class
 from disinhib.datasets.batch_order import random_generator
 from disinhib.datasets.load import load_dataset
-from disinhib.experiments.figures import circuit_traces
-from disinhib.experiments.figures import learning_from_inside as figure
+from disinhib.experiments.figures import circuit_traces, learning_from_inside as figure
 from disinhib.experiments.learning_from_inside import (
     angle,
     layer_vectors,

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from disinhib.experiments.figures import figure_files, figure_maker, linear_fits, write_figure
-from disinhib.experiments.figures import plasticity_of_one_synapse as figure_3
-from disinhib.experiments.figures import related_models as supplement_1
+from disinhib.experiments.figures import (
+    figure_files,
+    figure_maker,
+    linear_fits,
+    plasticity_of_one_synapse as figure_3,
+    related_models as supplement_1,
+    write_figure,
+)
 from disinhib.experiments.figures.curve_panels import CLAMPED, TARGETS, stack
 from disinhib.experiments.plasticity_curves import LinearThreshold, circuit, isolated
 from disinhib.experiments.related_models import greedy, payeur

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import Phase, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import Phase, assume, given, settings, strategies as st
 from scipy.special import softmax
 
 from disinhib.refimpl.activation import SoftReLU

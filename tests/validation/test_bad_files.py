@@ -16,7 +16,7 @@ import pytest
 from disinhib.backends import NumpyBackend
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments import read_records
-from disinhib.experiments.command_line import USER_ERRORS
+from disinhib.experiments.failures import USER_ERRORS
 from disinhib.refimpl.configuration import NetworkConfiguration
 from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import (
