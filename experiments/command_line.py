@@ -236,8 +236,8 @@ def bench_command(
     cores. With any of them: every combination of what is given, on 784-256-256-256-10 and batch
     100 where these are not. PyTorch's own backprop step is a row too where PyTorch is installed.
     """
+    from .bench_command import write_benchmark
     from .benchmark_cases import Choice
-    from .benchmark_run import write_benchmark
 
     choice = Choice(
         backends=backend or [],
