@@ -44,9 +44,12 @@ def unpack(y: np.ndarray, sizes: tuple[int, ...]) -> NetworkState:
     sizes : tuple of int
         Units per layer, inputs and outputs included.
     """
-    hidden, n_out = list(sizes[1:-1]), sizes[-1]
-    ends = np.cumsum([*hidden, *hidden, n_out])
-    *potentials, u_out, z = np.split(y, ends, axis=-1)
+    hidden, n_out = sizes[1:-1], sizes[-1]
+    parts, end = [], 0
+    for n in (*hidden, *hidden, n_out, n_out):
+        parts.append(y[..., end : end + n])
+        end += n
+    *potentials, u_out, z = parts
     return NetworkState(
         tuple(potentials[: len(hidden)]), tuple(potentials[len(hidden) :]), u_out, z
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
-from ..backends import Backend, NumpyBackend
+from ..backends import NumpyBackend
 from ..refimpl.configuration import Solver
 from .arithmetic import Arithmetic
-from .stage_arrays import Arrays
-from .stage_inputs import undisturbed
+from .stage_arrays import Arrays, state_arrays
+from .stage_inputs import Disturb, disturbed_parameters, load_learner, undisturbed
 from .stage_result import Comparison, StageResult, UnitOf, judged, own_scale, state_scale
 from .stages import CLOSED_LOOP, OPEN_LOOP, PATH_STAGES, STEP_STAGES, Stage
 from .tolerance import (
@@ -27,6 +27,9 @@ from .tolerance import (
     trace_tolerance,
 )
 from .trace import Trace
+
+MOST_ELEMENTS = 2**18
+"""Of the largest array that draws have together: larger ones are no quicker than one by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +101,32 @@ def has_fixed_point(trace: Trace) -> bool:
     return bool(np.all(np.asarray(trace.configuration.controller.leak) > 0))
 
 
+def for_draws(reference: NumpyBackend, trace: Trace, n_draws: int) -> NumpyBackend:
+    """Build a reference of which each draw is a replica."""
+    repeated = disturbed_parameters(trace.initial_parameters, repeating(n_draws))
+    return NumpyBackend(trace.configuration, repeated, np.float64, reference.solver)
+
+
+def repeating(n_draws: int) -> Disturb:
+    """Give an array a first axis of draws, all alike."""
+    return lambda array: np.broadcast_to(array, (n_draws, *np.shape(array)))
+
+
+def draws_at_once(trace: Trace) -> int:
+    """How many draws to take at once."""
+    n_in, *hidden, n_out = trace.configuration.sizes
+    batch, widest = trace.inputs.shape[1], max(hidden)
+    elements = max(n_in * widest, widest**2, batch * widest * n_out)
+    if trace.trajectory is not None:
+        recording = trace.trajectory.recording
+        times = recording.n_steps // recording.every + 1
+        elements = max(elements, times * batch * (2 * sum(hidden) + 2 * n_out))
+    return max(1, MOST_ELEMENTS // elements)
+
+
 def rounding_effects(
     stage: Stage,
-    reference: Backend,
+    reference: NumpyBackend,
     trace: Trace,
     step: int,
     arithmetic: Arithmetic,
@@ -112,7 +138,7 @@ def rounding_effects(
     ----------
     stage : Stage
         Which.
-    reference : Backend
+    reference : NumpyBackend
         In float64.
     trace : Trace
         Holds the inputs of the stage.
@@ -134,14 +160,22 @@ def rounding_effects(
     applied = max(size, LEAST_DISTURBANCE)
     name = f"{stage.name} {step}"
     exact = stage.run(reference, trace, step, undisturbed)
-    effects = largest_effects(
-        lambda generator: stage.run(
-            reference, trace, step, disturbance(arithmetic, applied, generator)
-        ),
-        exact,
-        name,
-        size / applied,
-    )
+    at_once = draws_at_once(trace)
+
+    def disturbed(generators: Sequence[np.random.Generator]) -> Arrays:
+        drawn, repeat = (
+            for_draws(reference, trace, len(generators)),
+            repeating(len(generators)),
+        )
+        disturb = disturbance(arithmetic, applied, generators)
+        found = stage.run(drawn, trace, step, lambda array: disturb(repeat(array)))
+        # A path's first axis is time.
+        return {
+            key: np.moveaxis(array, 1, 0) if stage.is_path else array
+            for key, array in found.items()
+        }
+
+    effects = largest_effects(disturbed, exact, name, size / applied, at_once)
     # What leaves the stage is rounded too, be it never so deaf to what enters.
     effects = {
         key: effect + own_rounding(arithmetic, size, exact[key]) for key, effect in effects.items()
@@ -149,22 +183,27 @@ def rounding_effects(
     if stage is not CLOSED_LOOP or not by_fixed_point:
         return exact, effects
 
-    def short(generator: np.random.Generator, along: bool) -> Arrays:
-        move = stopped_short(trace.configuration, arithmetic, generator, along=along)
+    def short(generators: Sequence[np.random.Generator], along: bool) -> Arrays:
+        drawn, repeat = (
+            for_draws(reference, trace, len(generators)),
+            repeating(len(generators)),
+        )
+        move = stopped_short(trace.configuration, arithmetic, generators, along=along)
         circuit = trace.steps[step].circuit
         assert circuit is not None
-        target = move(exact["u_out"], circuit.closed_loop_target)
-        moved = dataclasses.replace(circuit, closed_loop_target=target)
-        changed = dataclasses.replace(trace.steps[step], circuit=moved)
-        steps = (*trace.steps[:step], changed, *trace.steps[step + 1 :])
-        ended = stage.run(reference, dataclasses.replace(trace, steps=steps), step, undisturbed)
+        given = repeat(circuit.closed_loop_target)
+        target = move(repeat(exact["u_out"]), given)
+        load_learner(drawn, trace, step, repeat)
+        ended, _ = drawn.closed_loop(
+            trace.inputs[step], circuit.feedback, target, circuit.open_loop
+        )
         # The integral is of the error to the target that the candidate was given.
-        leak = trace.configuration.controller.leak
-        shift = (target - circuit.closed_loop_target) / leak
-        return {**ended, "c_int": ended["c_int"] - shift}
+        shift = (target - given) / trace.configuration.controller.leak
+        arrays = state_arrays(ended)
+        return {**arrays, "c_int": arrays["c_int"] - shift}
 
     residuals = [
-        largest_effects(partial(short, along=along), exact, f"{name} residual", 1.0)
+        largest_effects(partial(short, along=along), exact, f"{name} residual", 1.0, at_once)
         for along in (True, False)
     ]
     return exact, {

@@ -14,7 +14,13 @@ from ..refimpl.parameters import Parameters
 from ..refimpl.state import resting_state
 from .parameter_groups import named_arrays
 from .stage_arrays import Arrays
-from .stage_inputs import Disturb, disturbed_parameters, disturbed_state, learner_before
+from .stage_inputs import (
+    Disturb,
+    disturbed_parameters,
+    disturbed_state,
+    learner_before,
+    load_learner,
+)
 from .trace import Trace
 
 
@@ -51,6 +57,7 @@ def learning_run(backend: Backend, trace: Trace) -> Arrays:
 def disturbed_learning_run(
     backend: Backend,
     trace: Trace,
+    enter: Disturb,
     disturb: Disturb,
     disturb_stored: Disturb,
     move_target: Callable[[np.ndarray, np.ndarray], np.ndarray],
@@ -63,6 +70,8 @@ def disturbed_learning_run(
         The reference in float64.
     trace : Trace
         Inputs, labels and start.
+    enter : callable
+        Applied to every array of the trace first: may give it an axis of draws.
     disturb : callable
         Applied to every array that passes from one stage to the next.
     disturb_stored : callable
@@ -70,15 +79,15 @@ def disturbed_learning_run(
     move_target : callable
         From (u_out, target) to the target that the closed loop is given.
     """
-    backend.load(learner_before(trace, 0))
-    losses: dict[str, list[float]] = {"open_loop_loss": [], "closed_loop_loss": []}
+    load_learner(backend, trace, 0, enter)
+    losses: dict[str, list[np.ndarray]] = {"open_loop_loss": [], "closed_loop_loss": []}
     if backend.configuration.rule == "backprop":
         del losses["closed_loop_loss"]
     for x, y in zip(trace.inputs, trace.targets, strict=True):
         learner = backend.learner()
         stored = disturbed_parameters(learner.parameters, disturb_stored)
         backend.load(dataclasses.replace(learner, parameters=stored))
-        x, y = disturb(x), disturb(y)
+        x, y = disturb(enter(x)), disturb(enter(y))
         step = _backprop_step if backend.configuration.rule == "backprop" else _circuit_step
         gradients, r_bar, outputs = step(backend, x, y, disturb, move_target)
         backend.update(disturbed_parameters(gradients, disturb), r_bar)
@@ -86,9 +95,9 @@ def disturbed_learning_run(
             loss = sample_loss(backend.configuration.loss, u_out, y)
             # A loss near its minimum does not feel the output move, but its own rounding.
             size = np.max(np.abs(u_out), axis=-1) + loss
-            values.append(float(np.mean(loss + (disturb(size) - size))))
+            values.append(np.mean(loss + (disturb(size) - size), axis=-1))
     return {
-        **{name: np.array(values) for name, values in losses.items()},
+        **{name: np.stack(values, axis=-1) for name, values in losses.items()},
         **named_arrays(backend.learner().parameters),
     }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..backends import Backend
+from ..backends import NumpyBackend
+from .allowance import draws_at_once, for_draws, repeating
 from .arithmetic import Arithmetic
 from .learning_run import disturbed_learning_run
 from .stage_arrays import Arrays
@@ -23,7 +26,7 @@ LEARNING_RUN = "learning steps in one run"
 
 
 def run_effects(
-    reference: Backend, trace: Trace, arithmetic: Arithmetic, by_fixed_point: bool
+    reference: NumpyBackend, trace: Trace, arithmetic: Arithmetic, by_fixed_point: bool
 ) -> dict[str, float]:
     """Largest change of each loss and parameter that rounding may make in a run.
 
@@ -31,7 +34,7 @@ def run_effects(
 
     Parameters
     ----------
-    reference : Backend
+    reference : NumpyBackend
         In float64.
     trace : Trace
         Its configuration, batches and initial parameters; steps are not read.
@@ -54,16 +57,17 @@ def run_effects(
     def unmoved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
         return target
 
-    def disturbed(generator: np.random.Generator) -> Arrays:
+    def disturbed(generators: Sequence[np.random.Generator]) -> Arrays:
         return disturbed_learning_run(
-            reference,
+            for_draws(reference, trace, len(generators)),
             trace,
-            disturbance(arithmetic, applied, generator),
-            disturbance(arithmetic, stored, generator),
-            stopped_short(configuration, arithmetic, generator, magnified)
+            repeating(len(generators)),
+            disturbance(arithmetic, applied, generators),
+            disturbance(arithmetic, stored, generators),
+            stopped_short(configuration, arithmetic, generators, magnified)
             if by_fixed_point
             else unmoved,
         )
 
-    exact = disturbed_learning_run(reference, trace, undisturbed, undisturbed, unmoved)
-    return largest_effects(disturbed, exact, LEARNING_RUN, 1 / magnified)
+    exact = disturbed_learning_run(reference, trace, undisturbed, undisturbed, undisturbed, unmoved)
+    return largest_effects(disturbed, exact, LEARNING_RUN, 1 / magnified, draws_at_once(trace))

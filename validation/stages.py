@@ -99,7 +99,9 @@ def _feedback(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Ar
     )
     batch = trace.inputs.shape[1]
     # Averaged weights may come with a batch axis of 1; the files repeat them.
-    return layer_arrays("Q", tuple(np.broadcast_to(q, (batch, *q.shape[1:])) for q in Q))
+    return layer_arrays(
+        "Q", tuple(np.broadcast_to(q, (*q.shape[:-3], batch, *q.shape[-2:])) for q in Q)
+    )
 
 
 def _closed_loop_target(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:

@@ -29,7 +29,7 @@ the target is changed by that too, for κ times its change is the change of the 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -73,11 +73,16 @@ def rounding_size(arithmetic: Arithmetic, longest_sum: int) -> float:
     return growth * arithmetic.unit_roundoff
 
 
-def disturbance(arithmetic: Arithmetic, size: float, generator: np.random.Generator) -> Disturb:
-    """Change every element by a random amount within ±size, relative unless in fixed point."""
+def disturbance(
+    arithmetic: Arithmetic, size: float, generators: Sequence[np.random.Generator]
+) -> Disturb:
+    """Change every element by a random amount within ±size, relative unless in fixed point.
+
+    The first axis of an array are draws, each with its own generator.
+    """
 
     def disturb(array: np.ndarray) -> np.ndarray:
-        change = size * generator.uniform(-1, 1, np.shape(array))
+        change = size * np.stack([one.uniform(-1, 1, np.shape(array)[1:]) for one in generators])
         if not arithmetic.is_fixed_point:
             return np.asarray(array * (1 + change))
         # A rate stays a rate, and a square a square: neither is rounded below 0.
@@ -104,9 +109,13 @@ def generators(name: str) -> list[np.random.Generator]:
 
 
 def largest_effects(
-    run: Callable[[np.random.Generator], Arrays], exact: Arrays, name: str, factor: float
+    run: Callable[[Sequence[np.random.Generator]], Arrays],
+    exact: Arrays,
+    name: str,
+    factor: float,
+    at_once: int = N_DRAWS,
 ) -> dict[str, float]:
-    """Run a stage disturbed, several times, and bound the largest change of each array.
+    """Run a stage disturbed, several draws at once, and bound the largest change of each array.
 
     The bound is the larger of the largest change seen and the 95 % prediction limit for one more
     draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard deviation.
@@ -114,18 +123,22 @@ def largest_effects(
     Parameters
     ----------
     run : callable
-        Runs the stage with disturbances from a generator.
+        Runs the stage with disturbances from as many generators as it is given; the first axis
+        of its arrays are these.
     exact : dict of array
         What it gives undisturbed.
     name : str
         Of the stage.
     factor : float
         Scales the changes back to the size of rounding.
+    at_once : int
+        How many draws at once.
     """
     changes: dict[str, list[float]] = {key: [] for key in exact}
-    for generator in generators(name):
-        for key, array in run(generator).items():
-            changes[key].append(factor * largest(array - exact[key]))
+    draws = generators(name)
+    for first in range(0, len(draws), at_once):
+        for key, arrays in run(draws[first : first + at_once]).items():
+            changes[key] += [factor * largest(array - exact[key]) for array in arrays]
     return {key: _prediction_limit(np.array(seen)) for key, seen in changes.items()}
 
 
@@ -153,7 +166,7 @@ def admitted_residual(kappa: Setting, u_out: np.ndarray, target: np.ndarray) -> 
 def stopped_short(
     configuration: NetworkConfiguration,
     arithmetic: Arithmetic,
-    generator: np.random.Generator,
+    generators: Sequence[np.random.Generator],
     magnified: float = 1.0,
     along: bool = True,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -165,8 +178,8 @@ def stopped_short(
         Of whose controller the residual is.
     arithmetic : Arithmetic
         Of the search.
-    generator : numpy.random.Generator
-        Chooses the signs of the residual.
+    generators : sequence of numpy.random.Generator
+        Choose the signs of the residual, each of a draw.
     magnified : float
         By how much, where the effect is to be scaled down again.
     along : bool
@@ -176,7 +189,7 @@ def stopped_short(
     Returns
     -------
     callable
-        From (u_out, target), arrays (batch, n_out), to the moved target.
+        From (u_out, target), arrays (draws, batch, n_out), to the moved target.
     """
     kappa = configuration.controller.steady_gain
     # What the model admits goes with ε^¾ of the arithmetic.
@@ -186,9 +199,10 @@ def stopped_short(
         residual = coarser * admitted_residual(kappa, u_out, target)
         if along:
             e = error(configuration.loss, u_out, target)
-            signs = generator.choice([-1.0, 1.0]) * np.where(e < 0, -1.0, 1.0)
+            sides = np.reshape([one.choice([-1.0, 1.0]) for one in generators], (-1, 1, 1))
+            signs = sides * np.where(e < 0, -1.0, 1.0)
         else:
-            signs = generator.choice([-1.0, 1.0], target.shape)
+            signs = np.stack([one.choice([-1.0, 1.0], target.shape[1:]) for one in generators])
         return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
 
     return moved
