@@ -42,7 +42,7 @@ def run_demo(directory: str | os.PathLike[str]) -> bool:
     directory = Path(directory)
     with going_on_without_output():
         console.print(
-            "Handwritten digits, 64-128-128-10, three rules from one start in one order\n"
+            "Handwritten digits, 64-64-64-10, three rules from one start in one order\n"
         )
         runs: dict[str, list[EpochRecord]] = {}
         for rule in RULES:
@@ -78,10 +78,10 @@ def demo_configuration(rule: str) -> RunConfiguration:
     """Give the demo's configuration: small enough for a minute, and the same for all rules."""
     settings = {
         "rule": rule,
-        "hidden": [128, 128],
-        "epochs": 20,
+        "hidden": [64, 64],
+        "epochs": 10,
         "batch_size": 50,
-        "optimizer": {"learning_rate": 3e-3},
+        "optimizer": {"learning_rate": 5e-3},
     }
     return run_configuration(settings, "demo")
 

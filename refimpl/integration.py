@@ -98,7 +98,7 @@ def integrate(
         n_steps += running
         small = solver.atol + solver.rtol * root_mean_square(y)
         still = root_mean_square(k) < small
-        if distance is not None and solver.settled == "distance":
+        if distance is not None and solver.settled == "distance" and np.any(still):
             still &= distance(k) <= small
         settled |= advance & still
         # A kept step that is not finite cannot be shortened: the sample has diverged.

@@ -98,7 +98,8 @@ def test_judged_together_backends_are_judged_as_alone():
     ],
 )
 def test_integration_at_tight_tolerance_ends_in_the_published_states(name, backend):
-    trace = read_trace(TRACES[name])
+    # Without its paths: those are no end states, and are judged above.
+    trace = dataclasses.replace(read_trace(TRACES[name]), trajectory=None)
     assert trace.solver.rtol == 1e-10
     results = conform(trace, backend_class(backend), np.dtype(np.float64), "tsit5")
     assert failures(results) == []
