@@ -41,9 +41,7 @@ def run_demo(directory: str | os.PathLike[str]) -> bool:
     """
     directory = Path(directory)
     with going_on_without_output():
-        console.print(
-            "Handwritten digits, 64-64-64-10, three rules from one start in one order\n"
-        )
+        console.print("Handwritten digits, 64-64-64-10, three rules from one start in one order\n")
         runs: dict[str, list[EpochRecord]] = {}
         for rule in RULES:
             configuration = demo_configuration(rule)

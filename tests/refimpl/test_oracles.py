@@ -170,8 +170,16 @@ def of_sample(Q, sample):
 # --- Paths
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("method", ["Radau", "DOP853"])
+@pytest.mark.parametrize(
+    ("depth", "method"),
+    [
+        *itertools.product([1, 2, 3], ["DOP853"]),
+        (1, "Radau"),
+        # Tens of thousands of linear systems.
+        pytest.param(2, "Radau", marks=pytest.mark.slow),
+        pytest.param(3, "Radau", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(("loss", "to_readout"), [(LOSSES[0], True), (LOSSES[1], False)])
 def test_recorded_paths_are_those_of_scipy(depth, method, loss, to_readout):
     """An implicit and an explicit method; the error of ours is that of its step, see below."""
