@@ -208,11 +208,13 @@ def _clock(name: str, doing: str = "compiling") -> Iterator[Callable[[str], None
             _write(f"disinhib: {doing} {name}, once for this version and processor\n")
         shown = True
 
+    end = "stopped after"
     try:
         yield show
+        end = "took"
     finally:
         if shown:
-            done = f"disinhib: {doing} {name} took {time.monotonic() - began:.0f} s\n"
+            done = f"disinhib: {doing} {name} {end} {time.monotonic() - began:.0f} s\n"
             _write(f"\r\033[K{done}" if is_terminal else done)
 
 

@@ -65,47 +65,37 @@ class Dataset:
     source: str
 
 
-def split_off_validation(published: Split) -> tuple[Split, Split]:
+def split_off_validation(published: Split, source: str) -> tuple[Split, Split]:
     """Divide the published training split: the first 10% validate, the others train.
 
     Parameters
     ----------
     published : Split
         The training split as it is distributed, n images.
+    source : str
+        Where it came from, for the message.
 
     Returns
     -------
     train, validation : Split
         n − ⌊n/10⌋ and ⌊n/10⌋ images, in the order they came, sharing memory with
         `published`.
-    """
-    n = len(published.labels) // 10
-    return (
-        Split(published.images[n:], published.labels[n:]),
-        Split(published.images[:n], published.labels[:n]),
-    )
-
-
-def refuse_too_few(published: Split, source: str) -> None:
-    """Refuse a training split of which no image would validate.
-
-    Parameters
-    ----------
-    published : Split
-        As it is distributed.
-    source : str
-        Where it came from, for the message.
 
     Raises
     ------
     DatasetError
-        It has fewer than ten images.
+        There are fewer than ten images: none would validate.
     """
-    if len(published.labels) < 10:
+    n = len(published.labels) // 10
+    if n == 0:
         raise DatasetError(
             f"{source}: expected at least 10 training images, the first tenth of which validates,"
             f" found {len(published.labels)}"
         )
+    return (
+        Split(published.images[n:], published.labels[n:]),
+        Split(published.images[:n], published.labels[:n]),
+    )
 
 
 def dataset_digest(dataset: Dataset) -> str:

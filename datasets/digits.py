@@ -26,7 +26,8 @@ def digits() -> Dataset:
     with (resources.files("disinhib.datasets.data") / "digits.npz").open("rb") as file:
         stored = np.load(file, allow_pickle=False)
         images, labels = stored["images"], stored["labels"].astype(np.int64)
-    train, validation = split_off_validation(Split(images[:N_TRAINING], labels[:N_TRAINING]))
+    published = Split(images[:N_TRAINING], labels[:N_TRAINING])
+    train, validation = split_off_validation(published, "digits")
     return Dataset(
         name="digits",
         image_shape=(8, 8),

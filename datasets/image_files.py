@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split, refuse_too_few, split_off_validation
+from .dataset import Dataset, DatasetError, Split, split_off_validation
 from .idx import read_idx
 
 N_CLASSES = 10
@@ -80,7 +80,8 @@ def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
     """
     directory = Path(directory)
     published, image_shape = _read_split(directory, "train")
-    refuse_too_few(published, str(_existing(directory, "train", "images-idx3")))
+    source = str(_existing(directory, "train", "images-idx3"))
+    train, validation = split_off_validation(published, source)
     test, test_shape = _read_split(directory, "t10k")
     if test_shape != image_shape:
         raise DatasetError(
@@ -93,7 +94,6 @@ def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
             raise DatasetError(
                 f"{_existing(directory, 't10k', 'labels-idx1')}: expected {name}, found {other}"
             )
-    train, validation = split_off_validation(published)
     return Dataset(
         name=name,
         image_shape=image_shape,

@@ -82,6 +82,8 @@ def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
     tfds = _import(f"{directory}: found a prepared set, but tensorflow-datasets is not installed")
     try:
         return _read(tfds.builder_from_directory(directory), name, str(directory))
+    except DatasetError:
+        raise
     except Exception as error:  # of four libraries, without a class in common
         raise DatasetError(
             f"{directory}: expected {name} prepared by tensorflow-datasets as array_record,"
@@ -117,6 +119,8 @@ def prepare_and_read(name: str, root: str | os.PathLike[str] | None = None) -> D
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
         builder.download_and_prepare()
         return _read(builder, name, str(builder.data_dir))
+    except DatasetError:
+        raise
     except Exception as error:  # of four libraries, without a class in common
         raise DatasetError(
             f"{name}: no IDX files found, and tensorflow-datasets failed; to get the data:"
@@ -136,7 +140,7 @@ def _import(trouble: str, name: str | None = None) -> Any:
 def _read(builder: Any, name: str, source: str) -> Dataset:
     published, image_shape = _read_split(builder, "train")
     test, _ = _read_split(builder, "test")
-    train, validation = split_off_validation(published)
+    train, validation = split_off_validation(published, source)
     return Dataset(
         name=name,
         image_shape=image_shape,
