@@ -17,7 +17,8 @@ def test_message_is_one_line_whatever_it_quotes(tmp_path):
 @pytest.mark.parametrize(("n", "n_validation"), [(60000, 6000), (1500, 150), (39, 3), (10, 1)])
 def test_first_tenth_validates(n, n_validation):
     labels = np.arange(n)
-    train, validation = split_off_validation(Split(labels[:, None].astype(np.uint8), labels), "ours")
+    published = Split(labels[:, None].astype(np.uint8), labels)
+    train, validation = split_off_validation(published, "ours")
     assert np.array_equal(validation.labels, np.arange(n_validation))
     assert np.array_equal(train.labels, np.arange(n_validation, n))
     for split in (train, validation):
@@ -26,5 +27,5 @@ def test_first_tenth_validates(n, n_validation):
 
 def test_a_set_of_which_nothing_would_validate_is_refused():
     few = Split(np.zeros((9, 4), dtype=np.uint8), np.zeros(9, dtype=np.int64))
-    with pytest.raises(DatasetError, match="^ours: expected at least 10 training images.*found 9"):
+    with pytest.raises(DatasetError, match=r"^ours: expected at least 10 training images.*found 9"):
         split_off_validation(few, "ours")
