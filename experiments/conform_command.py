@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import PRECISIONS, backend_class, backend_descriptions
+from ..backends import PRECISIONS, CompilesAhead, backend_class, backend_descriptions
 from ..refimpl.errors import ConfigurationError
 from ..validation import (
     Trace,
@@ -102,6 +102,9 @@ def _judged(
     made_by: str = "",
 ) -> TraceReport:
     solver = conformance_solver(trace, method, dtype)
+    if isinstance(kind, CompilesAhead):
+        # Before the line that says what is being judged: it has a line, and a clock, of its own.
+        kind.compile_ahead(trace.configuration.rule, solver.method, dtype)
     with working(console, f"conforming {name} to {trace.path.name}") as now:
         results = conform(
             trace,
