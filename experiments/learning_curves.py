@@ -26,8 +26,10 @@ def draw_learning_curves(
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     path = Path(path)
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    # Laid out by hand: a layout that is computed draws everything twice.
+    figure = Figure(figsize=(9, 3.8))
+    margins = {"left": 0.07, "right": 0.99, "bottom": 0.13, "top": 0.97, "wspace": 0.2}
+    loss_axes, accuracy_axes = figure.subplots(1, 2, gridspec_kw=margins)
     for number, (name, records) in enumerate(runs.items()):
         epochs = [record.epoch for record in records]
         colour = f"C{number}"

@@ -53,6 +53,8 @@ def test_end_states_are_those_of_the_differential_equations(case):
     found = {
         method: end_states(configuration, solver, parameters, x, y)
         for method, solver in SOLVERS.items()
+        # Its thousands of small steps are those of the same loop whatever the case.
+        if method != "euler" or case in ("defaults", "mse", "slow inhibition")
     }
     open_loop, Q, target, *_ = found["fixed-point"]
     for sample in range(2):

@@ -42,7 +42,7 @@ what κ and the sizes of potentials here make of it. Two ways to the same state 
 so much; other results, being sums of a few products of such numbers, likewise."""
 
 # Making a failing integration smaller takes minutes, and tells little more.
-integrating = settings(max_examples=15, phases=(Phase.explicit, Phase.generate))
+integrating = settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
 
 
 # --- Random networks

@@ -33,7 +33,7 @@ from .test_files import checkpoint
 N_FLIPS = 1000
 
 
-MANY_AND_FEW = pytest.mark.parametrize("flips", [50, pytest.param(N_FLIPS, marks=pytest.mark.slow)])
+MANY_AND_FEW = pytest.mark.parametrize("flips", [20, pytest.param(N_FLIPS, marks=pytest.mark.slow)])
 
 
 def content_of(found):

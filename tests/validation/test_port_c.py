@@ -132,7 +132,7 @@ def test_no_undefined_behaviour(tmp_path):
     if run_compiler(tmp_path / "nothing.c", tmp_path / "nothing", *sanitizers).returncode:
         pytest.skip("cc has no sanitizers")
     trace = record_standard_case(CASES["linear-threshold-mse-clipped"])
-    sanitized = compile_port(tmp_path, *sanitizers)
+    sanitized = compile_port(tmp_path, *sanitizers, "-O1")
     assert_conforms(trace, answers(sanitized, trace, tmp_path), "float64")
 
 
