@@ -1,6 +1,12 @@
 """Before all tests: what Hypothesis may do. After them: what was measured."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
+
+# What a shell starts in the background ignores interrupts, and so does all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, on a machine however busy: a health check measures speed.
 settings.register_profile(
