@@ -1,20 +1,18 @@
 from .backend import (
+    PRECISIONS as PRECISIONS,
     Backend as Backend,
     BackendDescription as BackendDescription,
     BackendUnavailable as BackendUnavailable,
     CompilesAhead as CompilesAhead,
+    Evaluation as Evaluation,
     PlacedData as PlacedData,
     TimesStages as TimesStages,
-)
-from .epoch_metrics import (
-    Evaluation as Evaluation,
     TrainingMetrics as TrainingMetrics,
+    checked_dtype as checked_dtype,
+    joined as joined,
 )
-from .front import checked_backend as checked_backend
-from .numba_backend import NumbaBackend as NumbaBackend
-from .numpy_backend import NumpyBackend as NumpyBackend
-from .precision import PRECISIONS as PRECISIONS
-from .registry import (
-    backend_class as backend_class,
-    backend_descriptions as backend_descriptions,
-)
+from .front import checked_backend as checked_backend, checked_threads as checked_threads
+from .numba.backend import NumbaBackend as NumbaBackend
+from .numba.continuous import run_compiled as run_compiled
+from .numpy.backend import NumpyBackend as NumpyBackend
+from .registry import backend_class as backend_class, backend_descriptions as backend_descriptions

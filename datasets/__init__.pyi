@@ -11,7 +11,4 @@ from .dataset import (
 )
 from .digits import digits as digits
 from .labels import softened_labels as softened_labels
-from .load import (
-    DATASETS as DATASETS,
-    load_dataset as load_dataset,
-)
+from .load import DATASETS as DATASETS, load_dataset as load_dataset

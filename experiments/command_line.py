@@ -1,23 +1,81 @@
-"""The command `disinhib`: its commands and their options.
-
-What a command does is loaded when it is asked for: `disinhib --help` is there at once.
-"""
+"""Values of options: numbers in plain digits."""
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..backends import PRECISIONS
-from ..datasets import DATASETS
-from ..refimpl.configuration import METHODS, RULES
-from .figures import FIGURES, FORMATS
-from .option_types import real, whole, whole_numbers
-from .terminal import OutputFailed, any_stream, tell_user
+from ..backends import PRECISIONS, BackendUnavailable
+from ..datasets import DATASETS, DatasetError
+from ..refimpl import METHODS, RULES, ArgumentError, ConfigurationError, shown
+from ..validation import FileError
+from .output import OutputFailed, any_stream, tell_user
+from .paper.figures import FIGURES, FORMATS
+from .training.training import TrainingDiverged
+
+# --- Values of options: numbers in plain digits.
+
+
+MOST_DIGITS = 4000
+"""Beyond which Python refuses to read a whole number."""
+
+
+def _whole(text: Any) -> Any:
+    # A default comes as the number that it is.
+    if not isinstance(text, str):
+        return text
+    if not re.fullmatch(f"[+-]?[0-9]{{1,{MOST_DIGITS}}}", text):
+        raise typer.BadParameter(f"{shown(text)} is not a whole number.")
+    return int(text)
+
+
+def _real(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        raise typer.BadParameter(f"{shown(text)} is not a finite number.")
+    return float(text)
+
+
+def whole(**details: Any) -> Any:
+    """Describe an option whose value is a whole number.
+
+    The parser is our own: a library's take digits of other scripts, underscores and spaces too.
+    """
+    return typer.Option(parser=_whole, metavar="INTEGER", **details)
+
+
+def real(**details: Any) -> Any:
+    """Describe an option whose value is a finite number."""
+    return typer.Option(parser=_real, metavar="FLOAT", **details)
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read whole numbers separated by commas.
+
+    Raises
+    ------
+    ConfigurationError
+        It is something else; the example in the message has the numbers that are there.
+    """
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", part) for part in parts):
+        found = re.findall(r"(?<![0-9])[1-9][0-9]{0,6}(?![0-9])", text) if text.isascii() else []
+        example = ",".join(found) or "256,128"
+        raise ConfigurationError(
+            f"{option} is {shown(text)}: whole numbers separated by commas are needed, as in "
+            f"{example}"
+        )
+    return [int(part) for part in parts]
+
+
+# --- The command `disinhib`: its commands and their options.
+
 
 app = typer.Typer(
     help="Deep networks that learn by a Hebbian rule under top-down dis-inhibition.",
@@ -71,8 +129,6 @@ def main() -> None:
         # The reader of our output has gone, and that is its good right.
         sys.exit(0)
     except Exception as problem:
-        from .failures import exit_code, in_one_line
-
         code = exit_code(problem)
         if code is None:
             raise
@@ -118,7 +174,7 @@ def train_command(
     ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
-    from .train_command import run_training
+    from .training.command import run_training
 
     flags = {
         "dataset": _chosen(dataset),
@@ -140,7 +196,7 @@ def train_command(
 @app.command("backends")
 def backends_command() -> None:
     """List the backends, and why one cannot run here."""
-    from .backend_commands import list_backends
+    from .about import list_backends
 
     list_backends()
 
@@ -159,7 +215,7 @@ def warm_up_command(
     ] = None,
 ) -> None:
     """Compile ahead what training and conformance need: for a container's build, a job's prolog."""
-    from .backend_commands import warm_up
+    from .about import warm_up
 
     warm_up(
         backend,
@@ -174,7 +230,7 @@ def inspect_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A checkpoint or a trace.")],
 ) -> None:
     """Show what a checkpoint or trace holds."""
-    from .inspect_command import show_contents
+    from .about import show_contents
 
     show_contents(file)
 
@@ -236,8 +292,8 @@ def bench_command(
     cores. With any of them: every combination of what is given, on 784-256-256-256-10 and batch
     100 where these are not. PyTorch's own backprop step is a row too where PyTorch is installed.
     """
-    from .bench_command import write_benchmark
-    from .benchmark_cases import Choice
+    from .benchmarks.cases import Choice
+    from .benchmarks.command import write_benchmark
 
     choice = Choice(
         backends=backend or [],
@@ -273,8 +329,8 @@ def conform_command(
     junit_file: JunitFile = None,
 ) -> int:
     """Judge a backend by traces of the published implementation, stage by stage."""
-    from .conform_command import conform_backend, conform_each_other
-    from .report_files import ReportFiles
+    from .conformance.commands import conform_backend, conform_each_other
+    from .conformance.report import ReportFiles
 
     files = ReportFiles(json_file, html_file, junit_file)
     if cross:
@@ -293,7 +349,7 @@ def figure_command(
     ],
 ) -> int:
     """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
-    from .figure_command import make_figures
+    from .paper.figures.catalogue import make_figures
 
     return make_figures(name, out, picture_format.value)
 
@@ -320,7 +376,7 @@ def record_command(
     dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
 ) -> None:
     """Record learning steps by the reference in float64, every stage of them."""
-    from .trace_commands import record, record_standard
+    from .conformance.commands import record, record_standard
 
     if cases is not None:
         record_standard(config, out)
@@ -338,7 +394,7 @@ def inputs_command(
     ] = False,
 ) -> None:
     """Strip a trace of its answers: what is left is what a port is given."""
-    from .trace_commands import hand_out_questions
+    from .conformance.commands import hand_out_questions
 
     hand_out_questions(source, out, flat)
 
@@ -375,8 +431,8 @@ def compare_command(
     junit_file: JunitFile = None,
 ) -> int:
     """Judge a port's answers, complete or partial, stage by stage."""
-    from .report_files import ReportFiles
-    from .trace_commands import judge_answers
+    from .conformance.commands import judge_answers
+    from .conformance.report import ReportFiles
 
     files = ReportFiles(json_file, html_file, junit_file)
     return judge_answers(golden, candidate, precision, rtol, complete, show_power, files)
@@ -393,7 +449,7 @@ def tolerances_command(
     ],
 ) -> None:
     """Show what rounding may do to each stage, and so what numbers a port can expect."""
-    from .trace_commands import show_tolerances
+    from .conformance.commands import show_tolerances
 
     show_tolerances(source, precision)
 
@@ -436,7 +492,7 @@ def table_command(
     Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
     directory, and only what is missing is trained.
     """
-    from .reproduce_command import Table, train_table
+    from .paper.table import Table, train_table
 
     table = Table(
         datasets=datasets.split(","),
@@ -462,3 +518,28 @@ def _chosen(option: Enum | None) -> str | None:
 def _fail(message: str, code: int) -> None:
     tell_user(message)
     sys.exit(code)
+
+
+# --- What may go wrong that is not our fault: the line that says it, and the exit code.
+
+
+USER_ERRORS = (ArgumentError, ConfigurationError, DatasetError, FileError, BackendUnavailable)
+"""Bad input."""
+
+
+def exit_code(problem: Exception) -> int | None:
+    """Give the exit code of a failure that ends in a line; None for a fault of ours."""
+    if isinstance(problem, TrainingDiverged):
+        return 1
+    return 2 if isinstance(problem, (*USER_ERRORS, OSError, MemoryError)) else None
+
+
+def in_one_line(problem: Exception) -> str:
+    """Say what went wrong."""
+    if isinstance(problem, USER_ERRORS):
+        return str(problem)
+    if isinstance(problem, OSError):
+        # Whatever is wrong with a file or directory, and is not said better where it arises.
+        named = "" if problem.filename is None else f"{problem.filename}: "
+        return f"{named}{problem.strerror or problem}"
+    return f"not enough memory: {problem}" if isinstance(problem, MemoryError) else str(problem)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .activation import slope
+from .circuit import FeedbackWeights, NetworkState, Parameters, slope
 from .configuration import Feedback, NetworkConfiguration
-from .dynamics import FeedbackWeights
-from .parameters import Parameters
-from .state import NetworkState
 
 
 def feedback_weights(

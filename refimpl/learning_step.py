@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .backprop import backprop_gradients, forward
+from .circuit import Parameters, closed_loop_target, sample_loss
 from .configuration import NetworkConfiguration, Solver
 from .end_state import EndStateCounts, closed_loop_end_state, open_loop_end_state
-from .evaluation import count_correct
 from .feedback import feedback_weights
-from .loss import closed_loop_target, sample_loss
 from .optimizer import OptimizerState, initial_optimizer_state, optimizer_step
-from .parameters import Parameters
-from .plasticity import plasticity_gradients, updated_mean_inhibition
+from .plasticity import backprop_gradients, forward, plasticity_gradients, updated_mean_inhibition
+
+# --- One learning step, from a batch to new parameters: the whole model in order.
 
 
 @dataclass(frozen=True)
@@ -150,3 +149,54 @@ def _backprop_step(
         closed_loop_counts=EndStateCounts(),
     )
     return Learner(parameters, optimizer, learner.mean_inhibition), metrics
+
+
+# --- How well a network does without control: its open-loop output against the label.
+
+
+def open_loop_output(
+    configuration: NetworkConfiguration, solver: Solver, parameters: Parameters, x: np.ndarray
+) -> tuple[np.ndarray, EndStateCounts]:
+    """Output that a prediction is read from.
+
+    The open-loop end state of the microcircuit; for the rule 'backprop', the output of the
+    plain network.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule.
+    solver : Solver
+        How the end state is found.
+    parameters : Parameters
+        Weights and biases.
+    x : array, (..., batch, n_in)
+        Input, of the parameters' dtype.
+
+    Returns
+    -------
+    u_out : array, (..., batch, n_out)
+    counts : EndStateCounts
+        How the end states were reached; zeros for 'backprop'.
+    """
+    if configuration.rule == "backprop":
+        return forward(configuration, parameters, x)[1], EndStateCounts()
+    state, counts = open_loop_end_state(configuration, solver, parameters, x)
+    return state.u_out, counts
+
+
+def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Count the samples whose largest output is that of the label, all of them being numbers.
+
+    Parameters
+    ----------
+    u_out, y : array, (..., batch, n_out)
+        Readout potential and label.
+
+    Returns
+    -------
+    array of int, (...)
+    """
+    are_numbers = np.all(np.isfinite(u_out), axis=-1)
+    is_right = np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1)
+    return np.sum(are_numbers & is_right, axis=-1)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .circuit import Parameters
 from .configuration import Optimizer
-from .parameters import Parameters
 
 
 @dataclass(frozen=True)

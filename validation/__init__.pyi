@@ -1,54 +1,65 @@
-from .arithmetic import (
-    Arithmetic as Arithmetic,
-    float_arithmetic as float_arithmetic,
-    named_arithmetic as named_arithmetic,
-)
-from .candidate import (
-    Candidate as Candidate,
-    read_candidate as read_candidate,
-)
-from .checkpoint import (
-    Checkpoint as Checkpoint,
-    Position as Position,
-    newest_checkpoint as newest_checkpoint,
-    read_checkpoint as read_checkpoint,
-    write_checkpoint as write_checkpoint,
-)
-from .comparison import (
+from .judge.conformance import (
     ComparisonResult as ComparisonResult,
     compare as compare,
-)
-from .conformance import (
     conform as conform,
     conform_each as conform_each,
     conformance_solver as conformance_solver,
 )
-from .flat_directory import write_flat_directory as write_flat_directory
-from .inspection import contents as contents
-from .parameter_groups import FileError as FileError
-from .power import (
-    StagePower as StagePower,
-    power as power,
+from .judge.power import StagePower as StagePower, power as power
+from .judge.stability import stability_in_words as stability_in_words
+from .judge.tolerance import (
+    Arithmetic as Arithmetic,
+    float_arithmetic as float_arithmetic,
+    named_arithmetic as named_arithmetic,
 )
-from .random_networks import random_networks as random_networks
-from .shipped_traces import (
+from .judge.verdict import StageResult as StageResult
+from .storage.arrays import (
+    FileError as FileError,
+    dataset_of_numbers as dataset_of_numbers,
+    find_group as find_group,
+    named_arrays as named_arrays,
+    not_finite as not_finite,
+    read_numbers as read_numbers,
+)
+from .storage.checkpoint import (
+    Checkpoint as Checkpoint,
+    Position as Position,
+    Start as Start,
+    contents as contents,
+    newest_checkpoint as newest_checkpoint,
+    read_checkpoint as read_checkpoint,
+    read_start as read_start,
+    write_checkpoint as write_checkpoint,
+)
+from .storage.hdf5 import (
+    read_json as read_json,
+    read_text as read_text,
+    reading as reading,
+    refuse_all_but_files as refuse_all_but_files,
+    refuse_other_schema as refuse_other_schema,
+)
+from .storage.signed_file import (
+    check_digest as check_digest,
+    generations as generations,
+    not_written as not_written,
+    write_signed_file as write_signed_file,
+)
+from .trace.cases import (
     find_traces as find_traces,
-    shipped_directory as shipped_directory,
-)
-from .stage_result import StageResult as StageResult
-from .standard_cases import (
+    random_networks as random_networks,
     record_standard_case as record_standard_case,
+    shipped_directory as shipped_directory,
     standard_cases as standard_cases,
 )
-from .start_file import (
-    Start as Start,
-    read_start as read_start,
+from .trace.reading import (
+    Candidate as Candidate,
+    read_candidate as read_candidate,
+    read_trace as read_trace,
 )
-from .trace import Trace as Trace
-from .trace_reading import read_trace as read_trace
-from .trace_recording import record_trace as record_trace
-from .trace_stability import stability_in_words as stability_in_words
-from .trace_writing import (
+from .trace.recording import record_trace as record_trace
+from .trace.trace import Trace as Trace
+from .trace.writing import (
+    write_flat_directory as write_flat_directory,
     write_trace as write_trace,
     write_trace_inputs as write_trace_inputs,
 )

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import Solver
-from disinhib.refimpl.parameters import initial_parameters
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.validation.storage.arrays import named_arrays
 
 SIZES = (6, 7, 5, 3)
 RULES = ["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"]

@@ -11,10 +11,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from disinhib.backends import BackendUnavailable, NumpyBackend, backend_class
-from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver
-from disinhib.refimpl.errors import ArgumentError, ConfigurationError
-from disinhib.refimpl.parameters import Parameters, initial_parameters
-from disinhib.refimpl.trajectory import Recording
+from disinhib.refimpl.circuit import Parameters, initial_parameters
+from disinhib.refimpl.configuration import (
+    ArgumentError,
+    ConfigurationError,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+)
+from disinhib.refimpl.end_state import Recording
 
 from .cuda_on_cpu import COMPILER
 from .implementations import CUDA_ON_CPU, IMPLEMENTATIONS, implementation

@@ -12,7 +12,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from disinhib.backends.numba_cpu import code_cache
+from disinhib.backends.numba.kernels import code_cache
 
 from ..test_package import imports
 
@@ -28,7 +28,7 @@ def add_twice(total, row):
 """One that calls another in another file, small: what is tried here is not the model."""
 CALL = """
 import numpy as np
-from disinhib.backends.numba_cpu import tried
+from disinhib.backends.numba.kernels import tried
 assert tried.__file__.startswith({place!r}), tried.__file__
 total = np.ones(3)
 tried.add_twice(total, np.full(3, 3.0))

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend
-from disinhib.refimpl.activation import SoftReLU
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
     NetworkConfiguration,
     Optimizer,
+    SoftReLU,
     Solver,
 )
-from disinhib.refimpl.parameters import initial_parameters
 
 from .implementations import IMPLEMENTATIONS, implementation
 from .small_task import FEEDBACK, LOSSES, RULES, SIZES, SOLVERS, arrays_of, task, trained

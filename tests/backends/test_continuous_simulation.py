@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disinhib.backends.continuous_simulation import run_compiled
-from disinhib.refimpl.activation import SoftReLU
-from disinhib.refimpl.configuration import Controller
-from disinhib.refimpl.continuous_learning import (
+from disinhib.backends.numba.continuous import run_compiled
+from disinhib.refimpl.configuration import Controller, SoftReLU
+from disinhib.refimpl.continuous import (
     BURN_IN,
     CLOSED_LOOP,
     LEARNING,
@@ -17,11 +16,15 @@ from disinhib.refimpl.continuous_learning import (
     PUBLISHED,
     ContinuousLearning,
     Departures,
+    Sampling,
+    draw_sine_waves,
+    draw_weights,
     initial_state,
+    pack_continuous,
+    run_continuously,
+    sample_times,
+    sine_inputs,
 )
-from disinhib.refimpl.continuous_state import draw_weights, pack_continuous
-from disinhib.refimpl.continuous_trajectory import Sampling, run_continuously
-from disinhib.refimpl.sine_inputs import draw_sine_waves, sample_times, sine_inputs
 
 ROUNDING = 1e-11
 """Same method, same steps: what is left is the order of sums, 1e-16 an operation, over some

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from disinhib.backends import Backend
-from disinhib.backends.epoch_metrics import joined
-from disinhib.refimpl.configuration import NetworkConfiguration, Solver
-from disinhib.refimpl.controller import Controller
-from disinhib.refimpl.errors import ArgumentError, ConfigurationError
-from disinhib.refimpl.parameters import Parameters, initial_parameters
-from disinhib.refimpl.trajectory import Recording
-from disinhib.validation.parameter_groups import named_arrays
-from disinhib.validation.stage_arrays import state_arrays
+from disinhib.backends.backend import joined
+from disinhib.refimpl.circuit import Controller, Parameters, initial_parameters
+from disinhib.refimpl.configuration import (
+    ArgumentError,
+    ConfigurationError,
+    NetworkConfiguration,
+    Solver,
+)
+from disinhib.refimpl.end_state import Recording
+from disinhib.validation.judge.stages import state_arrays
+from disinhib.validation.storage.arrays import named_arrays
 
 from .implementations import IMPLEMENTATIONS, implementation
 

@@ -12,8 +12,9 @@ import pytest
 from scipy.special import expit
 
 from disinhib.backends import BackendUnavailable, NumpyBackend
-from disinhib.backends.cuda_source import enumerators, instances, kernels, plan_members, source
-from disinhib.backends.cuda_workspace import structure_values
+from disinhib.backends.cuda.source import enumerators, instances, kernels, plan_members, source
+from disinhib.backends.cuda.workspace import structure_values
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
@@ -21,7 +22,6 @@ from disinhib.refimpl.configuration import (
     Optimizer,
     Solver,
 )
-from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import conform, find_traces, read_trace, shipped_directory
 
 from .cuda_on_cpu import cpu_backend, library

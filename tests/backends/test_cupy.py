@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from disinhib.backends import BackendUnavailable, backend_class, backend_descriptions
+from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
-from disinhib.refimpl.parameters import Parameters, initial_parameters
 
 from ..experiments.test_command_line import disinhib, one_line
 
@@ -106,7 +106,7 @@ class TestOnGpu:
             "import numpy as np\n"
             "from disinhib.backends import backend_class\n"
             "from disinhib.refimpl.configuration import NetworkConfiguration, Solver\n"
-            "from disinhib.refimpl.parameters import initial_parameters\n"
+            "from disinhib.refimpl.circuit import initial_parameters\n"
             "sizes = (20, 33, 17, 5)\n"
             "for method in ('fixed-point', 'tsit5'):\n"
             "    b = backend_class('cupy')(\n"

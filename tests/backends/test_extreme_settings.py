@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumbaBackend, NumpyBackend
-from disinhib.refimpl.activation import SoftReLU
-from disinhib.refimpl.configuration import Controller, Feedback, NetworkConfiguration, Solver
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.parameters import Parameters, initial_parameters
+from disinhib.refimpl.circuit import Parameters, initial_parameters
+from disinhib.refimpl.configuration import (
+    ConfigurationError,
+    Controller,
+    Feedback,
+    NetworkConfiguration,
+    SoftReLU,
+    Solver,
+)
 
 from ..refimpl import longer_arithmetic
 from .cuda_on_cpu import COMPILER, cpu_backend

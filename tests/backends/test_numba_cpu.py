@@ -9,18 +9,18 @@ from numba import njit
 from scipy.special import expit
 
 from disinhib.backends import BackendUnavailable, NumbaBackend, NumpyBackend, backend_class
-from disinhib.backends.numba_cpu.closed_loop import solve
-from disinhib.backends.numba_cpu.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
-from disinhib.backends.numba_cpu.neurons import rate_and_slope
-from disinhib.backends.numba_threads import ThreadTeam, checked_threads, default_threads
+from disinhib.backends.numba.kernels.closed_loop import solve
+from disinhib.backends.numba.kernels.elementary import CONTRACT, exp_of_negative, log1p_of_fraction
+from disinhib.backends.numba.kernels.neurons import rate_and_slope
+from disinhib.backends.numba.threads import ThreadTeam, checked_threads, default_threads
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (
+    ConfigurationError,
     Feedback,
     NetworkConfiguration,
     Solver,
 )
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.parameters import initial_parameters
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.validation.storage.arrays import named_arrays
 
 from ..validation.run_allowance import run_allowance
 from .small_task import RULES, SIZES, arrays_of, task, trained

@@ -10,9 +10,9 @@ import pytest
 from numba.core import event
 
 from disinhib.backends import CompilesAhead, NumbaBackend
-from disinhib.backends.numba_cpu import code_cache
+from disinhib.backends.numba.kernels import code_cache
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, Solver
-from disinhib.refimpl.parameters import initial_parameters
 
 from .test_code_cache import copy_of_the_package
 

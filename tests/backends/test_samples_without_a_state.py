@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver
-from disinhib.refimpl.parameters import initial_parameters
 
 from .implementations import IMPLEMENTATIONS, implementation
 from .small_task import LOSSES, RULES, SIZES, task

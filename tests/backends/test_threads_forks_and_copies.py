@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from disinhib.backends import BackendUnavailable
-from disinhib.backends.numba_threads import ThreadTeam
+from disinhib.backends.numba.threads import ThreadTeam
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
-from disinhib.refimpl.parameters import initial_parameters
 
 from .implementations import IMPLEMENTATIONS, implementation
 from .small_task import SIZES, arrays_of, task

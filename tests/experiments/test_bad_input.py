@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import tomli_w
 
-from disinhib.experiments.checkpoint_interval import CheckpointInterval
-from disinhib.experiments.run_configuration import SECTIONS, SETTINGS, TOP, run_configuration
-from disinhib.refimpl.configuration import NetworkConfiguration, settings_as
-from disinhib.refimpl.continuous_learning import ContinuousLearning, Departures
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.trajectory import Recording
+from disinhib.experiments.training.configuration import (
+    SECTIONS,
+    SETTINGS,
+    TOP,
+    run_configuration,
+)
+from disinhib.experiments.training.training import CheckpointInterval
+from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, settings_as
+from disinhib.refimpl.continuous import ContinuousLearning, Departures
+from disinhib.refimpl.end_state import Recording
 
 from .test_command_line import disinhib, in_a_process, said
 

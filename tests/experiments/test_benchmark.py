@@ -10,20 +10,29 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from disinhib.experiments import benchmark, product_rate
-from disinhib.experiments.benchmark import Row, measure, required_operations
-from disinhib.experiments.benchmark_cases import (
+from disinhib.experiments.benchmarks import measurement as benchmark, measurement as product_rate
+from disinhib.experiments.benchmarks.cases import (
     Case,
     Choice,
     chosen_cases,
     profiled_cases,
     scaling_cases,
 )
-from disinhib.experiments.benchmark_chart import draw_rows, draw_scaling
-from disinhib.experiments.benchmark_report import print_profile, print_rows, write_rows
+from disinhib.experiments.benchmarks.measurement import (
+    Row,
+    measure,
+    required_operations,
+    stage_profile,
+)
+from disinhib.experiments.benchmarks.report import (
+    draw_rows,
+    draw_scaling,
+    print_profile,
+    print_rows,
+    write_rows,
+)
 from disinhib.experiments.command_line import main
-from disinhib.experiments.stage_profile import stage_profile
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.configuration import ConfigurationError
 
 from .test_command_line import said
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disinhib.experiments.run_configuration import (
+from disinhib.experiments.training.configuration import (
     load_run_configuration,
     run_configuration,
     write_run_configuration,
 )
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.configuration import ConfigurationError
 
 
 class FsPath:

@@ -11,15 +11,17 @@ from disinhib.datasets.batch_order import batch_order
 from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
 from disinhib.experiments import train
-from disinhib.experiments.checkpoint_interval import CheckpointInterval
-from disinhib.experiments.divergence import TrainingDiverged
-from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.training import CheckpointInterval, TrainingDiverged
+from disinhib.refimpl.circuit import initial_parameters
+from disinhib.refimpl.configuration import (
+    ConfigurationError,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+)
 from disinhib.refimpl.learning_step import learning_step, new_learner
-from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import FileError, Position, read_checkpoint, write_checkpoint
-from disinhib.validation.finiteness import not_finite
-from disinhib.validation.parameter_groups import named_arrays, write_parameters
+from disinhib.validation.storage.arrays import named_arrays, not_finite, write_parameters
 
 from ..validation.test_files import checkpoint
 from .test_command_line import disinhib, one_line

@@ -6,9 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from disinhib.experiments.figures import FIGURES, Check, FigureResult, write_figure
-from disinhib.experiments.figures.catalogue import figure_maker
-from disinhib.experiments.figures.style import new_figure
+from disinhib.experiments.paper.figures import FIGURES, Check, FigureResult, write_figure
+from disinhib.experiments.paper.figures.catalogue import figure_maker, new_figure
 
 from .test_command_line import disinhib, one_line
 

@@ -8,8 +8,8 @@ import pytest
 from disinhib.backends import backend_class
 from disinhib.datasets.batch_order import random_generator
 from disinhib.datasets.load import load_dataset
-from disinhib.experiments.figures import circuit_traces, learning_from_inside as figure
-from disinhib.experiments.learning_from_inside import (
+from disinhib.experiments.paper.figures import circuit as circuit_traces, learning as figure
+from disinhib.experiments.paper.learning_from_inside import (
     angle,
     layer_vectors,
     learning_course,
@@ -17,14 +17,18 @@ from disinhib.experiments.learning_from_inside import (
     open_loop_gradient,
     probe,
 )
-from disinhib.refimpl.activation import SoftReLU, slope
-from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, Solver
+from disinhib.refimpl.circuit import (
+    Parameters,
+    initial_parameters,
+    pack,
+    sample_loss,
+    slope,
+    unpack,
+)
+from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, SoftReLU, Solver
 from disinhib.refimpl.end_state import open_loop_end_state
 from disinhib.refimpl.fixed_point import output_sensitivity
-from disinhib.refimpl.loss import sample_loss
-from disinhib.refimpl.parameters import Parameters, initial_parameters
 from disinhib.refimpl.plasticity import estimated_inhibitory_potential
-from disinhib.refimpl.state import pack, unpack
 
 STEPS_AN_EPOCH = 13
 

@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from disinhib.experiments.figures import (
-    figure_files,
+from disinhib.experiments.paper.figures import (
+    catalogue as figure_files,
+    figure_3 as figure_3,
     figure_maker,
-    linear_fits,
-    plasticity_of_one_synapse as figure_3,
-    related_models as supplement_1,
+    supplement_1 as supplement_1,
+    supplement_2 as linear_fits,
     write_figure,
 )
-from disinhib.experiments.figures.curve_panels import CLAMPED, TARGETS, stack
-from disinhib.experiments.plasticity_curves import LinearThreshold, circuit, isolated
-from disinhib.experiments.related_models import greedy, payeur
+from disinhib.experiments.paper.figures.catalogue import CLAMPED, TARGETS, stack
+from disinhib.experiments.paper.plasticity_curves import (
+    LinearThreshold,
+    circuit,
+    greedy,
+    isolated,
+    payeur,
+)
 
 NAMES = ("figure-3", "supplement-1", "supplement-2")
 FIT = LinearThreshold(1.5, 1.5)

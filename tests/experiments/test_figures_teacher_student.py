@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disinhib.experiments import threefry
-from disinhib.experiments.figures import teacher_and_student, write_figure
-from disinhib.experiments.figures.teacher_and_student import (
+from disinhib.experiments.paper import teacher_student as threefry
+from disinhib.experiments.paper.figures import figure_4 as teacher_and_student, write_figure
+from disinhib.experiments.paper.figures.figure_4 import (
     GOAL,
     PUBLISHED_TOLERANCE,
     RULES,
@@ -16,8 +16,8 @@ from disinhib.experiments.figures.teacher_and_student import (
     checks_of,
     learn_all,
 )
-from disinhib.experiments.published_figure_4 import PRINTED
-from disinhib.experiments.teacher_student import (
+from disinhib.experiments.paper.teacher_student import (
+    PRINTED,
     Course,
     Pair,
     Schedule,
@@ -26,8 +26,12 @@ from disinhib.experiments.teacher_student import (
     published_pair,
     teacher_outputs,
 )
-from disinhib.refimpl.continuous_learning import PUBLISHED, ContinuousLearning, initial_state
-from disinhib.refimpl.continuous_trajectory import run_continuously
+from disinhib.refimpl.continuous import (
+    PUBLISHED,
+    ContinuousLearning,
+    initial_state,
+    run_continuously,
+)
 
 NETWORK = ContinuousLearning()
 SHORT = Schedule(n_samples=40, burn_in_epochs=1, training_epochs=3)

@@ -15,20 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from disinhib.experiments.checkpoint_interval import CheckpointInterval, parse_checkpoint_interval
-from disinhib.experiments.interruption import stop_on_interrupt
-from disinhib.experiments.run_beginning import begin, resume
-from disinhib.experiments.run_configuration import run_configuration
-from disinhib.experiments.training import train
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.configuration import run_configuration
+from disinhib.experiments.training.interruption import stop_on_interrupt
+from disinhib.experiments.training.run import begin, resume
+from disinhib.experiments.training.training import (
+    CheckpointInterval,
+    parse_checkpoint_interval,
+    train,
+)
+from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import (
     Position,
     newest_checkpoint,
     read_checkpoint,
     shipped_directory,
 )
-from disinhib.validation.durable_file import generations
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.validation.storage.arrays import named_arrays
+from disinhib.validation.storage.signed_file import generations
 
 from .test_command_line import COMMAND, disinhib, one_line, said
 from .test_resume import learner_arrays
@@ -145,9 +148,9 @@ import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
 from disinhib.experiments import begin, train
-from disinhib.experiments.checkpoint_interval import CheckpointInterval
-from disinhib.experiments.interruption import stop_on_interrupt
-from disinhib.experiments.run_configuration import run_configuration
+from disinhib.experiments.training.training import CheckpointInterval
+from disinhib.experiments.training.interruption import stop_on_interrupt
+from disinhib.experiments.training.configuration import run_configuration
 from disinhib.validation import Position, newest_checkpoint
 
 countdown = 0
@@ -548,8 +551,8 @@ GOES_AT_EVERY_MOMENT = """
 import os, sys
 from pathlib import Path
 from disinhib.experiments import begin, train
-from disinhib.experiments.run_configuration import run_configuration
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.configuration import run_configuration
+from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import FileError, Position
 
 countdown = 0

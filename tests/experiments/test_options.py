@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend
-from disinhib.experiments.network_memory import (
+from disinhib.experiments.command_line import whole_numbers
+from disinhib.experiments.training.run import (
     available_bytes,
     needed_bytes,
     refuse_more_than_memory,
 )
-from disinhib.experiments.option_types import whole_numbers
-from disinhib.refimpl.configuration import NetworkConfiguration, Solver
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.parameters import initial_parameters
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.refimpl.circuit import initial_parameters
+from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, Solver
+from disinhib.validation.storage.arrays import named_arrays
 
 from .test_command_line import disinhib, one_line
 

@@ -13,11 +13,9 @@ from disinhib.backends import NumpyBackend
 from disinhib.datasets.image_files import find_image_files
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments import begin, read_records, resume, train
-from disinhib.experiments.conformance_junit import write_junit
-from disinhib.experiments.conformance_page import write_page
-from disinhib.experiments.conformance_report import TraceReport, write_json
-from disinhib.experiments.learning_curves import draw_learning_curves
-from disinhib.experiments.run_configuration import run_configuration
+from disinhib.experiments.conformance.report import TraceReport, write_json, write_junit, write_page
+from disinhib.experiments.training.configuration import run_configuration
+from disinhib.experiments.training.metrics import draw_learning_curves
 from disinhib.validation import (
     Position,
     conform,

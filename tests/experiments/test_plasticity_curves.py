@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.experiments.plasticity_curves import LinearThreshold, circuit, isolated
+from disinhib.experiments.paper.plasticity_curves import LinearThreshold, circuit, isolated
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "plasticity.h5"
 RULES = {"exact": None, "fit_1": LinearThreshold(1.5, 1.5), "fit_2": LinearThreshold(0.9, 1.8)}

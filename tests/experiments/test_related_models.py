@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from disinhib.experiments.plasticity_curves import LinearThreshold, circuit, isolated
-from disinhib.experiments.related_models import (
+from disinhib.experiments.paper.plasticity_curves import (
+    LinearThreshold,
+    SignChange,
+    circuit,
+    depression_thresholds,
     greedy,
     greedy_isolated,
+    isolated,
     meulemans,
     meulemans_isolated,
     payeur,
+    potentiation_thresholds,
     sacramento,
     sacramento_isolated,
-)
-from disinhib.experiments.sign_changes import (
-    SignChange,
-    depression_thresholds,
-    potentiation_thresholds,
     sign_changes,
 )
 

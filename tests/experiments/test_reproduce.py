@@ -3,21 +3,20 @@
 import numpy as np
 import pytest
 
-from disinhib.experiments.accuracy_cells import (
+from disinhib.experiments.paper.table import (
+    CURVES,
     AccuracyCell,
     AccuracyRow,
+    CellResult,
     accuracy_rows,
     cell_configuration,
-)
-from disinhib.experiments.accuracy_results import (
-    CURVES,
-    CellResult,
+    grouped,
     read_results,
+    table_in_markdown,
     write_results,
 )
-from disinhib.experiments.accuracy_table import grouped, table_in_markdown
-from disinhib.experiments.run_beginning import begin
-from disinhib.experiments.training import train
+from disinhib.experiments.training.run import begin
+from disinhib.experiments.training.training import train
 from disinhib.validation import FileError, Position
 
 from .test_command_line import disinhib, one_line

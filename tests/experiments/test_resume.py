@@ -12,14 +12,13 @@ import tomli_w
 
 from disinhib.datasets.batch_order import batch_order, order_digest, random_generator
 from disinhib.experiments import begin, load_run_configuration, read_records, resume, train
-from disinhib.experiments.run import json_state
-from disinhib.experiments.run_beginning import _tell_missing
-from disinhib.experiments.run_configuration import run_configuration
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.parameters import initial_parameters
+from disinhib.experiments.training.configuration import run_configuration
+from disinhib.experiments.training.run import _tell_missing, json_state
+from disinhib.refimpl.circuit import initial_parameters
+from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import FileError, read_checkpoint
-from disinhib.validation.content_digest import sign
-from disinhib.validation.parameter_groups import named_arrays, write_parameters
+from disinhib.validation.storage.arrays import named_arrays, write_parameters
+from disinhib.validation.storage.signed_file import sign
 
 from ..datasets.test_image_files import write_set
 from .test_command_line import disinhib, one_line

@@ -23,9 +23,9 @@ import h5py
 import pytest
 
 from disinhib.experiments import begin, train
-from disinhib.experiments.run_configuration import run_configuration
-from disinhib.experiments.run_lock import RunLock
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.configuration import run_configuration
+from disinhib.experiments.training.lock import RunLock
+from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import Position, read_trace, shipped_directory
 
 from .test_training import SETTINGS, Watcher, parameters_of
@@ -111,8 +111,8 @@ def in_a_child(function):
 HOLD = """
 import sys
 from pathlib import Path
-from disinhib.experiments.run_lock import RunLock
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.lock import RunLock
+from disinhib.refimpl.configuration import ConfigurationError
 for line in sys.stdin:
     try:
         lock = RunLock(Path(sys.argv[1]))
@@ -319,7 +319,7 @@ def test_every_kill_amid_a_taking_over_leaves_a_lock_that_can_be_had(tmp_path):
     """The process is killed right before the n-th file is opened, linked, renamed or removed."""
     code = (
         "import os, signal, sys\nfrom pathlib import Path\n"
-        "from disinhib.experiments.run_lock import RunLock\n"
+        "from disinhib.experiments.training.lock import RunLock\n"
         "directory, sign = Path(sys.argv[1]), Path(sys.argv[1]).name\n"
         "countdown = 0\n"
         "def killed(event, arguments):\n"
@@ -387,7 +387,7 @@ def test_a_forked_child_has_no_part_in_its_parents_lock(tmp_path):
 def test_a_parent_that_dies_leaves_its_lock_to_no_child(tmp_path, processes):
     code = (
         "import os, signal, sys\nfrom pathlib import Path\n"
-        "from disinhib.experiments.run_lock import RunLock\n"
+        "from disinhib.experiments.training.lock import RunLock\n"
         "lock = RunLock(Path(sys.argv[1]))\n"
         "if os.fork():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "print('orphan', flush=True)\n"

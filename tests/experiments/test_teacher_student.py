@@ -12,17 +12,21 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.backends.continuous_simulation import run_compiled
-from disinhib.refimpl.continuous_learning import (
+from disinhib.backends.numba.continuous import run_compiled
+from disinhib.refimpl.continuous import (
     BURN_IN,
     CLOSED_LOOP,
     OPEN_LOOP,
     ContinuousLearning,
+    ContinuousState,
+    Sampling,
+    SineWaves,
     initial_state,
+    pack_continuous,
+    run_continuously,
+    sample_times,
+    sine_inputs,
 )
-from disinhib.refimpl.continuous_state import ContinuousState, pack_continuous
-from disinhib.refimpl.continuous_trajectory import Sampling, run_continuously
-from disinhib.refimpl.sine_inputs import SineWaves, sample_times, sine_inputs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "teacher-student.h5"
 TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from disinhib.experiments.command_line import main
-from disinhib.experiments.terminal import (
+from disinhib.experiments.output import (
     FIRST_SILENCE,
     Announcement,
     any_stream,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from disinhib.datasets.batch_order import batch_order
-from disinhib.experiments.run_beginning import begin
-from disinhib.experiments.run_configuration import load_run_configuration
+from disinhib.experiments.training.configuration import load_run_configuration
+from disinhib.experiments.training.run import begin
 from disinhib.validation import read_trace, shipped_directory
 
 from .test_command_line import disinhib, one_line

@@ -14,16 +14,18 @@ from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments import begin, read_records, resume, train
-from disinhib.experiments.divergence import TrainingDiverged
-from disinhib.experiments.metrics_log import append_record
-from disinhib.experiments.run_configuration import load_run_configuration, run_configuration
-from disinhib.refimpl.configuration import NetworkConfiguration, Solver
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.experiments.training.configuration import (
+    load_run_configuration,
+    run_configuration,
+)
+from disinhib.experiments.training.metrics import append_record
+from disinhib.experiments.training.training import TrainingDiverged
+from disinhib.refimpl.circuit import initial_parameters
+from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, Solver
 from disinhib.refimpl.learning_step import learning_step, new_learner
-from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import Position, read_checkpoint
-from disinhib.validation.content_digest import sign
-from disinhib.validation.parameter_groups import named_arrays, write_parameters
+from disinhib.validation.storage.arrays import named_arrays, write_parameters
+from disinhib.validation.storage.signed_file import sign
 
 SETTINGS = {"hidden": [8], "epochs": 3, "batch_size": 50, "seed": 0, "dtype": "float64"}
 

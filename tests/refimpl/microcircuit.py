@@ -6,8 +6,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.special import expit, softmax
 
+from disinhib.refimpl.circuit import Parameters
 from disinhib.refimpl.configuration import NetworkConfiguration
-from disinhib.refimpl.parameters import Parameters
 
 
 def softrelu(phi, u):

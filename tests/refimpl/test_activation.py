@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from disinhib.refimpl.activation import SoftReLU, inverse, linearized_inverse, rate, slope
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.circuit import inverse, linearized_inverse, rate, slope
+from disinhib.refimpl.configuration import ConfigurationError, SoftReLU
 
 ACTIVATIONS = [SoftReLU(), SoftReLU(1.3, 0.9, 0.4), SoftReLU(5.0, 2.0, 3.0), SoftReLU(0.1, 7.0, -2)]
 U = np.concatenate([np.linspace(-30, 30, 241), [-700.0, 700.0]])

@@ -7,36 +7,32 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import expit, log1p
 
-from disinhib.refimpl.activation import SoftReLU, rate
-from disinhib.refimpl.configuration import Controller
-from disinhib.refimpl.continuous_learning import (
+from disinhib.refimpl.circuit import rate
+from disinhib.refimpl.configuration import ConfigurationError, Controller, SoftReLU
+from disinhib.refimpl.continuous import (
     BURN_IN,
     CLOSED_LOOP,
     LEARNING,
     OPEN_LOOP,
     PUBLISHED,
     ContinuousLearning,
+    ContinuousState,
     Departures,
+    Sampling,
+    SineWaves,
     continuous_derivative,
+    draw_sine_waves,
+    draw_weights,
     estimated_inhibition,
     feedback_targets,
     initial_state,
     output,
-    postsynaptic_factor,
-)
-from disinhib.refimpl.continuous_state import (
-    ContinuousState,
-    draw_weights,
     pack_continuous,
-    unpack_continuous,
-)
-from disinhib.refimpl.continuous_trajectory import Sampling, run_continuously
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.sine_inputs import (
-    SineWaves,
-    draw_sine_waves,
+    postsynaptic_factor,
+    run_continuously,
     sample_times,
     sine_inputs,
+    unpack_continuous,
 )
 
 NETWORK = ContinuousLearning(sizes=(4, 5, 3, 2))

@@ -5,15 +5,24 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disinhib.refimpl.activation import SoftReLU
-from disinhib.refimpl.configuration import Controller, Feedback, NetworkConfiguration, Solver
-from disinhib.refimpl.controller import control_signal
-from disinhib.refimpl.dynamics import closed_loop_derivative, drive
+from disinhib.refimpl.circuit import (
+    closed_loop_derivative,
+    closed_loop_target,
+    control_signal,
+    drive,
+    error,
+    pack,
+)
+from disinhib.refimpl.configuration import (
+    ConfigurationError,
+    Controller,
+    Feedback,
+    NetworkConfiguration,
+    SoftReLU,
+    Solver,
+)
 from disinhib.refimpl.end_state import check_method, closed_loop_end_state, open_loop_end_state
-from disinhib.refimpl.errors import ConfigurationError
 from disinhib.refimpl.feedback import feedback_weights
-from disinhib.refimpl.loss import closed_loop_target, error
-from disinhib.refimpl.state import pack
 
 from .microcircuit import random_network, simulate
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from disinhib.refimpl.activation import SoftReLU
-from disinhib.refimpl.configuration import Feedback, NetworkConfiguration
+from disinhib.refimpl.circuit import NetworkState
+from disinhib.refimpl.configuration import Feedback, NetworkConfiguration, SoftReLU
 from disinhib.refimpl.feedback import feedback_weights
-from disinhib.refimpl.state import NetworkState
 
 from .microcircuit import random_network, softrelu, softrelu_slope
 

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from disinhib.refimpl.configuration import Solver
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.refimpl.euler import EULER
-from disinhib.refimpl.integration import integrate, integrate_recorded
-from disinhib.refimpl.runge_kutta import runge_kutta_step
-from disinhib.refimpl.step_control import StepControl, next_step
-from disinhib.refimpl.tsitouras import TSITOURAS_54
+from disinhib.refimpl.configuration import ConfigurationError, Solver
+from disinhib.refimpl.integration import (
+    EULER,
+    TSITOURAS_54,
+    StepControl,
+    integrate,
+    integrate_recorded,
+    next_step,
+    runge_kutta_step,
+)
 
 A = np.array([[-3.0, 2.0, 0.0], [-2.0, -3.0, 1.0], [0.0, 0.5, -8.0]])
 Y_0 = np.array([[1.0, -2.0, 0.5], [0.3, 0.1, -1.0]])

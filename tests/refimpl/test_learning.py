@@ -6,21 +6,30 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from disinhib.refimpl.activation import rate
-from disinhib.refimpl.backprop import backprop_gradients, forward
+from disinhib.refimpl.circuit import (
+    Parameters,
+    closed_loop_target,
+    control_signal,
+    error,
+    error_jacobian,
+    rate,
+    sample_loss,
+)
 from disinhib.refimpl.configuration import (
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
     Solver,
 )
-from disinhib.refimpl.controller import control_signal
 from disinhib.refimpl.end_state import closed_loop_end_state, open_loop_end_state
 from disinhib.refimpl.feedback import feedback_weights
 from disinhib.refimpl.learning_step import learning_step, new_learner
-from disinhib.refimpl.loss import closed_loop_target, error, error_jacobian, sample_loss
-from disinhib.refimpl.parameters import Parameters
-from disinhib.refimpl.plasticity import plasticity_gradients, updated_mean_inhibition
+from disinhib.refimpl.plasticity import (
+    backprop_gradients,
+    forward,
+    plasticity_gradients,
+    updated_mean_inhibition,
+)
 
 from .microcircuit import random_network, softrelu
 

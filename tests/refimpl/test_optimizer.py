@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from disinhib.refimpl.circuit import Parameters
 from disinhib.refimpl.configuration import Optimizer
 from disinhib.refimpl.optimizer import initial_optimizer_state, optimizer_step
-from disinhib.refimpl.parameters import Parameters
 
 
 def one_weight(value):

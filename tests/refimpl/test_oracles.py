@@ -13,29 +13,43 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, root
 
-from disinhib.refimpl.activation import SoftReLU, inverse, linearized_inverse, slope
-from disinhib.refimpl.backprop import backprop_gradients, forward
+from disinhib.refimpl.circuit import (
+    closed_loop_derivative,
+    closed_loop_target,
+    drive,
+    inverse,
+    linearized_inverse,
+    open_loop_derivative,
+    pack,
+    resting_state,
+    slope,
+    unpack,
+)
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
+    SoftReLU,
     Solver,
 )
-from disinhib.refimpl.dynamics import closed_loop_derivative, drive, open_loop_derivative
 from disinhib.refimpl.end_state import (
+    Recording,
     closed_loop_end_state,
+    closed_loop_trajectory,
     open_loop_end_state,
+    open_loop_trajectory,
     packed_derivative,
 )
 from disinhib.refimpl.feedback import feedback_weights
-from disinhib.refimpl.fixed_point import control_step, equilibrium, output_sensitivity
+from disinhib.refimpl.fixed_point import (
+    control_step,
+    equilibrium,
+    neuron_equilibrium,
+    output_sensitivity,
+)
 from disinhib.refimpl.integration import integrate
-from disinhib.refimpl.loss import closed_loop_target
-from disinhib.refimpl.neuron_equilibrium import neuron_equilibrium
-from disinhib.refimpl.plasticity import plasticity_gradients
-from disinhib.refimpl.state import pack, resting_state, unpack
-from disinhib.refimpl.trajectory import Recording, closed_loop_trajectory, open_loop_trajectory
+from disinhib.refimpl.plasticity import backprop_gradients, forward, plasticity_gradients
 
 from .microcircuit import random_network, softrelu, softrelu_slope
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, truncnorm
 
-from disinhib.refimpl.errors import ArgumentError
-from disinhib.refimpl.parameters import (
+from disinhib.refimpl.circuit import (
     TRUNCATED_NORMAL_DEVIATION,
     Parameters,
     check_shapes,
     initial_parameters,
 )
+from disinhib.refimpl.configuration import ArgumentError
 
 
 def test_deviation_of_the_truncated_normal():

@@ -8,29 +8,38 @@ import numpy as np
 from hypothesis import Phase, assume, given, settings, strategies as st
 from scipy.special import softmax
 
-from disinhib.refimpl.activation import SoftReLU
+from disinhib.refimpl.circuit import (
+    FeedbackWeights,
+    NetworkState,
+    Parameters,
+    closed_loop_derivative,
+    closed_loop_target,
+    control_signal,
+    drive,
+    error,
+    pack,
+    resting_state,
+)
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
+    SoftReLU,
     Solver,
 )
-from disinhib.refimpl.controller import control_signal
-from disinhib.refimpl.dynamics import FeedbackWeights, closed_loop_derivative, drive
 from disinhib.refimpl.end_state import (
+    Recording,
     closed_loop_end_state,
+    closed_loop_trajectory,
     open_loop_end_state,
+    open_loop_trajectory,
     packed_derivative,
 )
 from disinhib.refimpl.feedback import feedback_weights
 from disinhib.refimpl.integration import integrate
-from disinhib.refimpl.loss import closed_loop_target, error
-from disinhib.refimpl.parameters import Parameters
 from disinhib.refimpl.plasticity import plasticity_gradients, updated_mean_inhibition
-from disinhib.refimpl.state import NetworkState, pack, resting_state
-from disinhib.refimpl.trajectory import Recording, closed_loop_trajectory, open_loop_trajectory
-from disinhib.validation.stability import growth_rates
+from disinhib.validation.judge.stability import growth_rates
 
 from .microcircuit import softrelu, softrelu_slope
 

@@ -6,19 +6,19 @@ import itertools
 import numpy as np
 import pytest
 
-from disinhib.refimpl.activation import SoftReLU
+from disinhib.refimpl.circuit import Parameters
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
     Optimizer,
+    SoftReLU,
     Solver,
     settings_as,
 )
 from disinhib.refimpl.learning_step import learning_step, new_learner
-from disinhib.refimpl.parameters import Parameters
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.validation.storage.arrays import named_arrays
 
 from ..validation.run_allowance import run_allowance
 from .microcircuit import random_network

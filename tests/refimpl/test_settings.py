@@ -6,19 +6,20 @@ import re
 import numpy as np
 import pytest
 
-from disinhib.refimpl.activation import SoftReLU
 from disinhib.refimpl.configuration import (
+    ConfigurationError,
     Controller,
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
     Optimizer,
+    Setting,
+    SoftReLU,
     Solver,
     settings_as,
 )
-from disinhib.refimpl.continuous_learning import ContinuousLearning
-from disinhib.refimpl.errors import ConfigurationError, Setting
-from disinhib.refimpl.trajectory import Recording
+from disinhib.refimpl.continuous import ContinuousLearning
+from disinhib.refimpl.end_state import Recording
 
 KINDS = (
     SoftReLU,

@@ -6,7 +6,7 @@ import shutil
 import h5py
 import numpy as np
 
-from disinhib.validation.content_digest import DIGEST, sign
+from disinhib.validation.storage.signed_file import DIGEST, sign
 
 NUMBERS = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e30, 1e-320, -1.0, 0.0, 3.0)
 JSON_VALUES = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from disinhib.backends import NumpyBackend
-from disinhib.refimpl.parameters import Parameters
+from disinhib.refimpl.circuit import Parameters
 
 
 class StagedBackend(NumpyBackend):

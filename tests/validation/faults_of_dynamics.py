@@ -5,9 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from disinhib.backends import NumpyBackend
-from disinhib.refimpl.activation import rate
-from disinhib.refimpl.loss import softmax
-from disinhib.refimpl.state import NetworkState
+from disinhib.refimpl.circuit import NetworkState, rate, softmax
 
 from .fault import PLAIN, THRESHOLD, WEAK, after, fault, misconfigured, of_state, replace
 

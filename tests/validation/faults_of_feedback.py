@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from disinhib.refimpl.activation import rate, slope
+from disinhib.refimpl.circuit import rate, slope
 
 from .fault import PLAIN, after, fault
 

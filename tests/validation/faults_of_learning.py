@@ -5,11 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from disinhib.backends import NumpyBackend
-from disinhib.refimpl.activation import rate, slope
+from disinhib.refimpl.circuit import NetworkState, Parameters, rate, slope, softmax
 from disinhib.refimpl.learning_step import Learner
-from disinhib.refimpl.loss import softmax
-from disinhib.refimpl.parameters import Parameters
-from disinhib.refimpl.state import NetworkState
 
 from .fault import PLAIN, THRESHOLD, after, fault, map_parameters, replace
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from disinhib.backends import NumpyBackend
 from disinhib.refimpl.configuration import Solver
-from disinhib.validation.arithmetic import float_arithmetic
-from disinhib.validation.run_effects import run_effects
-from disinhib.validation.trace import Trace
+from disinhib.validation.judge.allowance import run_effects
+from disinhib.validation.judge.tolerance import float_arithmetic
+from disinhib.validation.trace.trace import Trace
 
 
 def run_allowance(configuration, solver, parameters, x, y, dtype):

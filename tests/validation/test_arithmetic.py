@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from disinhib.refimpl.errors import ConfigurationError
-from disinhib.validation.arithmetic import float_arithmetic, named_arithmetic
+from disinhib.refimpl.configuration import ConfigurationError
+from disinhib.validation.judge.tolerance import float_arithmetic, named_arithmetic
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

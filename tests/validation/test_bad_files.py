@@ -16,9 +16,9 @@ import pytest
 from disinhib.backends import NumpyBackend
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments import read_records
-from disinhib.experiments.failures import USER_ERRORS
+from disinhib.experiments.command_line import USER_ERRORS
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration
-from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import (
     compare,
     conform,
@@ -33,8 +33,8 @@ from disinhib.validation import (
     write_trace,
     write_trace_inputs,
 )
-from disinhib.validation.content_digest import DIGEST
-from disinhib.validation.parameter_groups import named_arrays, write_parameters
+from disinhib.validation.storage.arrays import named_arrays, write_parameters
+from disinhib.validation.storage.signed_file import DIGEST
 
 from ..datasets.test_image_files import write_set
 from .bad_files import change_bytes, change_file, change_flat, change_json, copy_of, pick

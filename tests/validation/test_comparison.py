@@ -18,14 +18,14 @@ from disinhib.validation import (
     record_standard_case,
     record_trace,
     shipped_directory,
-    standard_cases,
     write_flat_directory,
     write_trace,
     write_trace_inputs,
 )
-from disinhib.validation.candidate import answer_locations
-from disinhib.validation.flat_directory import read_flat_directory
-from disinhib.validation.stages import STEP_STAGES
+from disinhib.validation.judge.stages import STEP_STAGES
+from disinhib.validation.trace.cases import standard_cases
+from disinhib.validation.trace.reading import answer_locations
+from disinhib.validation.trace.writing import read_flat_directory
 
 DOUBLE = float_arithmetic(np.float64)
 CASES = {case.name: case for case in standard_cases()}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend, backend_class
-from disinhib.refimpl.parameters import Parameters
+from disinhib.refimpl.circuit import Parameters
 from disinhib.validation import conform, conform_each, find_traces, read_trace, shipped_directory
-from disinhib.validation.learning_run import golden_run
-from disinhib.validation.stage_arrays import state_arrays
-from disinhib.validation.stages import STEP_STAGES
+from disinhib.validation.judge.allowance import golden_run
+from disinhib.validation.judge.stages import STEP_STAGES, state_arrays
 
 from ..backends.cuda_on_cpu import cpu_backend
 from ..backends.implementations import AVAILABLE, CUDA_ON_CPU, JUDGED_TOGETHER, implementation

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend
-from disinhib.refimpl.errors import ConfigurationError
+from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import (
     FileError,
     Position,
-    byte_seal,
     conform,
     newest_checkpoint,
     read_checkpoint,
@@ -24,9 +23,10 @@ from disinhib.validation import (
     shipped_directory,
     write_checkpoint,
 )
-from disinhib.validation.content_digest import sign
-from disinhib.validation.global_heap import check_global_heaps
-from disinhib.validation.parameter_groups import named_arrays
+from disinhib.validation.storage import hdf5 as byte_seal
+from disinhib.validation.storage.arrays import named_arrays
+from disinhib.validation.storage.hdf5 import check_global_heaps
+from disinhib.validation.storage.signed_file import sign
 
 from .test_files import checkpoint
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from disinhib.validation.arithmetic import float_arithmetic, named_arithmetic
-from disinhib.validation.deviation import deviation, last_places, worst_element
+from disinhib.validation.judge.tolerance import float_arithmetic, named_arithmetic
+from disinhib.validation.judge.verdict import deviation, last_places, worst_element
 
 WORDS = [
     ("u_E_1", (4, 3), (2, 1), "hidden layer 1, excitatory unit 1, sample 2"),

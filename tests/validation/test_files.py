@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.backends.epoch_metrics import TrainingMetrics
+from disinhib.backends.backend import TrainingMetrics
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Optimizer, Solver
 from disinhib.refimpl.end_state import EndStateCounts
 from disinhib.refimpl.learning_step import learning_step, new_learner
-from disinhib.refimpl.parameters import initial_parameters
 from disinhib.validation import (
     Checkpoint,
     FileError,
@@ -23,7 +23,7 @@ from disinhib.validation import (
     shipped_directory,
     write_checkpoint,
 )
-from disinhib.validation.parameter_groups import named_arrays, write_parameters
+from disinhib.validation.storage.arrays import named_arrays, write_parameters
 
 SIZES = (5, 6, 4, 3)
 

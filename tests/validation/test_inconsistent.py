@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.refimpl.parameters import initial_parameters
+from disinhib.refimpl.circuit import initial_parameters
 from disinhib.validation import (
     FileError,
     compare,
@@ -20,8 +20,8 @@ from disinhib.validation import (
     shipped_directory,
     write_checkpoint,
 )
-from disinhib.validation.content_digest import sign
-from disinhib.validation.parameter_groups import write_parameters
+from disinhib.validation.storage.arrays import write_parameters
+from disinhib.validation.storage.signed_file import sign
 
 from .test_files import SIZES, checkpoint
 

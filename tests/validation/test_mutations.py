@@ -13,9 +13,9 @@ from disinhib.validation import (
     read_candidate,
     record_standard_case,
     record_trace,
-    standard_cases,
     write_trace,
 )
+from disinhib.validation.trace.cases import standard_cases
 
 from .faults import FAULTS, StagedBackend
 

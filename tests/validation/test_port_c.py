@@ -13,10 +13,10 @@ from disinhib.validation import (
     read_trace,
     record_standard_case,
     shipped_directory,
-    standard_cases,
     write_flat_directory,
     write_trace_inputs,
 )
+from disinhib.validation.trace.cases import standard_cases
 
 SOURCE = Path(__file__).parents[2] / "examples" / "port_c" / "port.c"
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]

@@ -11,13 +11,13 @@ from disinhib.validation import (
     conformance_solver,
     float_arithmetic,
     named_arithmetic,
-    power,
     read_trace,
     record_standard_case,
     shipped_directory,
-    standard_cases,
 )
-from disinhib.validation.stages import STEP_STAGES
+from disinhib.validation.judge.power import power
+from disinhib.validation.judge.stages import STEP_STAGES
+from disinhib.validation.trace.cases import standard_cases
 
 CASES = {case.name: case for case in standard_cases()}
 

@@ -6,16 +6,27 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from disinhib.refimpl.activation import SoftReLU
-from disinhib.refimpl.configuration import Controller, Feedback, NetworkConfiguration, Solver
-from disinhib.refimpl.dynamics import closed_loop_derivative, drive, open_loop_derivative
+from disinhib.refimpl.circuit import (
+    NetworkState,
+    Parameters,
+    closed_loop_derivative,
+    closed_loop_target,
+    drive,
+    open_loop_derivative,
+    pack,
+    unpack,
+)
+from disinhib.refimpl.configuration import (
+    Controller,
+    Feedback,
+    NetworkConfiguration,
+    SoftReLU,
+    Solver,
+)
 from disinhib.refimpl.end_state import closed_loop_end_state, open_loop_end_state
 from disinhib.refimpl.feedback import feedback_weights
-from disinhib.refimpl.loss import closed_loop_target
-from disinhib.refimpl.parameters import Parameters
-from disinhib.refimpl.state import NetworkState, pack, unpack
 from disinhib.validation import find_traces, read_trace, shipped_directory
-from disinhib.validation.stability import (
+from disinhib.validation.judge.stability import (
     closed_loop_jacobian,
     growth_rates,
     open_loop_growth_rates,

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from disinhib.refimpl.configuration import LOSSES, RULES
-from disinhib.validation import conform_each, record_standard_case, standard_cases
-from disinhib.validation.random_networks import random_network
-from disinhib.validation.standard_cases import FEEDBACK_OPTIONS, case_data
-from disinhib.validation.trace_recording import record_trace
-from disinhib.validation.trace_stability import stability_in_words, trace_growth_rates
+from disinhib.validation import conform_each, record_standard_case
+from disinhib.validation.judge.stability import stability_in_words, trace_growth_rates
+from disinhib.validation.trace.cases import (
+    FEEDBACK_OPTIONS,
+    case_data,
+    random_network,
+    standard_cases,
+)
+from disinhib.validation.trace.recording import record_trace
 
 from ..backends.implementations import IMPLEMENTATIONS, JUDGED_TOGETHER, implementation
 

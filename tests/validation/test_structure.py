@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.experiments.accuracy_results import read_results
+from disinhib.experiments.paper.table import read_results
 from disinhib.validation import (
     FileError,
     contents,
@@ -21,8 +21,8 @@ from disinhib.validation import (
     read_trace,
     shipped_directory,
 )
-from disinhib.validation.content_digest import sign
-from disinhib.validation.hdf5_structure import ALWAYS_ALLOWED, MOST_EXPANSION
+from disinhib.validation.storage.hdf5 import ALWAYS_ALLOWED, MOST_EXPANSION
+from disinhib.validation.storage.signed_file import sign
 
 GOLDEN = shipped_directory() / "one-hidden-mse.h5"
 SECRET = b"root:x:0:0:" * 100

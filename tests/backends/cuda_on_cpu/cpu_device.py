@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from disinhib.backends.cuda_source import source
-from disinhib.backends.cupy_backend import CupyBackend
+from disinhib.backends.cuda.backend import CupyBackend
+from disinhib.backends.cuda.source import source
 
 HERE = Path(__file__).parent
 COMPILED = HERE.parents[2] / ".pytest_cache" / "cuda-on-cpu"

@@ -1,0 +1,296 @@
+"""What the orchestration of the CUDA kernels needs of a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..backend import BackendUnavailable
+from .source import instance, instances, source
+
+# --- What the orchestration of the CUDA kernels needs of a device.
+
+
+DeviceArray = Any
+"""An array in the device's memory; only the device looks inside."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How many threads run a kernel.
+
+    Parameters
+    ----------
+    blocks, threads : int
+        Blocks, and threads in each.
+    block_bytes : int
+        Memory that the threads of a block share.
+    samples : int
+        S, for kernels of groups.
+    """
+
+    blocks: int
+    threads: int
+    block_bytes: int = 0
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class Product:
+    """C = alpha A B for `count` triples of matrices that lie at constant strides.
+
+    Parameters
+    ----------
+    rows, inner, columns : int
+        C is (rows, columns), in rows; A (rows, inner) and B (inner, columns).
+    a, b, c : int
+        Addresses of the first triple.
+    a_stride, b_stride, c_stride : int
+        Elements from one triple to the next.
+    a_transposed, b_transposed : bool
+        A lies as (inner, rows); B lies as (columns, inner).
+    alpha : float
+        Factor.
+    count : int
+        Triples.
+    """
+
+    rows: int
+    inner: int
+    columns: int
+    a: int
+    b: int
+    c: int
+    a_stride: int
+    b_stride: int
+    c_stride: int
+    a_transposed: bool = False
+    b_transposed: bool = False
+    alpha: float = 1.0
+    count: int = 1
+
+
+class Device(Protocol):
+    """Memory, kernels and products, all in the order in which they are asked for.
+
+    `dtype` is the network's precision; `processors` how many groups it works on at once;
+    `threads` and `group_threads` what a block of an elementwise kernel or of a group has;
+    `block_bytes` the most memory that its threads can share.
+    """
+
+    dtype: np.dtype
+    processors: int
+    threads: int
+    group_threads: int
+    block_bytes: int
+
+    def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
+        """Memory for `size` elements, its content undefined."""
+        ...
+
+    def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
+        """Copy an array to the device: to new memory, or to the front of some."""
+        ...
+
+    def get(self, array: DeviceArray, size: int | None = None) -> np.ndarray:
+        """Copy out, flat, the first `size` elements or all, when what was asked for is done."""
+        ...
+
+    def address(self, array: DeviceArray) -> int:
+        """Address of the first element."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Bytes that can still be taken."""
+        ...
+
+    def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
+        """Run a kernel of `cuda_source.kernels`."""
+        ...
+
+    def multiply(self, product: Product) -> None:
+        """Run a matrix product."""
+        ...
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what `work` asks for, without doing it; calling the result does it."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all is done."""
+        ...
+
+
+# --- A CUDA device through CuPy: kernels by NVRTC, products by cuBLAS, steps as CUDA graphs.
+
+
+INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
+TF32_VARIABLE = "DISINHIB_TF32"
+CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
+MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 16, 97
+"""Numbers of CUDA's `cudaDeviceAttr`, for which CuPy has no names."""
+
+
+def uses_tf32() -> bool:
+    """Whether products may round their factors to TF32: only if DISINHIB_TF32 is 1."""
+    return os.environ.get(TF32_VARIABLE, "0") == "1"
+
+
+def why_unavailable() -> str:
+    """Say why no CUDA device can be used here, in one line; empty if one can."""
+    try:
+        import cupy
+    except ImportError as problem:
+        # CuPy's own text runs over many lines; a library that it lacks is worth naming.
+        missing = isinstance(problem, ModuleNotFoundError) and problem.name == "cupy"
+        return INSTALL if missing else f"CuPy cannot be imported: {str(problem).splitlines()[0]}"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() > 0:
+            return ""
+    except cupy.cuda.runtime.CUDARuntimeError as problem:
+        return f"no CUDA device: {problem}"
+    return "no CUDA device"
+
+
+class CupyDevice:
+    """The current CUDA device.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Precision of the network.
+
+    Raises
+    ------
+    BackendUnavailable
+        No device can be used.
+    """
+
+    threads = 256
+    group_threads = 512
+
+    def __init__(self, dtype: np.dtype) -> None:
+        reason = why_unavailable()
+        if reason:
+            raise BackendUnavailable(f"backend 'cupy' cannot run here: {reason}")
+        import cupy
+        from cupy_backends.cuda.libs import cublas
+
+        self.dtype, self._process = np.dtype(dtype), os.getpid()
+        self._cupy, self._cublas = cupy, cublas
+        self._ctype = "float" if self.dtype == np.float32 else "double"
+        attribute, device = cupy.cuda.runtime.deviceGetAttribute, cupy.cuda.Device().id
+        self.processors = int(attribute(MULTIPROCESSOR_COUNT, device))
+        self.block_bytes = int(attribute(MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device))
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._handle = cupy.cuda.device.get_cublas_handle()
+        self._math = CUBLAS_TF32_TENSOR_OP_MATH if uses_tf32() else CUBLAS_DEFAULT_MATH
+        module = cupy.RawModule(
+            code=source(),
+            options=("-std=c++17",),
+            backend="nvrtc",
+            name_expressions=instances(self._ctype),
+        )
+        self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
+        for kernel in self._kernels.values():
+            kernel.max_dynamic_shared_size_bytes = self.block_bytes
+        # cuBLAS takes its workspace at the first product, which must not be a recorded one.
+        one = self.put(np.ones(1, dtype=self.dtype))
+        address = self.address(one)
+        self.multiply(Product(1, 1, 1, address, address, address, 1, 1, 1))
+        self.synchronize()
+
+    def _refuse_after_fork(self) -> None:
+        # CUDA's context belongs to the process that made it.
+        if self._process != os.getpid():
+            raise BackendUnavailable(
+                "backend 'cupy' was made before this process was forked, which CUDA does not "
+                "survive: make it here, in a process that was spawned"
+            )
+
+    def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
+        """Memory for `size` elements."""
+        self._refuse_after_fork()
+        memory = self._cupy.cuda.memory
+        try:
+            with self._stream:
+                return self._cupy.empty(size, dtype=dtype)
+        except memory.OutOfMemoryError:
+            asked = size * np.dtype(dtype).itemsize
+            raise BackendUnavailable(
+                f"the GPU is out of memory: {asked:,} bytes were asked for, "
+                f"{self.free_bytes():,} are free; take a smaller batch or fewer replicas"
+            ) from None
+
+    def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
+        """Copy to the device."""
+        self._refuse_after_fork()
+        array = np.ascontiguousarray(array)
+        target = self.empty(array.size, array.dtype) if into is None else into[: array.size]
+        target.set(array.ravel(), stream=self._stream)
+        # What the host changes next must not reach the copy.
+        self._stream.synchronize()
+        return target if into is None else into
+
+    def get(self, array: DeviceArray, size: int | None = None) -> np.ndarray:
+        """Copy out when all that was asked for is done."""
+        self._refuse_after_fork()
+        found: np.ndarray = array[:size].get(stream=self._stream)
+        self._stream.synchronize()
+        return found
+
+    def address(self, array: DeviceArray) -> int:
+        """Address of the first element."""
+        return int(array.data.ptr)
+
+    def free_bytes(self) -> int:
+        """Bytes free on the device, and those that CuPy holds for whoever asks."""
+        self._refuse_after_fork()
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
+        """Run a kernel."""
+        function = self._kernels[instance(kernel, self._ctype, how.samples)]
+        with self._stream:
+            function(
+                (how.blocks,), (how.threads,), (plan, np.int64(argument)),
+                shared_mem=how.block_bytes,
+            )  # fmt: skip
+
+    def multiply(self, product: Product) -> None:
+        """Run a product; cuBLAS, which counts in columns, is given C's transpose to find."""
+        p, itemsize_of = product, self.dtype.type
+        alpha, beta = np.array(p.alpha, dtype=itemsize_of), np.array(0, dtype=itemsize_of)
+        gemm = getattr(
+            self._cublas,
+            "sgemmStridedBatched" if self.dtype == np.float32 else "dgemmStridedBatched",
+        )
+        self._cublas.setStream(self._handle, self._stream.ptr)
+        self._cublas.setMathMode(self._handle, self._math)
+        self._cublas.setPointerMode(self._handle, self._cublas.CUBLAS_POINTER_MODE_HOST)
+        gemm(
+            self._handle, int(p.b_transposed), int(p.a_transposed), p.columns, p.rows, p.inner,
+            alpha.ctypes.data, p.b, p.inner if p.b_transposed else p.columns, p.b_stride,
+            p.a, p.rows if p.a_transposed else p.inner, p.a_stride,
+            beta.ctypes.data, p.c, p.columns, p.c_stride, p.count,
+        )  # fmt: skip
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Capture as a CUDA graph; a replay is one launch."""
+        with self._stream:
+            self._stream.begin_capture()
+            try:
+                work()
+            finally:
+                graph: Any = self._stream.end_capture()
+        graph.upload(self._stream)
+        return lambda: graph.launch(self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all is done."""
+        self._stream.synchronize()

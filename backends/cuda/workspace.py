@@ -1,0 +1,230 @@
+"""How many samples a block of threads takes at once, and the memory that it needs for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...refimpl import (
+    MOST_STEPS_TO_REST,
+    TABLEAUS,
+    NetworkConfiguration,
+    Solver,
+    slowest_time_constant,
+    tolerances_to_rest,
+)
+from ..backend import BackendUnavailable
+from .device import Device, DeviceArray
+from .source import SAMPLES_PER_GROUP, enumerators, plan_members
+
+# --- How many samples a block of threads takes at once, and the memory that it needs for them.
+
+
+OUTPUT_ARRAYS, FLAGS, SCALARS = 6, 4, 8
+"""What a group keeps of each sample in its block's memory, as in cuda/group.cuh."""
+
+
+@dataclass(frozen=True)
+class GroupSize:
+    """Samples of a group, bytes of its block, and whether matrices lie in these too."""
+
+    samples: int
+    block_bytes: int
+    matrices_in_block: bool
+
+
+def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
+    """Choose the size of a group.
+
+    As many samples share one reading of the weights as leave half of the processors a
+    group: up to there they compete for the cache that all read from.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units per layer.
+    rows : int
+        Samples of all replicas.
+    device : Device
+        Where.
+
+    Raises
+    ------
+    BackendUnavailable
+        A single sample's widest layer does not fit a block's memory.
+    """
+    width, n_out = max(sizes[1:]), sizes[-1]
+    itemsize, threads = device.dtype.itemsize, device.group_threads
+
+    def bytes_of(samples: int, with_matrices: bool) -> int:
+        numbers = 2 * width + threads + OUTPUT_ARRAYS * n_out
+        numbers += 2 * n_out**2 if with_matrices else 0
+        return samples * (8 * SCALARS + itemsize * numbers + 4 * FLAGS)
+
+    for with_matrices in (True, False):
+        fitting = [s for s in SAMPLES_PER_GROUP if bytes_of(s, with_matrices) <= device.block_bytes]
+        if fitting:
+            enough = [s for s in fitting if 2 * rows <= s * device.processors]
+            samples = enough[0] if enough else fitting[-1]
+            return GroupSize(samples, bytes_of(samples, with_matrices), with_matrices)
+    raise BackendUnavailable(
+        f"a layer of {width} units needs {bytes_of(1, False):,} bytes of a block's memory, "
+        f"of which this device has {device.block_bytes:,}: use narrower layers, or backend numba"
+    )
+
+
+# --- The memory in which the CUDA kernels work on a batch, and the plan that points to it.
+
+
+RULES = {
+    "exact-inverse": "EXACT_INVERSE",
+    "linear-threshold": "LINEAR_THRESHOLD",
+    "linear-threshold-fixed": "LINEAR_THRESHOLD_FIXED",
+    "backprop": "BACKPROP",
+}
+
+
+@dataclass
+class Workspace:
+    """Arrays for one batch size and the plan's values, by the names of `struct Plan`.
+
+    Parameters
+    ----------
+    batch : int
+        Samples a replica.
+    arrays : dict
+        Device arrays.
+    values : dict of int
+        Members of the plan: numbers and addresses.
+    plan : device array
+        The plan as last written.
+    """
+
+    batch: int
+    arrays: dict[str, DeviceArray]
+    values: dict[str, int]
+    plan: DeviceArray
+
+
+def state_size(sizes: tuple[int, ...]) -> int:
+    """Components of a sample's packed state."""
+    return 2 * (sum(sizes[1:-1]) + sizes[-1])
+
+
+def workspace_elements(
+    configuration: NetworkConfiguration, rows: int, n_stages: int, matrices_in_block: bool
+) -> dict[str, int]:
+    """Elements of each array of a workspace, in the network's precision."""
+    sizes = configuration.sizes
+    n_in, n_1, n_out = sizes[0], sizes[1], sizes[-1]
+    units, widest, n_hidden = sum(sizes[1:-1]), max(sizes[1:-1]), len(sizes) - 2
+    elements = dict.fromkeys(("open_u_out", "y", "delta_out", "u_out", "z", "target"), rows * n_out)
+    elements |= dict.fromkeys(("r_E", "delta"), rows * units)
+    elements |= {"x": rows * n_in, "back": rows * widest}
+    layers = ("open_u_E", "open_u_I", "open_r_E", "gain", "u_E", "u_I")
+    elements |= dict.fromkeys(layers, rows * units)
+    elements |= dict.fromkeys(("J_even", "J_odd"), rows * n_out * widest)
+    elements |= dict.fromkeys(("state", "next_state"), rows * state_size(sizes))
+    return elements | {
+        "a_1": rows * n_1,
+        "Q": rows * n_out * units,
+        "strength": rows * n_hidden,
+        "matrices": 0 if matrices_in_block else rows * 2 * n_out**2,
+        "stages": rows * (n_stages + 1) * state_size(sizes),
+    }
+
+
+def settings_array(configuration: NetworkConfiguration, leading: tuple[int, ...]) -> np.ndarray:
+    """Settings of every replica, (replicas, N_SETTINGS), float64."""
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    controller, feedback = configuration.controller, configuration.feedback
+    inhibition, o = configuration.mean_inhibition, configuration.optimizer
+    has_gain = np.all(np.asarray(controller.leak) > 0)
+    named: dict[str, Any] = {
+        "SCALE_E": phi_E.scale, "SHARPNESS_E": phi_E.sharpness, "SHIFT_E": phi_E.shift,
+        "SCALE_I": phi_I.scale, "SHARPNESS_I": phi_I.sharpness, "SHIFT_I": phi_I.shift,
+        "TAU_E": configuration.tau_E, "TAU_I": configuration.tau_I,
+        "K_P": controller.k_p, "K_I": controller.k_i, "LEAK": controller.leak,
+        "TAU_C": controller.tau, "KAPPA": controller.steady_gain if has_gain else 0,
+        "SLOWEST_OPEN": slowest_time_constant(configuration, False),
+        "SLOWEST_CLOSED": slowest_time_constant(configuration, True),
+        "NUDGE": feedback.nudge, "NORM": feedback.norm,
+        "CLIP": 0 if feedback.clip is None else feedback.clip,
+        "RHO": inhibition.rate, "R_0": inhibition.fixed_point,
+        "LEARNING_RATE": o.learning_rate, "BETA_1": o.beta_1, "BETA_2": o.beta_2,
+        "REST_1": 1 - o.beta_1, "REST_2": 1 - o.beta_2, "EPSILON": o.epsilon,
+    }  # fmt: skip
+    order = [name for name in enumerators("Setting") if name != "N_SETTINGS"]
+    columns = [
+        np.broadcast_to(np.asarray(named[name], dtype=np.float64), (*leading, 1, 1)).ravel()
+        for name in order
+    ]
+    return np.stack(columns, axis=-1)
+
+
+def control_array(
+    configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype, dt: float | None = None
+) -> np.ndarray:
+    """Numbers in float64: of the step control and of the optimiser's decay."""
+    rtol, atol, max_steps = solver.rtol, solver.atol, solver.max_steps
+    if solver.method == "fixed-point":
+        # For samples that no search finds.
+        rtol, atol = tolerances_to_rest(dtype)
+        max_steps = min(max_steps, MOST_STEPS_TO_REST)
+    named = {
+        "RTOL": rtol, "ATOL": atol, "DT": solver.dt if dt is None else dt,
+        "DT_MIN": solver.dt_min, "DT_MAX": solver.dt_max, "HORIZON": solver.horizon,
+        "MAX_STEPS": max_steps, "SAFETY": solver.safety,
+        "FACTOR_MIN": solver.factor_min, "FACTOR_MAX": solver.factor_max,
+        "GAIN_P": solver.p, "GAIN_I": solver.i, "GAIN_D": solver.d,
+        "ERROR_ORDER": TABLEAUS[integration_method(solver)].error_order,
+        "ADAPTIVE": solver.step_control == "adaptive",
+        "BY_DISTANCE": solver.settled == "distance",
+        "DECAY_1": configuration.optimizer.beta_1, "DECAY_2": configuration.optimizer.beta_2,
+    }  # fmt: skip
+    order = [name for name in enumerators("Control") if name != "N_CONTROLS"]
+    return np.array([named[name] for name in order], dtype=np.float64)
+
+
+def integration_method(solver: Solver) -> str:
+    """Method by which states are integrated, those included that no search finds."""
+    return "tsit5" if solver.method == "fixed-point" else solver.method
+
+
+def tableau_arrays(method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (stages, stages) and weights of the error (stages + 1), float64."""
+    tableau = TABLEAUS[method]
+    square = np.zeros((len(tableau.a), len(tableau.a)))
+    for stage, row in enumerate(tableau.a):
+        square[stage, : len(row)] = row
+    return square, np.array(tableau.error)
+
+
+def structure_values(configuration: NetworkConfiguration, solver: Solver) -> dict[str, int]:
+    """Members of the plan that follow from the configuration alone."""
+    sizes, feedback = configuration.sizes, configuration.feedback
+    return {
+        "n_hidden": configuration.n_hidden,
+        "n_in": sizes[0],
+        "n_out": sizes[-1],
+        "n_parameters": sum(a * b for a, b in pairwise(sizes)) + sum(sizes[1:-1]),
+        "n_units": sum(sizes[1:-1]),
+        "widest": max(sizes[1:-1]),
+        "rule": enumerators("Rule")[RULES[configuration.rule]],
+        "is_mse": configuration.loss == "mse",
+        "to_readout": feedback.to_readout,
+        "strong": feedback.strong,
+        "average": feedback.average,
+        "normalize": feedback.normalize,
+        "is_adam": configuration.optimizer.name == "adam",
+    }
+
+
+def write_plan(device: Device, workspace: Workspace) -> None:
+    """Bring the plan on the device up to date with the workspace's values."""
+    values = workspace.values
+    plan = np.array([int(values.get(name, 0)) for name in plan_members()], dtype=np.int64)
+    device.put(plan, into=workspace.plan)

@@ -1,0 +1,647 @@
+"""One network on the CPU: its stages, and how threads share a learning step."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from ...refimpl import (
+    TABLEAUS,
+    EndStateCounts,
+    FeedbackWeights,
+    Learner,
+    NetworkConfiguration,
+    NetworkState,
+    OptimizerState,
+    Parameters,
+    Recording,
+    Solver,
+    closed_loop_end_state,
+    linearized_inverse,
+    open_loop_end_state,
+    pack,
+    slowest_time_constant,
+    unpack,
+)
+from ..layout import (
+    flat_parameters,
+    layer_views,
+    network_state,
+    parameters_of,
+    put_layers,
+    put_rows,
+    take_rows,
+)
+from .kernels.integration import integrate, record
+from .kernels.learning import descend, gradients, plain_forward, sum_up
+from .kernels.open_loop import condition, gather, open_loop
+from .kernels.readout import losses
+from .kernels.workspace import Workspace, workspace
+from .settings import compiled_settings
+from .stages import (
+    CLOSED_LOOP,
+    FACTORS,
+    FEEDBACK,
+    GATHER,
+    LOSSES,
+    OPEN_LOOP,
+    RATE_SUMS,
+    TARGET,
+    Estimate,
+    Samples,
+    run_stages,
+)
+from .threads import ThreadTeam
+
+T = TypeVar("T")
+Counts = tuple[EndStateCounts, EndStateCounts]
+"""Of the open loop and of the closed loop."""
+NOTHING = EndStateCounts()
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """Sum of the counts of parts of the work."""
+    opened = closed = NOTHING
+    for part in parts:
+        opened, closed = opened + part[0], closed + part[1]
+    return opened, closed
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A thread's share of a batch.
+
+    Its number, its first sample and the first of the next, and the counts that it adds to
+    where the compiled search finds all of its end states.
+    """
+
+    number: int
+    first: int
+    end: int
+    all_found: EndStateCounts
+
+    @property
+    def samples(self) -> slice:
+        """Its rows."""
+        return slice(self.first, self.end)
+
+
+class CompiledNetwork:
+    """A single network that learns; the backend holds one for each replica.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        With plain numbers for settings.
+    solver : Solver
+        How end states are found.
+    learner : Learner
+        Start, without leading axes.
+    dtype : numpy.dtype
+        Precision.
+    team : ThreadTeam
+        Threads that share a batch.
+    threads : int
+        Their number.
+    """
+
+    def __init__(
+        self,
+        configuration: NetworkConfiguration,
+        solver: Solver,
+        learner: Learner,
+        dtype: np.dtype,
+        team: ThreadTeam,
+        threads: int,
+    ) -> None:
+        self.configuration, self.solver, self.dtype = configuration, solver, dtype
+        self._team, self._threads = team, threads
+        self._sizes = configuration.sizes
+        self._sizes_array = np.array(configuration.sizes, dtype=np.int64)
+        self._number = dtype.type
+        self._is_backprop = configuration.rule == "backprop"
+        self._is_integrated = solver.method != "fixed-point" and not self._is_backprop
+        self._settings = compiled_settings(configuration, dtype, self._is_integrated)
+        controller = configuration.controller
+        self._constants = np.array(
+            [
+                configuration.tau_E,
+                configuration.tau_I,
+                controller.k_p,
+                controller.k_i,
+                controller.leak,
+                controller.tau,
+                *self._slowest(),
+            ],
+            dtype=dtype,
+        )
+        o = configuration.optimizer
+        betas = [o.beta_1, o.beta_2, 1 - o.beta_1, 1 - o.beta_2]
+        self._rates = np.array([o.learning_rate, *betas, 1, 1, o.epsilon], dtype=dtype)
+        self._workspaces: dict[int, Workspace] = {}
+        self._chunks_of: dict[int, list[Chunk]] = {}
+        self.load(learner)
+
+    def _slowest(self) -> tuple[float, float]:
+        """Slowest time constant in open loop and under control; 0 asks nothing of the distance."""
+        if self.solver.settled == "published":
+            return 0.0, 0.0
+        opened, closed = (slowest_time_constant(self.configuration, c) for c in (False, True))
+        return float(opened), float(closed)
+
+    # State out and in.
+
+    def load(self, learner: Learner) -> None:
+        """Take over a learner."""
+        self._theta = flat_parameters(learner.parameters, self.dtype)
+        self._g = np.zeros_like(self._theta)
+        optimizer = learner.optimizer
+        self._n_steps = optimizer.n_steps
+        self._is_adam = optimizer.first_moment is not None
+        self._m = self._v = np.zeros(0, dtype=self.dtype)
+        if optimizer.first_moment is not None and optimizer.second_moment is not None:
+            self._m = flat_parameters(optimizer.first_moment, self.dtype)
+            self._v = flat_parameters(optimizer.second_moment, self.dtype)
+        self._take_over([np.array(r, dtype=self.dtype) for r in learner.mean_inhibition])
+
+    def learner(self) -> Learner:
+        """Copy the learner out."""
+        optimizer = OptimizerState(self._n_steps)
+        if self._is_adam:
+            moments = parameters_of(self._m, self._sizes), parameters_of(self._v, self._sizes)
+            optimizer = OptimizerState(self._n_steps, *moments)
+        r_bar = tuple(r.copy() for r in self._r_bar)
+        return Learner(parameters_of(self._theta, self._sizes), optimizer, r_bar)
+
+    # The stages, each on arrays of its own.
+
+    def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
+        """Open-loop end state."""
+        w = self._with_inputs(x)
+        counts, _ = total(self._run(w, OPEN_LOOP, OPEN_LOOP))
+        z = np.zeros_like(w.open_u_out)
+        return network_state(self._sizes, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
+
+    def mean_inhibition(self, state: NetworkState) -> tuple[np.ndarray, ...]:
+        """r̄ with the present batch taken in."""
+        if not self._settings.is_linear_threshold:
+            return tuple(r.copy() for r in self._r_bar)
+        w = self._with_open_loop(state)
+        self._run(w, RATE_SUMS, RATE_SUMS)
+        return tuple(self._next_r_bar(w))
+
+    def feedback_weights(self, state: NetworkState) -> FeedbackWeights:
+        """Q^l as applied."""
+        w = self._with_open_loop(state)
+        self._run(w, FEEDBACK, FEEDBACK)
+        if self._settings.average:
+            self._average(w)
+        return take_rows(w.Q, self._sizes, w.batch, slice(None), self._sizes[-1])
+
+    def closed_loop_target(self, state: NetworkState, y: np.ndarray) -> np.ndarray:
+        """Target of the controller."""
+        w = self._with_open_loop(state)
+        w.y[:] = y
+        self._run(w, TARGET, TARGET)
+        return w.target.copy()
+
+    def closed_loop(
+        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, state: NetworkState
+    ) -> tuple[NetworkState, EndStateCounts]:
+        """Closed-loop end state."""
+        w = self._with_inputs(x)
+        # The drive of the first layer, loop gains and the rough first matrix belong to the
+        # network's own open loop; the given state is where the search starts.
+        self._run(w, OPEN_LOOP, OPEN_LOOP)
+        self._with_open_loop(state)
+        self._run(w, FEEDBACK, FEEDBACK)
+        put_layers(w.Q, self._sizes, w.batch, Q)
+        w.target[:] = target
+        _, counts = total(self._run(w, CLOSED_LOOP, CLOSED_LOOP))
+        return network_state(self._sizes, w.u_E, w.u_I, w.u_out, w.z), counts
+
+    def gradients(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        open_state: NetworkState,
+        closed_state: NetworkState,
+        r_bar: tuple[np.ndarray, ...],
+    ) -> Parameters:
+        """g of every parameter."""
+        w = self._with_inputs(x)
+        w.y[:] = y
+        estimate = self._estimate
+        if not self._is_backprop:
+            self._with_open_loop(open_state)
+            put_layers(w.u_E, self._sizes, w.batch, closed_state.u_E)
+            put_layers(w.u_I, self._sizes, w.batch, closed_state.u_I)
+            w.u_out[:] = closed_state.u_out
+            estimate = self._estimate_from(list(r_bar))
+        self._run(w, FACTORS, FACTORS, estimate)
+        self._all_gradients(w)
+        return parameters_of(self._g, self._sizes)
+
+    def update(self, g: Parameters, r_bar: tuple[np.ndarray, ...]) -> None:
+        """One optimiser step along -g."""
+        self._g[:] = flat_parameters(g, self.dtype)
+        self._take_over([np.array(r, dtype=self.dtype) for r in r_bar])
+        self._move()
+
+    def trajectory(
+        self,
+        recording: Recording,
+        x: np.ndarray,
+        Q: FeedbackWeights | None,
+        target: np.ndarray | None,
+        start: NetworkState | None,
+    ) -> NetworkState:
+        """Path from rest, or under control from `start` with the integral at zero."""
+        w = self._with_inputs(x)
+        state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
+        if start is not None:
+            state[:] = pack(dataclasses.replace(start, z=np.zeros_like(start.z)))
+        if Q is not None:
+            put_layers(w.Q, self._sizes, w.batch, Q)
+            w.target[:] = target
+        self._run(w, OPEN_LOOP, OPEN_LOOP)
+        tableau = TABLEAUS[recording.method]
+        n_times = recording.n_steps // recording.every + 1
+        path = np.zeros((n_times, *state.shape), dtype=self.dtype)
+        record(
+            *self._network(), self._settings.is_mse, self._settings.to_readout, Q is not None,
+            self._constants, w.a_1, w.Q, w.target, state, self._coefficients(tableau.a),
+            self._number(recording.dt), recording.n_steps, recording.every, path,
+        )  # fmt: skip
+        return unpack(path, self._sizes)
+
+    # The work itself.
+
+    def step(
+        self,
+        source: np.ndarray,
+        y: np.ndarray,
+        order: np.ndarray,
+        full_scale: float,
+        figures: np.ndarray,
+    ) -> list[Counts]:
+        """Learn from one batch.
+
+        Parameters
+        ----------
+        source, y : array
+            All inputs and labels.
+        order : array of int64, (batch,)
+            The batch's indices into them.
+        full_scale : float
+            Input that counts as 1.
+        figures : array of float64, (3,)
+            Takes mean loss, mean closed-loop loss and samples that are right.
+
+        Returns
+        -------
+        list of Counts
+            Of parts of the work; their sum is the step's.
+        """
+        w = self._workspace(len(order))
+        samples = Samples(source, y, order, self._number(full_scale))
+        # Averages over the batch wait for all of its samples.
+        meets = self._settings.is_linear_threshold or (
+            self._settings.average and not self._is_backprop
+        )
+        if meets:
+            counts = self._run(w, GATHER, RATE_SUMS, samples=samples)
+            if self._settings.average:
+                self._average(w)
+            if self._settings.is_linear_threshold:
+                self._take_over(self._next_r_bar(w))
+            counts = counts + self._run(w, TARGET, LOSSES)
+        else:
+            counts = self._run(w, GATHER, LOSSES, samples=samples)
+        rates = self._next_rates()
+
+        def learn(share: int) -> None:
+            self._gradients(w, share)
+            self._descend(share, rates)
+            if share == 0:
+                sum_up(w.loss, w.closed_loop_loss, w.correct, figures)
+
+        self._each_share(learn)
+        return counts
+
+    def timed_step(
+        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
+    ) -> dict[str, float]:
+        """Learn from one batch, and give the seconds of each stage; threads meet after each."""
+        w = self._workspace(len(order))
+        samples = Samples(source, y, order, self._number(full_scale))
+
+        def sum_rates() -> None:
+            self._run(w, RATE_SUMS, RATE_SUMS)
+            if self._settings.is_linear_threshold:
+                self._take_over(self._next_r_bar(w))
+
+        def feed_back() -> None:
+            self._run(w, FEEDBACK, FEEDBACK)
+            if self._settings.average:
+                self._average(w)
+
+        seconds = {}
+        for name, work in {
+            "gathering": lambda: self._run(w, GATHER, GATHER, samples=samples),
+            "open loop": lambda: self._run(w, OPEN_LOOP, OPEN_LOOP),
+            "mean inhibition": sum_rates,
+            "feedback weights": feed_back,
+            "closed-loop target": lambda: self._run(w, TARGET, TARGET),
+            "closed loop": lambda: self._run(w, CLOSED_LOOP, CLOSED_LOOP),
+            "postsynaptic factors": lambda: self._run(w, FACTORS, FACTORS),
+            "losses": lambda: self._run(w, LOSSES, LOSSES),
+            "gradients": lambda: self._all_gradients(w),
+            "optimiser update": self._move,
+        }.items():
+            began = time.perf_counter()
+            work()
+            seconds[name] = time.perf_counter() - began
+        return seconds
+
+    def evaluate(
+        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
+    ) -> tuple[float, int, EndStateCounts]:
+        """Sum of the open-loop losses over `order`, samples that are right, and how."""
+        batch = len(order)
+        loss, correct = np.empty(batch, dtype=self.dtype), np.empty(batch, dtype=bool)
+        found = np.empty(batch, dtype=bool)
+        if self._is_integrated:
+            return self._evaluate_state(source, y, order, full_scale)
+
+        def work(chunk: Chunk) -> None:
+            n, part, is_mse = chunk.end - chunk.first, chunk.samples, self._settings.is_mse
+            x, x_columns = self._array(n, self._sizes[0]), self._array(self._sizes[0], n)
+            labels, u_out = self._array(n, self._sizes[-1]), self._array(n, self._sizes[-1])
+            gather(source, y, order[part], self._number(full_scale), 0, n, x, x_columns, labels)
+            u_E, u_I, r_E = (self._array(n * sum(self._sizes[1:-1])) for _ in range(3))
+            if self._is_backprop:
+                plain_forward(*self._network(), x, n, 0, n, r_E, u_E, u_out)
+                found[part] = True
+            else:
+                open_loop(
+                    *self._network(), self._settings.eps, x, n, 0, n,
+                    self._array(n, self._sizes[1]), u_E, u_I, r_E, u_out, found[part],
+                )  # fmt: skip
+            losses(is_mse, 0, n, u_out, labels, loss[part], correct[part])
+
+        self._each_chunk(batch, work)
+        if not np.all(found):
+            return self._evaluate_state(source, y, order, full_scale)
+        counts = EndStateCounts() if self._is_backprop else EndStateCounts(frozen_newton=batch)
+        return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
+
+    def _evaluate_state(
+        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
+    ) -> tuple[float, int, EndStateCounts]:
+        state, counts = self.open_loop(source[order] / self._number(full_scale))
+        loss, correct = np.empty(len(order), dtype=self.dtype), np.empty(len(order), dtype=bool)
+        u_out = np.ascontiguousarray(state.u_out)
+        losses(self._settings.is_mse, 0, len(order), u_out, y[order], loss, correct)
+        return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
+
+    # Stages on a batch, a chunk a thread.
+
+    def _run(
+        self,
+        w: Workspace,
+        first: int,
+        last: int,
+        estimate: Estimate | None = None,
+        samples: Samples | None = None,
+    ) -> list[Counts]:
+        """Run stages `first` to `last`, and in Python what compiled code leaves.
+
+        Returns
+        -------
+        list of Counts
+            One a chunk.
+        """
+        chosen = estimate or self._estimate
+
+        def work(chunk: Chunk) -> Counts:
+            opened = chunk.all_found if first <= OPEN_LOOP <= last else NOTHING
+            closed = chunk.all_found if first <= CLOSED_LOOP <= last else NOTHING
+            stage = first
+            while stage <= last:
+                stage = run_stages(
+                    self._theta, self._sizes_array, self._settings, chosen, w, samples,
+                    chunk.number, chunk.first, chunk.end, stage, last,
+                )  # fmt: skip
+                if self._is_backprop:
+                    opened = closed = NOTHING
+                elif stage == OPEN_LOOP + 1:
+                    opened = self._finish_open_loop(w, chunk)
+                elif stage == CLOSED_LOOP + 1:
+                    closed = self._finish_closed_loop(w, chunk)
+            return opened, closed
+
+        return self._each_chunk(w.batch, work)
+
+    def _finish_open_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
+        """Integrate, or solve as the reference would what the compiled search left."""
+        n, part = chunk.end - chunk.first, chunk.samples
+        if self._is_integrated:
+            state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
+            settled = self._integrate(w, chunk, state, is_closed=False)
+            self._put(w, part, unpack(state[part], self._sizes), is_closed=False)
+            return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
+        left = np.flatnonzero(~w.open_found[part]) + chunk.first
+        if left.size == 0:
+            return EndStateCounts(frozen_newton=n)
+        parameters = parameters_of(self._theta, self._sizes)
+        found, counts = open_loop_end_state(self.configuration, self.solver, parameters, w.x[left])
+        self._put(w, left, found, is_closed=False)
+        return EndStateCounts(frozen_newton=n - left.size) + counts
+
+    def _finish_closed_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
+        """Integrate, or solve as the reference would what the compiled search left."""
+        n, part = chunk.end - chunk.first, chunk.samples
+        if self._is_integrated:
+            state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
+            state[part] = pack(self._open_state(w, part))
+            settled = self._integrate(w, chunk, state, is_closed=True)
+            self._put(w, part, unpack(state[part], self._sizes), is_closed=True)
+            return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
+        left = np.flatnonzero(~w.found[part]) + chunk.first
+        if left.size == 0:
+            return EndStateCounts(frozen_newton=n)
+        found, counts = closed_loop_end_state(
+            self.configuration,
+            self.solver,
+            parameters_of(self._theta, self._sizes),
+            w.x[left],
+            take_rows(w.Q, self._sizes, w.batch, left, self._sizes[-1]),
+            w.target[left],
+            self._open_state(w, left),
+        )
+        self._put(w, left, found, is_closed=True)
+        return EndStateCounts(frozen_newton=n - left.size) + counts
+
+    def _integrate(
+        self, w: Workspace, chunk: Chunk, state: np.ndarray, is_closed: bool
+    ) -> np.ndarray:
+        solver, tableau = self.solver, TABLEAUS[self.solver.method]
+        settled = np.zeros(w.batch, dtype=bool)
+        control = [
+            solver.dt_min,
+            solver.dt_max,
+            solver.safety,
+            solver.factor_min,
+            solver.factor_max,
+            solver.p,
+            solver.i,
+            solver.d,
+        ]
+        integrate(
+            *self._network(), self._settings.is_mse, self._settings.to_readout, is_closed,
+            self._constants, w.batch, chunk.first, chunk.end, w.a_1, w.Q, w.target, state, settled,
+            self._coefficients(tableau.a), np.array(tableau.error, dtype=self.dtype),
+            tableau.error_order, solver.step_control == "adaptive", self._number(solver.rtol),
+            self._number(solver.atol), solver.dt, np.array(control), solver.horizon,
+            solver.max_steps,
+        )  # fmt: skip
+        return settled[chunk.samples]
+
+    def _all_gradients(self, w: Workspace) -> None:
+        self._each_share(lambda share: self._gradients(w, share))
+
+    def _move(self) -> None:
+        rates = self._next_rates()
+        self._each_share(lambda share: self._descend(share, rates))
+
+    def _gradients(self, w: Workspace, share: int) -> None:
+        gradients(
+            self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
+            w.delta, w.delta_out, self._g,
+        )  # fmt: skip
+
+    def _descend(self, share: int, rates: np.ndarray) -> None:
+        descend(
+            self._sizes_array, share, self._threads, self._theta, self._g, self._m, self._v,
+            self._is_adam, rates,
+        )  # fmt: skip
+
+    def _average(self, w: Workspace) -> None:
+        s = self._settings
+        for l, block in enumerate(layer_views(w.Q, self._sizes, w.batch, self._sizes[-1])):
+            mean = np.mean(block, axis=0)
+            w.strength[l] = condition(mean, s.normalize, s.norm, s.clip)
+            block[:] = mean
+
+    # Numbers of the step to come.
+
+    def _next_rates(self) -> np.ndarray:
+        """η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε of the next step t."""
+        self._n_steps += 1
+        o = self.configuration.optimizer
+        self._rates[5] = 1 - o.beta_1**self._n_steps
+        self._rates[6] = 1 - o.beta_2**self._n_steps
+        return self._rates
+
+    def _next_r_bar(self, w: Workspace) -> list[np.ndarray]:
+        mean = np.sum(w.rate_sums, axis=0) / self._number(w.batch)
+        rho = self._number(self.configuration.mean_inhibition.rate)
+        new = np.split(mean, np.cumsum(self._sizes[1:-2]))
+        one = self._number(1)
+        return [(one - rho) * r + rho * n for r, n in zip(self._r_bar, new, strict=True)]
+
+    def _take_over(self, r_bar: list[np.ndarray]) -> None:
+        self._r_bar = r_bar
+        self._estimate = self._estimate_from(r_bar)
+
+    def _estimate_from(self, r_bar: list[np.ndarray]) -> Estimate:
+        rule = self.configuration.rule
+        if rule == "linear-threshold-fixed":
+            fixed = self._number(self.configuration.mean_inhibition.fixed_point)
+            r_bar = [np.full_like(r, fixed) for r in r_bar]
+        if rule in ("linear-threshold", "linear-threshold-fixed"):
+            r_0 = np.concatenate(r_bar)
+            theta, delta = linearized_inverse(self.configuration.activation_I, r_0)
+            return Estimate(False, theta.astype(self.dtype), delta.astype(self.dtype))
+        nothing = np.zeros(0, dtype=self.dtype)
+        return Estimate(True, nothing, nothing)
+
+    # Shares of the threads.
+
+    def _chunks(self, batch: int) -> list[Chunk]:
+        if batch not in self._chunks_of:
+            ends = [batch * t // self._threads for t in range(self._threads + 1)]
+            shares = [(a, b) for a, b in pairwise(ends) if b > a]
+            self._chunks_of[batch] = [
+                Chunk(i, a, b, EndStateCounts(frozen_newton=b - a))
+                for i, (a, b) in enumerate(shares)
+            ]
+        return self._chunks_of[batch]
+
+    def _each_chunk(self, batch: int, work: Callable[[Chunk], T]) -> list[T]:
+        return self._team.share(work, self._chunks(batch))
+
+    def _each_share(self, work: Callable[[int], None]) -> None:
+        """Share the parameters: each thread the rows of its number."""
+        self._team.share(work, range(self._threads))
+
+    # Arrays.
+
+    def _array(self, *shape: int) -> np.ndarray:
+        return np.empty(shape, dtype=self.dtype)
+
+    def _network(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._theta, self._sizes_array, self._settings.phi
+
+    def _workspace(self, batch: int) -> Workspace:
+        if batch not in self._workspaces:
+            self._workspaces = {batch: workspace(self._sizes, batch, self._threads, self.dtype)}
+        return self._workspaces[batch]
+
+    def _with_inputs(self, x: np.ndarray) -> Workspace:
+        w = self._workspace(len(x))
+        w.x[:] = x
+        w.x_columns[:] = w.x.T
+        return w
+
+    def _with_open_loop(self, state: NetworkState) -> Workspace:
+        w = self._workspace(len(state.u_out))
+        self._put(w, slice(None), state, is_closed=False)
+        return w
+
+    def _put(
+        self, w: Workspace, rows: np.ndarray | slice, state: NetworkState, is_closed: bool
+    ) -> None:
+        """Copy the state of some samples into the workspace."""
+        u_E, u_I, u_out = (
+            (w.u_E, w.u_I, w.u_out) if is_closed else (w.open_u_E, w.open_u_I, w.open_u_out)
+        )
+        put_rows(u_E, self._sizes, w.batch, rows, state.u_E)
+        put_rows(u_I, self._sizes, w.batch, rows, state.u_I)
+        u_out[rows] = state.u_out
+        if is_closed:
+            w.z[rows] = state.z
+
+    def _open_state(self, w: Workspace, rows: np.ndarray | slice) -> NetworkState:
+        """Open-loop state of some samples, the integral at zero."""
+        return NetworkState(
+            take_rows(w.open_u_E, self._sizes, w.batch, rows),
+            take_rows(w.open_u_I, self._sizes, w.batch, rows),
+            w.open_u_out[rows].copy(),
+            np.zeros_like(w.open_u_out[rows]),
+        )
+
+    def _state_size(self) -> int:
+        return 2 * sum(self._sizes[1:-1]) + 2 * self._sizes[-1]
+
+    def _coefficients(self, rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+        square = np.zeros((len(rows), len(rows)), dtype=self.dtype)
+        for s, row in enumerate(rows):
+            square[s, : len(row)] = row
+        return square

@@ -1,0 +1,65 @@
+"""The commands `disinhib backends` and `warm-up`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from ..backends import CompilesAhead, backend_class, backend_descriptions
+from ..validation import contents
+from .output import say, terminal_console, visible, working
+
+# --- The commands `disinhib backends` and `warm-up`.
+
+
+console = terminal_console()
+
+
+def list_backends() -> None:
+    """List the backends, and why one cannot run here."""
+    table = Table()
+    for heading in ("name", "version", "device", "can run here"):
+        table.add_column(heading, overflow="fold")
+    for description in backend_descriptions():
+        reason = description.unavailable
+        can_run = Text(visible(f"no: {reason}"), style="red") if reason else "yes"
+        about = (description.name, description.version, description.device)
+        table.add_row(*map(visible, about), can_run)
+    console.print(table)
+
+
+def warm_up(
+    backend: str, rules: Sequence[str], methods: Sequence[str], dtypes: Sequence[str]
+) -> None:
+    """Compile ahead every combination of what is given."""
+    kind = backend_class(backend)
+    if not isinstance(kind, CompilesAhead):
+        say(console, f"{backend} has nothing to compile ahead")
+        return
+    for dtype in dtypes:
+        for rule in rules:
+            for method in methods:
+                kind.compile_ahead(rule, method, np.dtype(dtype))
+    say(console, f"{backend} is ready")
+
+
+# --- The command `disinhib inspect`.
+
+
+def show_contents(file: Path) -> None:
+    """Show what a checkpoint or trace holds."""
+    with working(console, f"reading {file}"):
+        attributes, datasets = contents(file)
+    for name, value in attributes.items():
+        named = Text.assemble((visible(name), "bold"), f": {visible(value)}")
+        console.print(named, soft_wrap=True)
+    table = Table()
+    for heading in ("dataset", "shape", "dtype", "range"):
+        table.add_column(heading, overflow="fold")
+    for row in datasets:
+        table.add_row(*map(visible, row))
+    console.print(table)

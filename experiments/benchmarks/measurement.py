@@ -1,0 +1,419 @@
+"""How fast a backend learns, as ratios taken in one run.
+
+A row is measured in a process of its own, in which the backend's backprop step and the
+step in question take turns: a machine whose speed drifts slows both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ...backends import Backend, PlacedData, TimesStages, backend_class
+from ...datasets import softened_labels
+from ...refimpl import (
+    ConfigurationError,
+    NetworkConfiguration,
+    Optimizer,
+    Solver,
+    initial_parameters,
+)
+from .cases import TORCH, TORCHES, Case
+
+# --- How fast a backend learns, as ratios taken in one run.
+
+
+N_REPEATS = 9
+FEWEST_REPEATS = 7
+SECONDS_PER_REPEAT = 0.15
+SECONDS_PER_ROW = 10.0
+"""After which a row is not repeated more than the fewest times."""
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured.
+
+    Parameters
+    ----------
+    case : Case
+        Of what.
+    step_seconds : tuple of float
+        Time of a step, repeat by repeat.
+    backprop_seconds : tuple of float
+        Time of the same backend's backprop step, in turns with it; for backprop the same times.
+    matrix_product_gigaflops : float
+        The machine's rate in a large product, same precision and process.
+    peak_mebibytes : float
+        Largest memory of the process when it had warmed up.
+    start_up_seconds : float
+        From construction to the end of the first step, compiled code read or made.
+    """
+
+    case: Case
+    step_seconds: tuple[float, ...]
+    backprop_seconds: tuple[float, ...]
+    matrix_product_gigaflops: float
+    peak_mebibytes: float
+    start_up_seconds: float
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Samples per second, repeat by repeat."""
+        return tuple(self.case.batch / seconds for seconds in self.step_seconds)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples per second in the repeat of median time."""
+        return self.case.batch / median(self.step_seconds)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Step time over that of the backprop step next to it, repeat by repeat."""
+        pairs = zip(self.step_seconds, self.backprop_seconds, strict=True)
+        return tuple(step / backprop for step, backprop in pairs)
+
+    @property
+    def backprop_ratio(self) -> float:
+        """Median of the ratios."""
+        return median(self.ratios)
+
+    @property
+    def gigaflops(self) -> float:
+        """Operations of the products that a step cannot do without, per nanosecond."""
+        return required_operations(self.case) / median(self.step_seconds) / 1e9
+
+
+def measure(case: Case) -> Row:
+    """Measure a case in a process of its own.
+
+    Raises
+    ------
+    ConfigurationError
+        The process failed; the message is its last line.
+    """
+    command = [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(case))]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"its process ended with code {result.returncode}"
+        raise ConfigurationError(f"benchmark of {case}: {reason}")
+    values = json.loads(result.stdout.splitlines()[-1])
+    for name in ("step_seconds", "backprop_seconds"):
+        values[name] = tuple(values[name])
+    return Row(**{**values, "case": case})
+
+
+def required_operations(case: Case) -> float:
+    """Operations of the matrix products that one step cannot do without.
+
+    A multiplication and an addition each. Backprop: forward, back, gradients. Else: open
+    loop, feedback weights (n_out rows a sample), one pass of the closed loop above the
+    first layer, gradients.
+    """
+    sizes, batch = case.sizes, case.batch
+    products = [n * m for n, m in pairwise(sizes)]
+    if case.rule == "backprop":
+        return 2 * batch * (2 * sum(products) + sum(products[1:]))
+    feedback = sizes[-1] * sum(products[1:-1])
+    return 2 * batch * (2 * sum(products) + sum(products[1:]) + feedback)
+
+
+def _measure_here(case: Case) -> Row:
+    generator = np.random.default_rng(0)
+    if case.backend in TORCHES:
+        # Imported before the clock starts, as the libraries of our own backends are.
+        importlib.import_module("torch")
+    began = time.perf_counter()
+    step = _step(case, generator)
+    step(1)
+    start_up = time.perf_counter() - began
+    step(1)
+    # Read before there is a second network to compare with.
+    peak = _peak_memory()
+    backprop = step
+    if case.rule != "backprop":
+        backprop = _step(dataclasses.replace(case, rule="backprop"), generator)
+        backprop(2)
+    step_seconds, backprop_seconds = _times_in_turns(step, backprop)
+    return Row(
+        case=case,
+        step_seconds=step_seconds,
+        backprop_seconds=backprop_seconds,
+        matrix_product_gigaflops=product_rate(case.backend, case.dtype),
+        peak_mebibytes=peak / MEBIBYTE,
+        start_up_seconds=start_up,
+    )
+
+
+def _times_in_turns(
+    step: Callable[[int], None], backprop: Callable[[int], None]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Seconds a step, repeat by repeat, of two steps that may be one and the same."""
+    counts = {function: _calibrate(function) for function in {step, backprop}}
+    step_seconds: list[float] = []
+    backprop_seconds: list[float] = []
+    began = time.perf_counter()
+    while len(step_seconds) < FEWEST_REPEATS or (
+        len(step_seconds) < N_REPEATS and time.perf_counter() - began < SECONDS_PER_ROW
+    ):
+        backprop_seconds.append(_time(backprop, counts[backprop]))
+        step_seconds.append(backprop_seconds[-1] if step is backprop else _time(step, counts[step]))
+    return tuple(step_seconds), tuple(backprop_seconds)
+
+
+def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarray, np.ndarray]:
+    """Build the backend of a case, with images and labels of eight batches.
+
+    Three fifths of the pixels are dark, as in Fashion-MNIST about half are.
+    """
+    n_in, n_out = case.sizes[0], case.sizes[-1]
+    x = generator.uniform(-1.5, 1, (8 * case.batch, n_in))
+    np.maximum(x, 0, out=x)
+    y = softened_labels(generator.integers(0, n_out, 8 * case.batch), n_out)
+    # Learning hardly moves the network, so that the last repeat measures what the first did.
+    optimizer = Optimizer(learning_rate=1e-7)
+    configuration = NetworkConfiguration(sizes=case.sizes, rule=case.rule, optimizer=optimizer)
+    backend = backend_class(case.backend)(
+        configuration,
+        initial_parameters(case.sizes, generator),
+        np.dtype(case.dtype),
+        Solver() if case.method is None else Solver(method=case.method),
+        threads=case.threads,
+    )
+    return backend, x, y
+
+
+def _step(case: Case, generator: np.random.Generator) -> Callable[[int], None]:
+    if case.backend in TORCHES:
+        device = "cpu" if case.backend == TORCH else "cuda"
+        return torch_backprop_step(case.sizes, case.batch, case.dtype, case.threads, device)
+    backend, x, y = build(case, generator)
+    data = backend.place(x, y)
+    order = np.arange(8 * case.batch).reshape(8, case.batch)
+
+    def steps(n: int) -> None:
+        backend.train(data, order[np.arange(n) % 8])
+
+    return steps
+
+
+def _calibrate(steps: Callable[[int], None]) -> int:
+    """Number of steps that a repeat takes, of a step that has warmed up."""
+    seconds = _time(steps, 1)
+    if seconds < SECONDS_PER_REPEAT:
+        seconds = _time(steps, 3)
+    return max(1, round(SECONDS_PER_REPEAT / seconds))
+
+
+def _time(steps: Callable[[int], None], n: int) -> float:
+    began = time.perf_counter()
+    steps(n)
+    return (time.perf_counter() - began) / n
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`: Linux hands it down, so that a child counts its parent's memory as well.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    row = _measure_here(Case(**json.loads(sys.argv[1])))
+    print(json.dumps(dataclasses.asdict(row)))
+
+
+# --- PyTorch's backprop step of the same plain network: a yardstick from outside.
+
+
+def torch_backprop_step(
+    sizes: tuple[int, ...], batch: int, dtype: str, threads: int | None, device: str = "cpu"
+) -> Callable[[int], None]:
+    """Build the network, its Adam and eight batches.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units per layer; softplus between, a readout without bias.
+    batch : int
+        Samples per step.
+    dtype : {'float32', 'float64'}
+        Precision.
+    threads : int or None
+        None takes all processors.
+    device : {'cpu', 'cuda'}
+        Where.
+
+    Returns
+    -------
+    callable
+        Takes so many steps.
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    precision = getattr(torch, dtype)
+    layers: list[torch.nn.Module] = []
+    for n, m in pairwise(sizes[:-1]):
+        layers += [torch.nn.Linear(n, m, dtype=precision), torch.nn.Softplus()]
+    readout = torch.nn.Linear(sizes[-2], sizes[-1], bias=False, dtype=precision)
+    network = torch.nn.Sequential(*layers, readout).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    generator = np.random.default_rng(0)
+    x = torch.tensor(generator.random((8, batch, sizes[0])), dtype=precision, device=device)
+    labels = softened_labels(generator.integers(0, sizes[-1], 8 * batch), sizes[-1])
+    y = torch.tensor(labels.reshape(8, batch, -1), dtype=precision, device=device)
+
+    def steps(n: int) -> None:
+        for i in range(n):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(x[i % 8]), y[i % 8])
+            loss.backward()
+            optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return steps
+
+
+# --- What a machine makes of one large matrix product: the ceiling of every step.
+
+
+N_PRODUCTS = 5
+
+
+def product_rate(backend: str, dtype: str, n: int = 1536) -> float:
+    """Operations per nanosecond of the product of two n × n matrices where a backend computes.
+
+    Parameters
+    ----------
+    backend : str
+        'cupy' and 'torch-cuda' measure the GPU, any other the CPU.
+    dtype : {'float32', 'float64'}
+        Precision.
+    n : int
+        Size; large enough that nothing but the product takes time.
+    """
+    a: Any = np.random.default_rng(0).random((n, n)).astype(dtype)
+    wait: Callable[[], Any] = lambda: None  # noqa: E731
+    if backend == "cupy":
+        import cupy
+
+        a, wait = cupy.asarray(a), cupy.cuda.Device().synchronize
+    elif backend == "torch-cuda":
+        import torch
+
+        a, wait = torch.tensor(a, device="cuda"), torch.cuda.synchronize
+    times = []
+    # The first may load a library.
+    for _ in range(N_PRODUCTS + 1):
+        wait()
+        began = time.perf_counter()
+        a @ a
+        wait()
+        times.append(time.perf_counter() - began)
+    return float(2 * n**3 / np.median(times[1:]) / 1e9)
+
+
+# --- Where the time of a learning step goes, stage by stage.
+
+
+N_STAGE_REPEATS = 15
+SECONDS_PER_STAGE = 2.0
+"""After which a stage is not repeated more than the fewest times."""
+
+
+def stage_profile(case: Case) -> dict[str, float]:
+    """Time the stages of a learning step, and the step in one go.
+
+    A backend that times them itself does so inside its step, of which they are then the
+    parts. Of another each is called on its own: copying arrays in and out, and computing
+    again what a fused step computes once, their sum may exceed the step.
+
+    Parameters
+    ----------
+    case : Case
+        Not backprop, whose step has no such stages.
+
+    Returns
+    -------
+    dict of float
+        Median seconds by stage; the last is the whole step.
+    """
+    backend, x, y = build(case, np.random.default_rng(0))
+    data = backend.place(x, y)
+    order = np.arange(case.batch)
+    if isinstance(backend, TimesStages):
+        profile = _parts(backend, data, order)
+    else:
+        profile = _calls(backend, x[order].astype(case.dtype), y[order].astype(case.dtype))
+    # Several steps a call, as in training, unless a single one is long against the call.
+    n = 8 if _seconds(lambda: backend.train(data, order[None])) < 0.1 else 1
+    orders = order[None].repeat(n, axis=0)
+    profile["whole learning step"] = _median(lambda: backend.train(data, orders)) / n
+    return profile
+
+
+def _parts(backend: TimesStages, data: PlacedData, order: np.ndarray) -> dict[str, float]:
+    """Median seconds of the stages inside the step."""
+    backend.stage_seconds(data, order)
+    steps: list[dict[str, float]] = []
+    _median(lambda: steps.append(backend.stage_seconds(data, order)))
+    return {name: float(np.median([step[name] for step in steps])) for name in steps[0]}
+
+
+def _calls(backend: Backend, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Median seconds of the stages called one by one."""
+    open_loop, _ = backend.open_loop(x)
+    r_bar = backend.mean_inhibition(open_loop)
+    Q = backend.feedback_weights(open_loop)
+    target = backend.closed_loop_target(open_loop, y)
+    closed_loop, _ = backend.closed_loop(x, Q, target, open_loop)
+    gradients = backend.gradients(x, y, open_loop, closed_loop, r_bar)
+    stages: dict[str, Callable[[], Any]] = {
+        "open loop": lambda: backend.open_loop(x),
+        "mean inhibition": lambda: backend.mean_inhibition(open_loop),
+        "feedback weights": lambda: backend.feedback_weights(open_loop),
+        "closed-loop target": lambda: backend.closed_loop_target(open_loop, y),
+        "closed loop": lambda: backend.closed_loop(x, Q, target, open_loop),
+        "gradients": lambda: backend.gradients(x, y, open_loop, closed_loop, r_bar),
+        "optimiser update": lambda: backend.update(gradients, r_bar),
+    }
+    return {name: _median(work) for name, work in stages.items()}
+
+
+def _median(work: Callable[[], Any]) -> float:
+    times: list[float] = []
+    while len(times) < FEWEST_REPEATS or (
+        len(times) < N_STAGE_REPEATS and sum(times) < SECONDS_PER_STAGE
+    ):
+        times.append(_seconds(work))
+    return float(np.median(times))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

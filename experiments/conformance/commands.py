@@ -1,0 +1,357 @@
+"""The command `disinhib conform`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+
+from ...backends import PRECISIONS, Backend, CompilesAhead, backend_class, backend_descriptions
+from ...datasets import batch_order, load_dataset, random_generator, softened_labels
+from ...refimpl import ConfigurationError, initial_parameters
+from ...validation import (
+    FileError,
+    Trace,
+    compare,
+    conform,
+    conformance_solver,
+    find_traces,
+    float_arithmetic,
+    named_arithmetic,
+    power,
+    random_networks,
+    read_candidate,
+    read_trace,
+    record_standard_case,
+    record_trace,
+    shipped_directory,
+    stability_in_words,
+    standard_cases,
+    write_flat_directory,
+    write_trace,
+    write_trace_inputs,
+)
+from ..output import make_directory, refuse_unwritable, say, terminal_console, visible, working
+from ..training import RunConfiguration, load_run_configuration, refuse_more_than_memory
+from .report import ReportFiles, TraceReport, print_powers, print_report
+
+# --- The command `disinhib conform`.
+
+
+console = terminal_console()
+
+
+def conform_backend(
+    paths: Sequence[Path],
+    backend: str,
+    dtype: str,
+    method: str,
+    show_power: bool,
+    files: ReportFiles,
+) -> int:
+    """Judge a backend by traces, the shipped ones if none is given; give the exit code."""
+    files.refuse_unwritable()
+    with files.going_on():
+        kind = backend_class(backend)
+        traces, others = find_traces(paths or [shipped_directory()])
+        for other in others:
+            say(console, f"{other}: not a trace, left out", "dim")
+        reports = []
+        for path in traces:
+            trace = announced_trace(path)
+            reports.append(_judged(trace, kind, backend, np.dtype(dtype), method, show_power))
+            print_report(console, reports[-1])
+        settings = {"backend": backend, "dtype": dtype, "method": method}
+        files.write(settings, f"Conformance of {backend}", reports)
+        return summary(reports)
+
+
+def conform_each_other(paths: Sequence[Path], seeds: int, method: str, files: ReportFiles) -> int:
+    """Judge all backends by each other on random networks; give the exit code."""
+    files.refuse_unwritable()
+    if paths:
+        raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
+    if seeds < 1:
+        raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
+    with files.going_on():
+        reports = _cross(seeds, method)
+        files.write({"method": method, "seeds": seeds}, "Backends against each other", reports)
+        return summary(reports)
+
+
+def announced_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace, and say so where that takes long."""
+    with working(console, f"reading {path}"):
+        return read_trace(path)
+
+
+def summary(reports: Sequence[TraceReport]) -> int:
+    """Print the last line, and give the exit code.
+
+    Parameters
+    ----------
+    reports : sequence of TraceReport
+        Of all traces.
+    """
+    n_failed = sum(not report.passed for report in reports)
+    n_stages = sum(len(report.results) for report in reports)
+    if n_failed:
+        say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
+        return 1
+    say(console, f"All {n_stages} stages of {len(reports)} traces agree.", "green")
+    return 0
+
+
+def _judged(
+    trace: Trace,
+    kind: Any,
+    name: str,
+    dtype: np.dtype,
+    method: str,
+    show_power: bool = False,
+    made_by: str = "",
+) -> TraceReport:
+    solver = conformance_solver(trace, method, dtype)
+    if isinstance(kind, CompilesAhead):
+        # Before the line that says what is being judged: it has a line, and a clock, of its own.
+        kind.compile_ahead(trace.configuration.rule, solver.method, dtype)
+    with working(console, f"conforming {name} to {trace.path.name}") as now:
+        results = conform(
+            trace,
+            kind,
+            dtype,
+            method,
+            lambda stage: now(f"conforming {name} to {trace.path.name}: {stage}"),
+        )
+        return TraceReport(
+            trace=str(trace.path),
+            candidate=f"{name}, {dtype.name}, {solver.method}{made_by}",
+            results=results,
+            powers=power(trace, float_arithmetic(dtype), solver) if show_power else (),
+            stability=stability_in_words(trace),
+        )
+
+
+def _cross(seeds: int, method: str) -> list[TraceReport]:
+    """Let each backend make golden numbers, and judge all the others by them."""
+    available = [d.name for d in backend_descriptions() if not d.unavailable]
+    reports = []
+    for network in random_networks(seeds):
+        for maker in available:
+            trace = record_trace(
+                network.configuration,
+                network.parameters,
+                network.inputs,
+                network.targets,
+                backend_class=backend_class(maker),
+                path=Path(network.name),
+            )
+            for candidate in available:
+                for precision in PRECISIONS:
+                    if candidate == maker and precision == "float64":
+                        continue
+                    dtype = np.dtype(precision)
+                    reports.append(
+                        _judged(
+                            trace,
+                            backend_class(candidate),
+                            candidate,
+                            dtype,
+                            method,
+                            made_by=f", by {maker}",
+                        )
+                    )
+                    print_report(console, reports[-1])
+    return reports
+
+
+# --- A trace of the first steps of a training run.
+
+
+def record_dataset_trace(
+    configuration: RunConfiguration,
+    steps: int,
+    with_trajectory: bool,
+    backend_class: type[Backend],
+    dtype: np.dtype,
+) -> Trace:
+    """Record the steps with which such a run would begin.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+        Dataset, network, rule, batch size and seed.
+    steps : int
+        How many.
+    with_trajectory : bool
+        Also integrate the first batch.
+    backend_class, dtype
+        Who computes, in which precision.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError
+        The data cannot be had, or have fewer batches.
+    """
+    dataset = load_dataset(configuration.dataset, configuration.data_dir)
+    n_samples, n_inputs = dataset.train.images.shape
+    network = configuration.network(n_inputs, dataset.n_classes)
+    refuse_more_than_memory(network.sizes, configuration.batch_size, dtype.name)
+    order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
+    if steps > len(order):
+        raise ConfigurationError(
+            f"steps is {steps}: {dataset.name} has {len(order)} batches of "
+            f"{configuration.batch_size} an epoch"
+        )
+    indices = order[:steps]
+    labels = softened_labels(dataset.train.labels, dataset.n_classes)
+    generator = random_generator(configuration.seed, "initial-parameters")
+    trace = record_trace(
+        network,
+        initial_parameters(network.sizes, generator),
+        dataset.train.images[indices] / dataset.full_scale,
+        labels[indices],
+        with_trajectory=with_trajectory,
+        backend_class=backend_class,
+        dtype=dtype,
+    )
+    return dataclasses.replace(trace, dataset=dataset.name, dataset_indices=indices)
+
+
+# --- The commands `disinhib trace record`, `inputs`, `compare` and `tolerances`.
+
+
+ORIGIN = "reference of the package disinhib, float64"
+
+
+def record(
+    config: Path | None, out: Path, steps: int, trajectories: bool, backend: str, dtype: str
+) -> None:
+    """Record learning steps with a run's settings, every stage of them."""
+    refuse_unwritable(out)
+    if steps < 1:
+        raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
+    configuration = load_run_configuration(config, {})
+    with working(console, "recording a trace"):
+        trace = record_dataset_trace(
+            configuration, steps, trajectories, backend_class(backend), np.dtype(dtype)
+        )
+    by = ORIGIN if (backend, dtype) == ("numpy", "float64") else f"{backend}, {dtype}"
+    write_trace(out, trace, by)
+    batch = trace.inputs.shape[1]
+    say(console, f"{len(trace.steps)} steps of {batch} samples written to {out}")
+
+
+def record_standard(config: Path | None, directory: Path) -> None:
+    """Record the standard cases by the reference, into a new directory."""
+    if config is not None:
+        raise ConfigurationError(f"{config} with --cases: the standard cases need no settings")
+    _new_directory(directory)
+    listed = list(standard_cases())
+    with working(console, "recording") as now:
+        for number, case in enumerate(listed, start=1):
+            now(f"recording trace {number} of {len(listed)}, {case.name}")
+            write_trace(directory / f"{case.name}.h5", record_standard_case(case), ORIGIN)
+    say(console, f"{len(listed)} traces written to {directory}")
+
+
+def hand_out_questions(source: Path, out: Path, flat: bool) -> None:
+    """Strip a trace, or a directory of traces, of its answers."""
+    traces, _ = find_traces([source])
+    if source.is_dir():
+        _new_directory(out)
+    elif not flat:
+        refuse_unwritable(out)
+    for path in traces:
+        target = out if not source.is_dir() else out / (path.stem if flat else path.name)
+        trace = announced_trace(path)
+        if not flat:
+            write_trace_inputs(target, trace)
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            questions = Path(scratch) / "inputs.h5"
+            write_trace_inputs(questions, trace)
+            write_flat_directory(questions, target)
+    say(console, f"Questions of {len(traces)} traces written to {out}")
+
+
+def judge_answers(
+    golden: Path,
+    candidate: Path,
+    precision: str | None,
+    rtol: float | None,
+    complete: bool,
+    show_power: bool,
+    files: ReportFiles,
+) -> int:
+    """Judge a port's answers, complete or partial, stage by stage; give the exit code."""
+    files.refuse_unwritable()
+    if rtol is not None and not 0 < rtol < 1:
+        raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
+    traces, _ = find_traces([golden])
+    with files.going_on():
+        reports = []
+        for path in traces:
+            trace = announced_trace(path)
+            file = candidate if not golden.is_dir() else _by_name(candidate, path)
+            with working(console, f"reading {file}"):
+                found = read_candidate(file, trace)
+            arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
+            with working(console, f"judging {file}") as now:
+                result = compare(
+                    trace,
+                    found,
+                    arithmetic,
+                    rtol,
+                    lambda stage: now(f"judging {file}: {stage}"),  # noqa: B023
+                )
+                solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
+                reports.append(
+                    TraceReport(
+                        trace=str(path),
+                        candidate=f"{file}, {arithmetic.name}",
+                        results=result.results,
+                        not_given=result.not_given,
+                        powers=power(trace, arithmetic, solver) if show_power else (),
+                        stability=stability_in_words(trace),
+                    )
+                )
+            print_report(console, reports[-1])
+        files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
+        code = summary(reports)
+        missing = sum(sum(report.not_given.values()) for report in reports)
+        if missing:
+            say(console, f"{missing} arrays were not given.")
+        return 1 if complete and missing else code
+
+
+def show_tolerances(source: Path, precision: Sequence[str]) -> None:
+    """Show what rounding may do to each stage at these arithmetics."""
+    trace = announced_trace(source)
+    for name in precision:
+        arithmetic = named_arithmetic(name)
+        solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
+        with working(console, f"measuring tolerances at {name}"), np.errstate(all="ignore"):
+            powers = power(trace, arithmetic, solver)
+        report = TraceReport(str(source), name, (), powers=powers)
+        console.print(Text.assemble((visible(source.name), "bold"), f"   {name}"))
+        print_powers(console, report)
+
+
+def _new_directory(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileError(f"{directory} exists and is no empty directory: another name is needed")
+    make_directory(directory)
+
+
+def _by_name(directory: Path, trace: Path) -> Path:
+    file, flat = directory / trace.name, directory / trace.stem
+    if not file.exists() and not flat.exists():
+        raise FileError(f"{directory} has neither {trace.name} nor {trace.stem}/ for {trace}")
+    return file if file.exists() else flat

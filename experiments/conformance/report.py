@@ -1,0 +1,437 @@
+"""Conformance results as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...validation import StagePower, StageResult
+from ..output import going_on_without_output, refuse_unwritable, say, visible, write_output
+
+# --- Conformance results as a table for people and as JSON for programs.
+
+
+WIDE = 110
+"""Characters a line from which the worst element has a column."""
+ORIGIN_MARK = {"trace": "T", "solver": "S", "rounding": "R"}
+"""What an allowance is made of."""
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """All that is known of a candidate by one trace.
+
+    Parameters
+    ----------
+    trace : str
+        File of the trace.
+    candidate : str
+        A backend with precision and method, or a port's file with its precision.
+    results : sequence of StageResult
+        In order of cause.
+    not_given : dict of int
+        By stage, how many arrays a port left out.
+    powers : sequence of StagePower
+        What the tolerances are worth, if that was asked for.
+    stability : str
+        What is to be said of the end states as fixed points of the differential equations.
+    """
+
+    trace: str
+    candidate: str
+    results: Sequence[StageResult]
+    not_given: dict[str, int] = field(default_factory=dict)
+    powers: Sequence[StagePower] = ()
+    stability: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Every stage that there is agrees."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def first_deviation(self) -> StageResult | None:
+        """The stage in which the first error arises; the later ones may only follow from it."""
+        return next((result for result in self.results if not result.passed), None)
+
+
+def verdict(result: StageResult) -> str:
+    """Say in a word or two how a stage fared."""
+    if result.passed:
+        return "follows" if result.follows else "pass"
+    return "FAIL, may follow" if result.follows else "FAIL"
+
+
+def print_report(console: Console, report: TraceReport) -> None:
+    """Print one trace's table, and below it where the first deviation arises.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    report : TraceReport
+        What to print.
+    """
+    table = Table(
+        title=Text(visible(f"{Path(report.trace).name}   {report.candidate}")),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    is_wide = console.width >= WIDE
+    table.add_column("stage", no_wrap=True)
+    for heading in ("off by", "allowed", "margin", "ULP\n99 %", "ULP\nmost"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    if is_wide:
+        table.add_column("nearest to its limit", style="dim", overflow="fold")
+    for result in report.results:
+        places = result.last_places
+        colour = "green" if result.passed else "bold red"
+        row: list[str | Text] = [
+            result.stage,
+            f"{result.used * result.tolerance:.1e}",
+            f"{result.tolerance:.1e} {ORIGIN_MARK[result.origin]}",
+            _short(result.margin),
+            _short(places.percentile_99),
+            _short(places.largest),
+            Text(verdict(result), style=colour),
+        ]
+        table.add_row(*row, *([Text(visible(result.worst))] if is_wide else []))
+    console.print(table)
+    for line in explanation(report):
+        say(console, line)
+    if report.powers:
+        print_powers(console, report)
+
+
+def explanation(report: TraceReport) -> list[str]:
+    """Say in plain lines where the first deviation arises, and what is not known.
+
+    Parameters
+    ----------
+    report : TraceReport
+        Of one trace.
+    """
+    lines = []
+    if report.results:
+        lines.append(
+            "allowed by T the trace's own tolerance, S the solver's, R rounding; margin: times "
+            "the deviation could be larger; ULP: units in the last place"
+        )
+    first = report.first_deviation
+    if first is not None:
+        lines.append(f"The first deviation arises in: {first.stage}.")
+        element = first.element
+        if element is not None:
+            lines.append(
+                f"  furthest off: {element} ({element.words}): "
+                f"{element.found:.17g}, should be {element.expected:.17g}"
+            )
+        if first.hint:
+            lines.append(f"  these numbers come of a usual mistake: {first.hint}")
+    if any(result.follows and result.passed for result in report.results):
+        lines.append(
+            "'follows': off the trace, but right for what the candidate itself had before it."
+        )
+    if report.not_given:
+        missing = ", ".join(f"{stage} ({n})" for stage, n in report.not_given.items())
+        lines.append(f"Arrays not given, and not judged: {missing}.")
+    if report.stability:
+        lines.append(report.stability)
+    return lines
+
+
+def print_powers(console: Console, report: TraceReport) -> None:
+    """Print the smallest faults that would be caught.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    report : TraceReport
+        With powers.
+    """
+    table = Table(title="Smallest fault caught, relative", title_justify="left")
+    table.add_column("stage")
+    table.add_column("a whole array", justify="right")
+    table.add_column("one element", justify="right")
+    table.add_column("weakest in", style="dim")
+    for power in report.powers:
+        table.add_row(
+            power.stage, f"{power.whole_array:.1e}", f"{power.one_element:.1e}", power.weakest
+        )
+    console.print(table)
+
+
+def write_json(
+    path: str | os.PathLike[str], settings: dict[str, Any], reports: Sequence[TraceReport]
+) -> None:
+    """Write all results as JSON.
+
+    Parameters
+    ----------
+    path : str or path
+        File to write.
+    settings : dict
+        Backend, dtype and method, or the precision of a port.
+    reports : sequence of TraceReport
+        One a trace. A number that is not finite is null: JSON has no infinity.
+    """
+    path = Path(path)
+    document = {
+        **settings,
+        "passed": all(report.passed for report in reports),
+        "traces": {
+            report.trace: [_plain(result) for result in report.results] for report in reports
+        },
+        "not_given": {report.trace: report.not_given for report in reports if report.not_given},
+        "power": {
+            report.trace: [_finite(dataclasses.asdict(power)) for power in report.powers]
+            for report in reports
+            if report.powers
+        },
+        "stability": {report.trace: report.stability for report in reports if report.stability},
+    }
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(result: StageResult) -> dict[str, Any]:
+    values = _finite(dataclasses.asdict(result))
+    return {
+        **values,
+        "worst": result.worst,
+        "margin": _finite(result.margin),
+        "passed": result.passed,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _short(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1e3 else f"{value:.0e}"
+
+
+# --- Conformance results as JUnit XML, which every CI system reads.
+
+
+def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) -> None:
+    """Write a test suite a trace and a test case a stage.
+
+    Parameters
+    ----------
+    path : str or path
+        File to write.
+    reports : sequence of TraceReport
+        One a trace.
+    """
+    path = Path(path)
+    root = ElementTree.Element("testsuites", name="disinhib conformance")
+    for report in reports:
+        # XML has no control characters, however written.
+        name, candidate = visible(Path(report.trace).stem), visible(report.candidate)
+        failures = sum(not result.passed for result in report.results)
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=name,
+            tests=str(len(report.results) + len(report.not_given)),
+            failures=str(failures),
+            errors="0",
+            skipped=str(len(report.not_given)),
+        )
+        for result in report.results:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=f"{name}.{candidate}", name=result.stage
+            )
+            if not result.passed:
+                message = visible(
+                    f"{result.worst} uses {result.used:.3g} of its allowance "
+                    f"{result.tolerance:.2e} ({result.origin})"
+                )
+                failure = ElementTree.SubElement(case, "failure", message=message)
+                first = report.first_deviation is result
+                lines = explanation(report) if first else [result.hint]
+                failure.text = "\n".join(visible(line) for line in lines)
+        for stage, n in report.not_given.items():
+            case = ElementTree.SubElement(
+                suite,
+                "testcase",
+                classname=f"{name}.{candidate}",
+                name=f"{stage}, not given",
+            )
+            ElementTree.SubElement(case, "skipped", message=f"{n} arrays not given")
+    ElementTree.indent(root)
+    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+# --- Conformance results as one HTML file with its plots inside.
+
+
+PASS, FAIL = "#0072b2", "#d55e00"
+"""Blue and vermilion, told apart by all eyes."""
+SMALLEST_SHOWN = 1e-8
+
+
+def write_page(path: str | os.PathLike[str], title: str, reports: Sequence[TraceReport]) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : str or path
+        File to write.
+    title : str
+        Above everything.
+    reports : sequence of TraceReport
+        One a trace.
+    """
+    path = Path(path)
+    environment = Environment(
+        loader=PackageLoader("disinhib.experiments", "."),
+        autoescape=select_autoescape(default_for_string=True, default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("conformance_page.html.j2").render(
+        title=visible(title),
+        reports=[
+            {
+                "name": visible(Path(report.trace).name),
+                "candidate": visible(report.candidate),
+                "passed": report.passed,
+                "rows": [(result, verdict(result)) for result in report.results],
+                "lines": [visible(line) for line in explanation(report)],
+                "powers": report.powers,
+                "used": _embedded(_used_figure(report)),
+                "places": _embedded(_places_figure(report)),
+            }
+            for report in reports
+        ],
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _used_figure(report: TraceReport) -> Figure:
+    """Draw how much of its allowance each stage uses."""
+    results = list(report.results)[::-1]
+    figure = Figure(figsize=(5.2, 0.8 + 0.3 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    used = [min(max(result.used, SMALLEST_SHOWN), 1e12) for result in results]
+    colours = [PASS if result.passed else FAIL for result in results]
+    axes.barh([result.stage for result in results], used, left=SMALLEST_SHOWN / 10, color=colours)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(SMALLEST_SHOWN / 10, max(10, 10 * max(used)))
+    axes.set_xlabel("fraction of the allowance used")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _places_figure(report: TraceReport) -> Figure:
+    """Draw the distribution of deviations in units in the last place, a row a stage."""
+    results = list(report.results)[::-1]
+    figure = Figure(figsize=(5.2, 0.8 + 0.3 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    width = max([len(result.last_places.histogram) for result in results] + [2])
+    share = np.zeros((len(results), width))
+    for row, result in enumerate(results):
+        counts = np.array(result.last_places.histogram, dtype=float)
+        if counts.sum():
+            share[row, : counts.size] = counts / counts.sum()
+    image = axes.imshow(
+        share, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
+    )
+    axes.set_yticks(range(len(results)), [result.stage for result in results])
+    # Column 0 is no deviation, column k > 0 is below 2^(k−1).
+    apart = max(1, -(-width // 6))
+    shown = range(apart, width, apart)
+    axes.set_xticks([0, *shown], ["0", *(f"$<2^{{{column - 1}}}$" for column in shown)])
+    axes.set_xlabel("deviation, units in the last place")
+    figure.colorbar(image, label="share of elements")
+    return figure
+
+
+def _embedded(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "disinhib"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- The files that a conformance report may be written to.
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where to write a report, None for nowhere.
+
+    Parameters
+    ----------
+    json_file, html_file, junit_file : Path or None
+        For programs, for people, and for a port's CI.
+    """
+
+    json_file: Path | None
+    html_file: Path | None
+    junit_file: Path | None
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Do the work that they are of, even if nobody reads what is printed."""
+        wanted = any((self.json_file, self.html_file, self.junit_file))
+        with going_on_without_output() if wanted else nullcontext():
+            yield
+
+    def refuse_unwritable(self) -> None:
+        """Raise FileError, before any work, if one of them could not be written."""
+        for path in (self.json_file, self.html_file, self.junit_file):
+            refuse_unwritable(path)
+
+    def write(self, settings: dict[str, Any], title: str, reports: Sequence[TraceReport]) -> None:
+        """Write those that are asked for.
+
+        Parameters
+        ----------
+        settings : dict
+            Who was judged, for JSON.
+        title : str
+            Of the page.
+        reports : sequence of TraceReport
+            One a trace.
+        """
+        if (path := self.json_file) is not None:
+            write_output(path, lambda: write_json(path, settings, reports))
+        if (page := self.html_file) is not None:
+            # Imported here: drawing is slow to load.
+
+            write_output(page, lambda: write_page(page, title, reports))
+        if (junit := self.junit_file) is not None:
+            write_output(junit, lambda: write_junit(junit, reports))

@@ -1,0 +1,347 @@
+"""What goes to a terminal: plain text whatever it is made of, on any stream, never long silent."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import stat
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.text import Text
+
+from ..validation import FileError, not_written
+
+# --- What goes to a terminal: plain text whatever it is made of, on any stream, never long silent.
+
+
+SPELT = {
+    "…": "...", "∞": "inf", "–": "-", "—": "-", "−": "-", "×": "x", "÷": "/", "·": "*",
+    "²": "^2", "±": "+-", "φ": "phi", "η": "eta", "λ": "lambda", "ρ": "rho", "σ": "sigma",
+    "τ": "tau", "κ": "kappa", "•": "*",
+}  # fmt: skip
+"""Characters of our own, as a stream in ASCII or Latin-1 shows them."""
+
+FIRST_SILENCE = 5.0
+"""Seconds after which work that has shown nothing says what it is; then twice that, and so on."""
+
+LONGEST_SILENCE = 640.0
+
+
+class OutputFailed(Exception):
+    """Standard output takes no more; the message says why, and is empty if its reader left."""
+
+
+def visible(text: object) -> str:
+    r"""Turn text from outside into one line that shows every character of it.
+
+    Parameters
+    ----------
+    text : object
+        A path, a name or an attribute. What would move the cursor, reorder or hide characters,
+        or end the line is written as Python writes it (``\x1b``, ``\n``, ``\u202e``); so is a byte
+        of a file name that is not UTF-8.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
+
+
+def terminal_console(*, stderr: bool = False) -> Console:
+    """Make a console on which text is only ever text: no markup, no emoji codes, no guesses."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def say(console: Console, text: object, style: str = "") -> None:
+    """Print one line, of any length, whatever it is made of."""
+    console.print(Text(visible(text), style=style), soft_wrap=True)
+
+
+def tell_user(text: object) -> None:
+    """Print one line on standard error; where that fails there is nobody to tell."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"disinhib: {visible(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def any_stream() -> Iterator[None]:
+    """Let both streams take every character, and what fails on standard output be `OutputFailed`.
+
+    A stream that is not Unicode gets our own signs spelt out and the rest escaped.
+    """
+    codecs.register_error("disinhib", _spelt_out)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="disinhib")
+    before = sys.stdout
+    if before is not None:
+        sys.stdout = cast(Any, _Output(before))
+    try:
+        yield
+    except BaseException:
+        # Flushed here, so that it does not fail when the interpreter ends.
+        with suppress(OutputFailed, ValueError, AttributeError):
+            sys.stdout.flush()
+        raise
+    else:
+        if before is not None:
+            sys.stdout.flush()
+    finally:
+        sys.stdout = before
+
+
+@contextmanager
+def going_on_without_output() -> Iterator[None]:
+    """Do work whose result is in files: it does not end because nobody reads along.
+
+    A full disk under standard output is told once.
+    """
+    output = sys.stdout
+    if not isinstance(output, _Output):
+        yield
+        return
+    before, output.is_dispensable = output.is_dispensable, True
+    try:
+        yield
+    finally:
+        output.is_dispensable = before
+
+
+class _Output:
+    """Standard output that fails once, in one way, and swallows what comes after."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._failed, self.is_dispensable = stream, False, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if not self._failed:
+            self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._failed:
+            self._attempt(self._stream.flush)
+
+    def _attempt(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except OSError as problem:
+            self._failed = True
+            # What its buffer still holds would fail again when the interpreter ends.
+            with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            gone = isinstance(problem, BrokenPipeError)
+            why = "" if gone else f"standard output cannot be written: {problem.strerror}"
+            if not self.is_dispensable:
+                raise OutputFailed(why) from problem
+            if why:
+                tell_user(f"{why}; going on without it")
+
+
+class Announcement:
+    """Says on standard error what is being done whenever nothing has been shown for a while.
+
+    Parameters
+    ----------
+    doing : str
+        What, as in "reading digits".
+    wait : callable, optional
+        Waits for an event as long as given, and says whether it came; a test's own clock.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        self._doing, self._wait = doing, wait
+        self._stirred, self._ended = threading.Event(), False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def now(self, doing: str) -> None:
+        """Name what is being done from here on; the silence goes on."""
+        self._doing = doing
+
+    def shown(self) -> None:
+        """Begin anew: something has been shown."""
+        self._stirred.set()
+
+    def end(self) -> None:
+        """Say no more."""
+        self._ended = True
+        self._stirred.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        silence, so_far = FIRST_SILENCE, 0.0
+        while True:
+            stirred = self._wait(self._stirred, silence)
+            # Before the question, so that no end is overlooked.
+            self._stirred.clear()
+            if self._ended:
+                return
+            if stirred:
+                silence, so_far = FIRST_SILENCE, 0.0
+                continue
+            so_far += silence
+            tell_user(f"{self._doing} ({so_far:.0f} s so far)")
+            silence = min(2 * silence, LONGEST_SILENCE)
+
+
+@contextmanager
+def announced(doing: str) -> Iterator[Announcement]:
+    """Announce work for as long as it lasts."""
+    announcement = Announcement(doing)
+    try:
+        yield announcement
+    finally:
+        announcement.end()
+
+
+@contextmanager
+def working(console: Console, doing: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done: on a terminal at once, elsewhere when it takes long.
+
+    Yields
+    ------
+    callable
+        Names what is being done from here on.
+    """
+    if console.is_terminal:
+        with console.status(Text(visible(doing))) as status:
+            yield lambda text: status.update(Text(visible(text)))
+        return
+    with announced(doing) as announcement:
+        yield announcement.now
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        # How Python keeps a byte of a file name that is not UTF-8.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _spelt_out(problem: UnicodeError) -> tuple[str, int]:
+    if not isinstance(problem, UnicodeEncodeError):
+        raise problem
+    characters = problem.object[problem.start : problem.end]
+    return "".join(SPELT.get(c) or _as_ascii(c) for c in characters), problem.end
+
+
+def _as_ascii(character: str) -> str:
+    name = unicodedata.name(character, "")
+    if name.startswith("BRAILLE"):  # a spinner
+        return "*"
+    if name.startswith("BOX DRAWINGS"):
+        lies, stands = "HORIZONTAL" in name, "VERTICAL" in name
+        return "+" if lies == stands else "-" if lies else "|"
+    return _escaped(character)
+
+
+# --- Files and directories that a command writes, refused at its beginning if it could not.
+
+
+def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
+    """Say before minutes of work what would fail after them.
+
+    Parameters
+    ----------
+    path : path or None
+        File to be written; None is none.
+
+    Raises
+    ------
+    FileError
+        It is a directory, its directory is missing, or the system refuses it.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    try:
+        # Asked of the system itself: `Path.exists` takes some errors for an answer.
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        is_directory = False
+    except OSError as problem:
+        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+    if is_directory:
+        raise FileError(f"{path} cannot be written: it is a directory")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise FileError(f"{path} cannot be written: {path.parent} is not a directory")
+    if not os.access(path if path.exists() else parent, os.W_OK):
+        raise FileError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
+
+
+def make_directory(path: str | os.PathLike[str]) -> None:
+    """Make a directory, with those above it, unless it is there.
+
+    Parameters
+    ----------
+    path : str or path
+        Directory.
+
+    Raises
+    ------
+    FileError
+        It cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise FileError(f"{path} cannot be made: {problem.strerror}") from problem
+
+
+def write_output(path: str | os.PathLike[str], write: Callable[[], object]) -> None:
+    """Write a file.
+
+    Parameters
+    ----------
+    path : str or path
+        Which, for the message.
+    write : callable
+        Does it.
+
+    Raises
+    ------
+    FileError
+        It could not be written.
+    """
+    path = Path(path)
+    try:
+        write()
+    except OSError as problem:
+        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one line that a file of a run cannot be written.
+
+    Parameters
+    ----------
+    path : str or path
+        Which.
+
+    Raises
+    ------
+    FileError
+        What is done meanwhile raises OSError.
+    """
+    path = Path(path)
+    try:
+        yield
+    except OSError as problem:
+        raise not_written(path, problem) from problem

@@ -1,0 +1,9 @@
+from .catalogue import (
+    FIGURES as FIGURES,
+    FORMATS as FORMATS,
+    Check as Check,
+    FigureResult as FigureResult,
+    figure_maker as figure_maker,
+    refuse_no_date as refuse_no_date,
+    write_figure as write_figure,
+)

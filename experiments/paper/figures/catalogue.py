@@ -1,0 +1,371 @@
+"""Which figures there are, and who makes each."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from rich.text import Text
+
+from ....refimpl import ConfigurationError, shown
+from ...output import going_on_without_output, make_directory, say, terminal_console, working
+from ..plasticity_curves import LinearThreshold, PlasticityCurve
+
+# --- Which figures there are, and who makes each.
+
+
+FIGURES: dict[str, tuple[str, str]] = {
+    "figure-3": ("figure_3", "plasticity of one synapse"),
+    "figure-4": ("figure_4", "teacher and student in continuous time"),
+    "supplement-1": ("supplement_1", "the same panels for related models"),
+    "supplement-2": ("supplement_2", "five linear fits of the inverse"),
+    "learning": ("learning", "learning from inside: angles, control work, rules"),
+    "circuit": ("circuit", "potentials and control over time"),
+}
+"""By name: the module that makes it, and what it shows."""
+
+
+def figure_maker(name: str) -> Callable[[], FigureResult]:
+    """Find who makes a figure; its module is loaded only now.
+
+    Parameters
+    ----------
+    name : str
+        One of FIGURES.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such figure.
+    """
+    if name not in FIGURES:
+        raise ConfigurationError(
+            f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}, or all"
+        )
+    module = importlib.import_module(f".{FIGURES[name][0]}", __package__)
+    make: Callable[[], FigureResult] = module.make
+    return make
+
+
+# --- Writing a figure: the picture, its data as CSV, its numbers and checks as JSON.
+
+
+FORMATS = ("png", "pdf", "svg")
+DOTS_PER_INCH = 300
+
+
+def write_figure(
+    directory: str | os.PathLike[str], name: str, result: FigureResult, picture_format: str = "png"
+) -> list[Path]:
+    """Write all of a figure, and close its picture.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it is missing.
+    name : str
+        Files are NAME.png, NAME-TABLE.csv and NAME.json.
+    result : FigureResult
+        What to write.
+    picture_format : {'png', 'pdf', 'svg'}
+        Of the picture.
+
+    Returns
+    -------
+    list of Path
+        Files written.
+
+    Raises
+    ------
+    ConfigurationError
+        The directory cannot be written to, or SOURCE_DATE_EPOCH is no date.
+    """
+    directory = Path(directory)
+    refuse_no_date(picture_format)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        picture = directory / f"{name}.{picture_format}"
+        result.picture.savefig(picture, dpi=DOTS_PER_INCH)
+        written = [picture]
+        for table, columns in result.data.items():
+            written.append(directory / f"{name}-{table}.csv")
+            _write_table(written[-1], columns)
+        written.append(directory / f"{name}.json")
+        document = {
+            "figure": name,
+            "numbers": _plain(result.numbers),
+            "checks": [_plain(dataclasses.asdict(check)) for check in result.checks],
+        }
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        written[-1].write_text(text + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise ConfigurationError(f"{directory} cannot be written: {problem.strerror}") from problem
+    return written
+
+
+def refuse_no_date(picture_format: str) -> None:
+    """Refuse a date of pictures that is none, which only formats that are text have.
+
+    Raises
+    ------
+    ConfigurationError
+        SOURCE_DATE_EPOCH is set to something else than seconds.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text or picture_format == "png":
+        return
+    try:
+        datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ConfigurationError(
+            f"SOURCE_DATE_EPOCH is {shown(text)}: a whole number of seconds since 1970 is needed"
+        ) from None
+
+
+def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        # repr of a float is the shortest text that reads back as the same number.
+        lists = [np.asarray(column).tolist() for column in columns.values()]
+        writer.writerows(zip(*lists, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- What a figure is made of: the picture, its data, its key numbers and the checks of them.
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim that a reader would check, and how it came out.
+
+    Parameters
+    ----------
+    claim : str
+        In words.
+    passed : bool
+        Whether the numbers bear it out.
+    numbers : dict
+        Those that decided it.
+    """
+
+    claim: str
+    passed: bool
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FigureResult:
+    """A figure with all that belongs to it.
+
+    Parameters
+    ----------
+    picture : matplotlib.figure.Figure
+        Drawn in the house style.
+    data : dict of dict of array
+        By table, columns by name, each (n,): what the picture shows.
+    numbers : dict
+        Key numbers, plain values.
+    checks : list of Check
+        Claims and how they came out.
+    notes : list of str
+        Lines to print: tables in words and the like.
+    """
+
+    picture: Figure
+    data: dict[str, dict[str, np.ndarray]]
+    numbers: dict[str, Any]
+    checks: list[Check]
+    notes: list[str] = field(default_factory=list)
+
+
+# --- One style for all figures: legible at column width, in colours that all eyes tell apart.
+
+
+COLUMN, PAGE = 3.4, 7.0
+"""Widths of a column and of a page, inches."""
+
+BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE, YELLOW, BLACK = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#56b4e9",
+    "#e69f00",
+    "#cc79a7",
+    "#f0e442",
+    "#000000",
+)
+"""M. Okabe & K. Ito, Color universal design, 2008."""
+
+RULE_COLOURS = {
+    "backprop": BLACK,
+    "exact-inverse": BLUE,
+    "linear-threshold": VERMILION,
+    "linear-threshold-fixed": GREEN,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure in the house style.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    """
+    use_style()
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def use_style() -> None:
+    """Take over the style file, which pictures made afterwards follow."""
+    matplotlib.style.use(str(files("disinhib.experiments.paper.figures") / "figures.mplstyle"))
+
+
+def label_panel(axes: object, letter: str) -> None:
+    """Write a bold letter above the upper left corner of a panel."""
+    axes.set_title(letter, loc="left", fontweight="bold")  # type: ignore[attr-defined]
+
+
+# --- What the figures of plasticity curves share: conditions, marks, colours and tables.
+
+
+TARGETS = (4.0, 3.0)
+CLAMPED = tuple(float(r_I) for r_I in np.linspace(0.01, 2, 4))
+"""Inhibitory rates of the isolated neuron."""
+
+TARGET_COLOURS = {4.0: VERMILION, 3.0: ORANGE}
+RATE_LABEL = "postsynaptic rate $r_E$ (a.u.)"
+CHANGE_LABEL = "weight change Δw (a.u.)"
+
+
+def spacing(rate: np.ndarray) -> float:
+    """Largest step of a curve's rates, within which its sign changes are known."""
+    return float(np.max(np.abs(np.diff(rate))))
+
+
+def shades(n: int) -> list[tuple[float, float, float]]:
+    """Shades of blue from light to full, for a quantity that rises."""
+    blue = np.array(to_rgb(BLUE))
+    mixed = [1 - (1 - blue) * part for part in np.linspace(0.35, 1, n)]
+    return [(float(r), float(g), float(b)) for r, g, b in mixed]
+
+
+def name_of(fit: LinearThreshold) -> str:
+    """Name of a fit's column."""
+    return f"theta_{fit.theta:g}_delta_{fit.delta:g}"
+
+
+def text_of(fit: LinearThreshold) -> str:
+    """A fit in words."""
+    return f"{fit.theta:g} + {fit.delta:g} r_I".replace("-", "−")
+
+
+def columns(curve: PlasticityCurve) -> dict[str, np.ndarray]:
+    """Columns of a curve's table."""
+    state = {"x": curve.x, "u_E": curve.u_E}
+    if curve.u_I is not None:
+        state["u_I"] = curve.u_I
+    return {**state, "r_E": curve.r_E, "dw": curve.dw}
+
+
+def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Make one table of several.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+        Columns by name, `x` among them, (n,); a single value fills its column, and a column that a
+        part lacks is not a number there.
+
+    Returns
+    -------
+    dict of array
+        Columns by name, one part after the other.
+    """
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: np.concatenate(
+            [np.broadcast_to(part.get(name, np.nan), np.shape(part["x"])) for part in parts]
+        )
+        for name in names
+    }
+
+
+def mark_zero(axes: Axes) -> None:
+    """Draw the line at Δw = 0, behind the curves."""
+    axes.axhline(0, color=BLACK, linewidth=0.6, zorder=1)
+
+
+def mark_target(axes: Axes, target: float) -> None:
+    """Draw a target rate as a dotted line in its colour."""
+    axes.axvline(target, color=TARGET_COLOURS[target], linewidth=0.8, linestyle=":", zorder=1)
+
+
+def rates_text(rates: list[float]) -> str:
+    """Rates as words."""
+    return ", ".join(f"{rate:.2f}" for rate in rates) or "none"
+
+
+def listed(found: dict[str, list[float]], of_what: str) -> str:
+    """Rates by condition as words."""
+    return "; ".join(
+        f"{rates_text(rates)} for {of_what} {float(key):.3g}" for key, rates in found.items()
+    )
+
+
+# --- The command `disinhib figure`.
+
+
+console = terminal_console()
+
+
+def make_figures(name: str, out: Path, picture_format: str) -> int:
+    """Make a figure, or all; give the exit code, 1 if a key number is not the paper's."""
+    makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
+    # Before minutes of work.
+    refuse_no_date(picture_format)
+    make_directory(out)
+    passed = True
+    with going_on_without_output():
+        for one, make in makers.items():
+            with working(console, f"making {one}: {FIGURES[one][1]}"):
+                result = make()
+            console.print(Text.assemble((one, "bold"), f": {FIGURES[one][1]}"))
+            for line in result.notes:
+                console.print(f"  {line}")
+            for check in result.checks:
+                mark = ("yes", "green") if check.passed else ("NO ", "bold red")
+                console.print(Text.assemble("  ", mark, f"  {check.claim}"))
+            for path in write_figure(out, one, result, picture_format):
+                say(console, f"  {path}", "dim")
+            passed = passed and all(check.passed for check in result.checks)
+    return 0 if passed else 1

@@ -1,0 +1,338 @@
+"""Plasticity curves of one E-I pair with one synapse (section 8; figure 3 of the paper).
+
+Time is in units of τ here, and φ has shift 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...refimpl import SoftReLU, inverse, rate, slope
+
+# --- Plasticity curves of one E-I pair with one synapse (section 8; figure 3 of the paper).
+
+
+PHI = SoftReLU(shift=3.0)
+DISINHIBITION_GAIN = 5.0
+EULER_STEP = 1 / 50
+N_EULER_STEPS = 600
+
+
+@dataclass(frozen=True)
+class LinearThreshold:
+    """Estimate û_I = θ + δ r_I.
+
+    Parameters
+    ----------
+    theta, delta : float
+        θ and δ; the defaults are the first fit of figure 3.
+    """
+
+    theta: float = 1.5
+    delta: float = 1.5
+
+
+@dataclass(frozen=True)
+class PlasticityCurve:
+    """Weight change over a range of inputs.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Input.
+    u_E, u_I : array, (n,)
+        Potentials at the end; u_I is None for an isolated neuron.
+    r_E : array, (n,)
+        Excitatory rate, φ(u_E).
+    dw : array, (n,)
+        Weight change Δw.
+    """
+
+    x: np.ndarray
+    u_E: np.ndarray
+    u_I: np.ndarray | None
+    r_E: np.ndarray
+    dw: np.ndarray
+
+
+def circuit(
+    x: np.ndarray, target: float | None, rule: LinearThreshold | None = None
+) -> PlasticityCurve:
+    """Let the pair come to rest, dis-inhibited towards a target rate if there is one.
+
+    u̇_E = −u_E − φ(u_I) + x and u̇_I = −u_I + φ(u_E) − α (r_tar − φ(u_E)).
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Inputs.
+    target : float or None
+        r_tar; None for α = 0.
+    rule : LinearThreshold or None
+        How the synapse estimates u_I; None for the exact inverse.
+    """
+    u_E, u_I = np.zeros_like(x), np.zeros_like(x)
+    for _ in range(N_EULER_STEPS):
+        r_E = rate(PHI, u_E)
+        c = 0.0 if target is None else DISINHIBITION_GAIN * (target - r_E)
+        du_E = -u_E - rate(PHI, u_I) + x
+        du_I = -u_I + r_E - c
+        u_E, u_I = u_E + EULER_STEP * du_E, u_I + EULER_STEP * du_I
+    return PlasticityCurve(x, u_E, u_I, rate(PHI, u_E), _dw(x, u_E, rate(PHI, u_I), rule))
+
+
+def isolated(x: np.ndarray, r_I: float, rule: LinearThreshold | None = None) -> PlasticityCurve:
+    """Clamp the inhibitory rate that the synapse sees while the neuron follows its input.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Inputs; u_E = x.
+    r_I : float
+        Inhibitory rate, above 0.
+    rule : LinearThreshold or None
+        As for `circuit`.
+    """
+    return PlasticityCurve(x, x, None, rate(PHI, x), _dw(x, x, np.full_like(x, r_I), rule))
+
+
+def _dw(
+    x: np.ndarray, u_E: np.ndarray, r_I: np.ndarray, rule: LinearThreshold | None
+) -> np.ndarray:
+    """Δw = x (r_E − û_I) φ'(u_E)."""
+    estimate = inverse(PHI, r_I) if rule is None else rule.theta + rule.delta * r_I
+    return x * (rate(PHI, u_E) - estimate) * slope(PHI, u_E)
+
+
+# --- Where a plasticity curve changes sign: its thresholds.
+
+
+@dataclass(frozen=True)
+class SignChange:
+    """A zero crossing of Δw.
+
+    Parameters
+    ----------
+    rate : float
+        Postsynaptic rate at which Δw is zero.
+    to_potentiation : bool
+        True from depression (LTD) below to potentiation (LTP) above; False the other way.
+    """
+
+    rate: float
+    to_potentiation: bool
+
+
+def sign_changes(rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0) -> list[SignChange]:
+    """Find the sign changes of Δw, by linear interpolation between neighbours.
+
+    Parameters
+    ----------
+    rate : array, (n,)
+        Postsynaptic rate, rising.
+    dw : array, (n,)
+        Weight change.
+    negligible : float
+        Weight changes up to this size have no sign: what is left of a zero when the dynamics are
+        followed for a finite time.
+
+    Returns
+    -------
+    list of SignChange
+        From low rates to high; each within the spacing of `rate` of the true one.
+    """
+    signed = np.abs(dw) > negligible
+    rate, dw = rate[signed], dw[signed]
+    changes = []
+    for i in np.flatnonzero(np.sign(dw[1:]) != np.sign(dw[:-1])):
+        part = dw[i] / (dw[i] - dw[i + 1])
+        at = rate[i] + part * (rate[i + 1] - rate[i])
+        changes.append(SignChange(float(at), bool(dw[i] < 0)))
+    return changes
+
+
+def potentiation_thresholds(
+    rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0
+) -> list[float]:
+    """Rates at which LTD turns into LTP; arguments as for `sign_changes`."""
+    return [one.rate for one in sign_changes(rate, dw, negligible) if one.to_potentiation]
+
+
+def depression_thresholds(rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0) -> list[float]:
+    """Rates at which LTP turns into LTD; arguments as for `sign_changes`."""
+    return [one.rate for one in sign_changes(rate, dw, negligible) if not one.to_potentiation]
+
+
+# --- Plasticity curves of related models of error-driven learning (section 9; supplement 1).
+
+
+UNSHIFTED = SoftReLU()
+
+LEAK, BASAL, APICAL, INTERNEURON = 0.1, 1.0, 0.8, 1.0
+"""Conductances g_lk, g_B, g_A and g_D of Sacramento 2018."""
+SELF_PREDICTION = -0.55
+"""Weight of the interneuron onto the apical dendrite, Sacramento 2018."""
+BURST_SLOPE = 4.0
+"""Of the burst probability against the dendritic potential, Greedy 2022."""
+POISSON_BURSTS, POISSON_RATE = 1.6, 10.0
+"""Bursts that a high event rate alone makes, in the isolated neuron of Greedy 2022."""
+
+
+@dataclass(frozen=True)
+class RelatedCurve:
+    """Weight change over a range of inputs.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Input.
+    rate : array, (n,)
+        Postsynaptic activity: the rate φ(u), or the rate of events.
+    dw : array, (n,)
+        Weight change Δw.
+    state : dict of array, each (n,)
+        The model's own variables, by name.
+    """
+
+    x: np.ndarray
+    rate: np.ndarray
+    dw: np.ndarray
+    state: dict[str, np.ndarray]
+
+
+def sacramento(x: np.ndarray, target: float | None) -> RelatedCurve:
+    """Learn from the soma's difference to what the basal dendrite predicts, Sacramento 2018.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Basal potentials.
+    target : float or None
+        Top-down drive of the apical dendrite and of the interneuron; None for none.
+    """
+    drive = 0.0 if target is None else target
+    u_E, u_I = np.zeros_like(x), np.zeros_like(x)
+    for _ in range(N_EULER_STEPS):
+        v_A = SELF_PREDICTION * rate(UNSHIFTED, u_I) + drive
+        du_E = -LEAK * u_E + BASAL * (x - u_E) + APICAL * (v_A - u_E)
+        du_I = -LEAK * u_I + INTERNEURON * (rate(UNSHIFTED, u_E) - u_I) + drive
+        u_E, u_I = u_E + EULER_STEP * du_E, u_I + EULER_STEP * du_I
+    return RelatedCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E, "u_I": u_I})
+
+
+def sacramento_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+    """Clamp the apical dendrite to the inhibition −r_I; the soma is at rest.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Basal potentials.
+    r_I : float
+        Inhibitory rate.
+    """
+    u_E = (BASAL * x - APICAL * r_I) / (LEAK + BASAL + APICAL)
+    return RelatedCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E})
+
+
+def _dendritic_dw(x: np.ndarray, u_E: np.ndarray) -> np.ndarray:
+    """Δw = x (φ(u_E) − φ(v̂)), v̂ the soma's potential without its apical dendrite."""
+    return x * (rate(UNSHIFTED, u_E) - rate(UNSHIFTED, x * (BASAL / (LEAK + BASAL + APICAL))))
+
+
+def meulemans(x: np.ndarray, target: float | None) -> RelatedCurve:
+    """Learn from how far control moves the neuron from its feedforward drive, Meulemans 2021/22.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Feedforward drive.
+    target : float or None
+        Rate that the controller steers to; None without control.
+    """
+    u = np.zeros_like(x)
+    for _ in range(N_EULER_STEPS):
+        control = 0.0 if target is None else target - rate(UNSHIFTED, u)
+        u = u + EULER_STEP * (-u + x + control)
+    return RelatedCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
+
+
+def meulemans_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+    """Take the clamped inhibition from the drive: u = x − r_I.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Feedforward drive.
+    r_I : float
+        Inhibitory rate.
+    """
+    u = x - r_I
+    return RelatedCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
+
+
+def payeur(x: np.ndarray, target: float | None) -> RelatedCurve:
+    """Learn from bursts above or below their resting probability, Payeur 2021.
+
+    The model has no inhibition to clamp, hence no curve of an isolated neuron.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Somatic input.
+    target : float or None
+        Event rate that feedback teaches; None without feedback.
+    """
+    e = rate(UNSHIFTED, x)
+    p = _sigmoid(np.zeros_like(e) if target is None else target - e)
+    return _burst_curve(x, e, p)
+
+
+def greedy(x: np.ndarray, target: float | None) -> RelatedCurve:
+    """Learn from bursts, driven by what feedback does not cancel, Greedy 2022.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Somatic input of the hidden neuron.
+    target : float or None
+        Event rate taught to the output neuron that it drives, e₂ = φ(e); None without teaching.
+    """
+    e = rate(UNSHIFTED, x)
+    e_2 = rate(UNSHIFTED, e)
+    h_2 = slope(UNSHIFTED, e) / e_2
+    error = np.zeros_like(e) if target is None else -(target - e_2)
+    p_2 = 0.5 + 0.5 * error * h_2
+    u = 0.5 * e_2 - e_2 * p_2
+    return _burst_curve(x, e, _greedy_burst_probability(x, u))
+
+
+def greedy_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+    """Clamp the dendrite to −r_I; high event rates count as bursts, as Poisson spikes would.
+
+    Parameters
+    ----------
+    x : array, (n,)
+        Somatic input.
+    r_I : float
+        Inhibitory rate.
+    """
+    e = rate(UNSHIFTED, x)
+    by_chance = POISSON_BURSTS * (1 - np.exp(-e / POISSON_RATE))
+    return _burst_curve(x, e, by_chance * _greedy_burst_probability(x, np.full_like(x, -r_I)))
+
+
+def _greedy_burst_probability(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """p = σ(4 u h) with h = φ'(x)/e."""
+    return _sigmoid(BURST_SLOPE * u * slope(UNSHIFTED, x) / rate(UNSHIFTED, x))
+
+
+def _burst_curve(x: np.ndarray, e: np.ndarray, p: np.ndarray) -> RelatedCurve:
+    """Δw = x e (p − ½)."""
+    return RelatedCurve(x, e, x * e * (p - 0.5), {"event_rate": e, "burst_probability": p})
+
+
+def _sigmoid(v: np.ndarray) -> np.ndarray:
+    """σ(v), which is φ' of the plain SoftReLU."""
+    return slope(UNSHIFTED, v)

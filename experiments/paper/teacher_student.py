@@ -1,0 +1,441 @@
+"""A student learns its teacher's output in continuous time (section 10; figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import erfinv
+
+from ...backends import run_compiled
+from ...refimpl import (
+    AMPLITUDES,
+    BURN_IN,
+    FREQUENCIES,
+    INITIAL_SCALE,
+    LEARNING,
+    OPEN_LOOP,
+    PHASES,
+    ContinuousLearning,
+    ContinuousRun,
+    ContinuousState,
+    Sampling,
+    SineWaves,
+    draw_sine_waves,
+    draw_weights,
+    initial_state,
+    require,
+    sample_times,
+    sine_inputs,
+)
+
+# --- A student learns its teacher's output in continuous time (section 10; figure 4).
+
+
+PUBLISHED_SEED = 2
+Runner = Callable[..., ContinuousRun]
+"""`run_compiled`, or the reference's `run_continuously`."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and in what steps.
+
+    Parameters
+    ----------
+    sampling : Sampling
+        Interval between samples, and steps of the integration to an interval. One step to
+        a millisecond keeps the loss per epoch to a thousandth.
+    n_samples : int
+        Samples an epoch.
+    burn_in_epochs, training_epochs : int
+        Epochs in which only the feedback weights learn, and in which all does.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    n_samples: int = 5000
+    burn_in_epochs: int = 4
+    training_epochs: int = 60
+
+    def __post_init__(self) -> None:
+        require(self, "n_samples", minimum=2, whole=True)
+        require(self, "burn_in_epochs", minimum=0, whole=True)
+        require(self, "training_epochs", minimum=1, whole=True)
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds of an epoch."""
+        return self.n_samples * self.sampling.interval
+
+    def inputs(self, waves: SineWaves, epoch: int) -> np.ndarray:
+        """Inputs (n_samples, n_in) of an epoch, burn-in counted from 0."""
+        return sine_inputs(waves, sample_times(epoch, self.n_samples, self.sampling.interval))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is drawn at random.
+
+    Parameters
+    ----------
+    waves : SineWaves
+        Inputs.
+    teacher, student : tuple
+        Weights and biases (W, b) of each.
+    """
+
+    waves: SineWaves
+    teacher: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
+    student: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a student learned, by training epoch.
+
+    Parameters
+    ----------
+    open_loop_mse : array, (n_epochs,)
+        Mean over the samples of Σ (y − target)², of a copy of the student that runs through
+        the epoch from the same state without control, its weights held still.
+    closed_loop_mse : array, (n_epochs,)
+        The same of the student that is controlled and learns.
+    control_cost : array, (n_epochs,)
+        Mean over the samples of Σ_l ‖c Q^l‖².
+    target_variance : array, (n_epochs,)
+        Variance of the target over the samples, summed over the outputs: the MSE of a student
+        that knows each output's mean and nothing else.
+    before, after : array, (n_samples, n_out)
+        Output of such a copy in the first and in the last training epoch.
+    student : ContinuousState
+        At the end.
+    """
+
+    open_loop_mse: np.ndarray
+    closed_loop_mse: np.ndarray
+    control_cost: np.ndarray
+    target_variance: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    student: ContinuousState
+
+    @property
+    def factor(self) -> float:
+        """Open-loop MSE of the last training epoch over that of the first."""
+        return float(self.open_loop_mse[-1] / self.open_loop_mse[0])
+
+    @property
+    def variance_left(self) -> float:
+        """Open-loop MSE over the target's variance, of the last ten training epochs."""
+        return float(np.sum(self.open_loop_mse[-10:]) / np.sum(self.target_variance[-10:]))
+
+
+def draw_pair(generator: np.random.Generator, sizes: tuple[int, ...]) -> Pair:
+    """Draw inputs, teacher and student, in this order.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        Source of randomness.
+    sizes : tuple of int
+        Units per layer, inputs first.
+    """
+    waves = draw_sine_waves(generator, sizes[0])
+    teacher = draw_weights(generator, sizes)
+    return Pair(waves, teacher, draw_weights(generator, sizes))
+
+
+def published_pair(seed: int = PUBLISHED_SEED) -> Pair:
+    """Networks and inputs of the published figure, 30-20-2, drawn as its notebook draws.
+
+    Parameters
+    ----------
+    seed : int
+        Of the notebook; that of the figure is 2.
+    """
+    n_in, n, n_out = 30, 20, 2
+    for_inputs, for_student, for_teacher = split(key_of_seed(seed), 3)
+    limits = (AMPLITUDES, FREQUENCIES, PHASES)
+    waves = SineWaves(
+        *(
+            uniform(key, (n_in,), *pair).astype(np.float64)
+            for key, pair in zip(split(for_inputs, 3), limits, strict=True)
+        )
+    )
+
+    def weights(key: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        shapes = ((n_in, n), (n, n_out), (n,), (n_out,))
+        w_1, w_2, b_1, b_2 = (
+            normal(one, shape) * INITIAL_SCALE / np.sqrt(shape[0])
+            for one, shape in zip(split(key, 4), shapes, strict=True)
+        )
+        return (w_1, w_2), (b_1, b_2)
+
+    return Pair(waves, teacher=weights(for_teacher), student=weights(for_student))
+
+
+def teacher_outputs(
+    network: ContinuousLearning, schedule: Schedule, pair: Pair, run: Runner = run_compiled
+) -> list[np.ndarray]:
+    """Output of the teacher in every epoch, the burn-in's among them.
+
+    The teacher runs in open loop from the zero state on, and none of its weights moves.
+
+    Parameters
+    ----------
+    network : ContinuousLearning
+        Shape and activations; the rule is without effect.
+    schedule : Schedule
+        Epochs.
+    pair : Pair
+        Inputs and teacher.
+    run : callable
+        Integrates an epoch.
+
+    Returns
+    -------
+    list of array, each (n_samples, n_out)
+    """
+    state, outputs = initial_state(network, *pair.teacher), []
+    for epoch in range(schedule.burn_in_epochs + schedule.training_epochs):
+        x = schedule.inputs(pair.waves, epoch)
+        epoch_run = run(network, OPEN_LOOP, schedule.sampling, state, x, _none(network, x))
+        state = epoch_run.state
+        outputs.append(epoch_run.output)
+    return outputs
+
+
+def learn(
+    network: ContinuousLearning,
+    schedule: Schedule,
+    pair: Pair,
+    targets: list[np.ndarray],
+    run: Runner = run_compiled,
+) -> Course:
+    """Let the student learn: burn-in, then training, on one clock.
+
+    Parameters
+    ----------
+    network : ContinuousLearning
+        Network and rule.
+    schedule : Schedule
+        Epochs.
+    pair : Pair
+        Inputs and student.
+    targets : list of array, each (n_samples, n_out)
+        What `teacher_outputs` returns.
+    run : callable
+        Integrates an epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        The student left the finite numbers.
+    """
+    student = initial_state(network, *pair.student)
+    sampling = schedule.sampling
+    for epoch in range(schedule.burn_in_epochs):
+        x = schedule.inputs(pair.waves, epoch)
+        student = run(network, BURN_IN, sampling, student, x, _none(network, x)).state
+    measures, outputs = np.empty((4, schedule.training_epochs)), []
+    for epoch in range(schedule.training_epochs):
+        x = schedule.inputs(pair.waves, schedule.burn_in_epochs + epoch)
+        target = targets[schedule.burn_in_epochs + epoch]
+        copy = run(network, OPEN_LOOP, sampling, student, x, target)
+        learning = run(network, LEARNING, sampling, student, x, target)
+        student = learning.state
+        measures[:, epoch] = (
+            mean_squared_error(copy.output, target),
+            mean_squared_error(learning.output, target),
+            np.mean(learning.control_cost),
+            np.sum(np.var(target, axis=0)),
+        )
+        if not np.all(np.isfinite(measures[:, epoch])):
+            raise FloatingPointError(f"training epoch {epoch + 1}: the student diverged")
+        outputs.append(copy.output)
+    return Course(
+        open_loop_mse=measures[0],
+        closed_loop_mse=measures[1],
+        control_cost=measures[2],
+        target_variance=measures[3],
+        before=outputs[0],
+        after=outputs[-1],
+        student=student,
+    )
+
+
+def mean_squared_error(output: np.ndarray, target: np.ndarray) -> float:
+    """Mean over the samples of Σ (y − target)², summed over the outputs.
+
+    `golden/teacher-student.h5` holds this one, at the inputs' samples.
+
+    Parameters
+    ----------
+    output, target : array, (n_samples, n_out)
+    """
+    return float(np.mean(np.sum((output - target) ** 2, axis=1)))
+
+
+def _none(network: ContinuousLearning, x: np.ndarray) -> np.ndarray:
+    return np.zeros((len(x), network.sizes[-1]))
+
+
+# --- What the published run of figure 4 printed, for comparison.
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Of one rule, in the epochs listed.
+
+    Parameters
+    ----------
+    epochs : array of int, (n,)
+        Training epochs, counted from 0.
+    open_loop_mse, control_cost : array, (n,)
+        As `Course` has them.
+    """
+
+    epochs: np.ndarray
+    open_loop_mse: np.ndarray
+    control_cost: np.ndarray
+
+
+_EPOCHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59])
+
+PRINTED = {
+    "linear-threshold": Printed(
+        _EPOCHS,
+        np.array(
+            [
+                *(5.264478, 1.5288918, 0.40197185, 0.08338577, 0.034455735, 0.036256824),
+                *(0.017446216, 0.009882145, 0.013240991),
+                *(0.0022482849, 0.0078717675, 0.0026421382, 0.0020503323, 0.0042231944),
+                *(0.0031552766, 0.0023563295, 0.0021084158, 0.0022970946, 0.0023051226),
+                *(0.0016454085, 0.0024180203, 0.0014332049),
+            ]
+        ),
+        np.array(
+            [
+                *(82.98541, 46.06329, 32.34796, 35.42065, 28.30481, 35.201298, 32.222694),
+                *(24.002752, 29.842937, 7.6678724, 23.17245, 9.644203, 7.111653, 11.641614),
+                *(12.54819, 9.031395, 11.454344, 7.439664, 8.680688, 5.677426, 9.239791),
+                7.9643216,
+            ]
+        ),
+    ),
+    "exact-inverse": Printed(
+        _EPOCHS,
+        np.array(
+            [
+                *(5.264478, 2.9760065, 1.6316317, 0.70705044, 0.3614552, 0.22125536),
+                *(0.10380677, 0.058052476, 0.040836748),
+                *(0.0041299774, 0.012517019, 0.0046539586, 0.004027646, 0.006738095),
+                *(0.0054130643, 0.003778749, 0.003290375, 0.0046065454, 0.005032514),
+                *(0.0031517143, 0.004034292, 0.0029323017),
+            ]
+        ),
+        np.array(
+            [
+                *(86.86559, 57.8122, 47.076866, 45.544342, 31.107737, 38.120228, 36.82704),
+                *(30.642311, 35.369793, 10.984397, 34.000057, 12.195984, 10.309206, 14.528125),
+                *(15.185344, 13.640756, 14.648328, 10.135722, 12.748427, 8.780663, 12.867696),
+                11.295608,
+            ]
+        ),
+    ),
+}
+"""Called 'approx' and 'exact' there."""
+
+
+# --- Random numbers of the published run: Threefry-2x32 as JAX draws from it.
+
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = np.uint32(0x1BD11BDA)
+FRACTION_BITS = np.uint32(9)
+ONE_AS_BITS = np.uint32(0x3F800000)
+
+
+def key_of_seed(seed: int) -> np.ndarray:
+    """Key (2,) of a seed below 2³²."""
+    return np.array([0, seed], dtype=np.uint32)
+
+
+def split(key: np.ndarray, n: int) -> np.ndarray:
+    """Make n keys, (n, 2), out of one, (2,)."""
+    return _words(key, 2 * n).reshape(n, 2)
+
+
+def uniform(key: np.ndarray, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    """Numbers uniform in [low, high), drawn in single precision.
+
+    Parameters
+    ----------
+    key : array of uint32, (2,)
+        Used for one draw only.
+    shape : tuple of int
+        Of the result.
+    low, high : float
+        Limits.
+
+    Returns
+    -------
+    array of float32
+    """
+    # 23 random bits as the fraction of a number from 1 to 2.
+    bits = (_words(key, int(np.prod(shape))) >> FRACTION_BITS) | ONE_AS_BITS
+    fraction = bits.view(np.float32) - np.float32(1)
+    first, last = np.float32(low), np.float32(high)
+    return np.maximum(first, fraction * (last - first) + first).reshape(shape)
+
+
+def normal(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers, √2 erf⁻¹ of uniform ones.
+
+    Parameters
+    ----------
+    key : array of uint32, (2,)
+        Used for one draw only.
+    shape : tuple of int
+        Of the result.
+
+    Returns
+    -------
+    array of float64
+        Of single precision: the uniform numbers have 23 bits.
+    """
+    above_minus_one = float(np.nextafter(np.float32(-1), np.float32(0)))
+    return np.sqrt(2) * erfinv(uniform(key, shape, above_minus_one, 1).astype(np.float64))
+
+
+def threefry(key: np.ndarray, counter: np.ndarray) -> np.ndarray:
+    """Twenty rounds on pairs of words.
+
+    Parameters
+    ----------
+    key : array of uint32, (2,)
+    counter : array of uint32, (2, n)
+
+    Returns
+    -------
+    array of uint32, (2, n)
+    """
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
+    with np.errstate(over="ignore"):
+        first, second = counter[0] + schedule[0], counter[1] + schedule[1]
+        for injection in range(1, 6):
+            for turn in ROTATIONS[(injection - 1) % 2]:
+                first = first + second
+                rotated = (second << np.uint32(turn)) | (second >> np.uint32(32 - turn))
+                second = rotated ^ first
+            first = first + schedule[injection % 3]
+            second = second + schedule[(injection + 1) % 3] + np.uint32(injection)
+    return np.stack([first, second])
+
+
+def _words(key: np.ndarray, n: int) -> np.ndarray:
+    """n random words: the counters 0 … n − 1, the first half paired with the second."""
+    counter = np.zeros(n + n % 2, dtype=np.uint32)
+    counter[:n] = np.arange(n)
+    return threefry(key, counter.reshape(2, -1)).reshape(-1)[:n]

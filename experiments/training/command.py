@@ -1,0 +1,217 @@
+"""How a run shows itself on a terminal: a bar while it works, a line an epoch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ...backends import TrainingMetrics
+from ...refimpl import ConfigurationError
+from ...validation import Position
+from ..output import (
+    Announcement,
+    going_on_without_output,
+    say,
+    tell_user,
+    terminal_console,
+    working,
+)
+from .configuration import load_run_configuration
+from .interruption import stop_on_interrupt
+from .metrics import EpochRecord
+from .run import CHOSEN_ANEW, Run, begin, resume
+from .training import CheckpointInterval, parse_checkpoint_interval, train
+
+# --- How a run shows itself on a terminal: a bar while it works, a line an epoch.
+
+
+class ProgressDisplay:
+    """Bar with samples/s, loss, accuracy and remaining time.
+
+    Parameters
+    ----------
+    console : Console
+        Where to show it. Without a terminal only the lines are printed.
+    n_epochs, batch_size : int
+        Of the whole run.
+    label : str
+        Put before every line.
+    """
+
+    def __init__(self, console: Console, n_epochs: int, batch_size: int, label: str = "") -> None:
+        self._console, self._n_epochs, self._batch_size = console, n_epochs, batch_size
+        self._label = f"{label}  " if label else ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            # Narrow enough for 80 columns with all the figures.
+            BarColumn(bar_width=10),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._last: tuple[int, int, float] | None = None
+        self._announcement: Announcement | None = None
+
+    def __enter__(self) -> ProgressDisplay:
+        self._announcement = Announcement(f"{self._label}training".strip())
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        if self._announcement is not None:
+            self._announcement.end()
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Move the bar."""
+        now = time.monotonic()
+        if self._task is None:
+            self._task = self._progress.add_task("", total=None, figures="")
+        n_samples = metrics.loss.size * self._batch_size
+        figures = f"loss {metrics.loss.mean():.3f}  acc {metrics.n_correct.sum() / n_samples:.1%}"
+        if self._last is not None and self._last[0] == epoch and now > self._last[2]:
+            rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
+            figures = f"{rate:,.0f} samples/s  {figures}"
+        self._last = (epoch, steps, now)
+        if self._announcement is not None:
+            doing = f"step {steps} of {n_steps}" if steps < n_steps else "evaluating"
+            place = f"{self._label}epoch {epoch + 1}/{self._n_epochs}".strip()
+            self._announcement.now(f"{place}: {doing}")
+            if self._console.is_terminal:
+                self._announcement.shown()
+        self._progress.update(
+            self._task,
+            description=f"{self._label}epoch {epoch + 1}/{self._n_epochs}",
+            completed=epoch * n_steps + steps,
+            total=self._n_epochs * n_steps,
+            figures=figures,
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print the epoch's line, and a warning for end states that were not reached."""
+        if self._announcement is not None:
+            self._announcement.shown()
+        width = len(str(self._n_epochs))
+        say(
+            self._console,
+            f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
+            f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
+            f"valid acc {record.valid_accuracy:.2%}  "
+            f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
+            f"{record.samples_per_second:,.0f} samples/s",
+        )
+        if record.unsettled:
+            say(
+                self._console,
+                f"  {record.unsettled:,} integrations ended at their horizon or step limit "
+                "without settling",
+                "yellow",
+            )
+
+
+# --- The command `disinhib train`.
+
+
+console = terminal_console()
+
+
+def run_training(
+    config: Path | None,
+    flags: dict[str, Any],
+    epochs: int | None,
+    out: Path | None,
+    resume_from: Path | None,
+    checkpoint_every: str,
+) -> int:
+    """Begin a run or go on with one, and give the exit code.
+
+    `flags` are by setting, None where not given.
+    """
+    interval = parse_checkpoint_interval(checkpoint_every)
+    if resume_from is not None:
+        chosen = {name: flags[name] for name in CHOSEN_ANEW}
+        fixed = {name: value for name, value in flags.items() if name not in CHOSEN_ANEW}
+        _refuse_with_resume({**fixed, "config": config, "out": out})
+        with working(console, f"getting {resume_from} ready to go on"):
+            run, position, records = resume(resume_from, epochs, tell_user, chosen)
+    else:
+        configuration = load_run_configuration(config, {**flags, "epochs": epochs})
+        directory = out or _free_directory(configuration.dataset, configuration.rule)
+        with working(console, f"getting {configuration.dataset} and the network ready"):
+            run, position, records = begin(configuration, directory), Position(0), []
+    return _train(run, position, records, interval)
+
+
+def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
+    configuration = run.configuration
+    sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
+    with going_on_without_output():
+        say(
+            console,
+            f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
+            f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
+            f"seed {configuration.seed}",
+        )
+        if position.epochs >= configuration.epochs:
+            run.lock.release()
+            say(
+                console,
+                f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
+            )
+            return 0
+        with (
+            stop_on_interrupt() as stop,
+            ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
+        ):
+            position, records = train(run, position, records, display, stop, interval)
+        if position.epochs < configuration.epochs:
+            say(
+                console,
+                f"Stopped after {position.epochs} epochs and {position.steps} steps; "
+                f"go on with: disinhib train --resume {run.directory}",
+            )
+            return 128 + stop()
+        say(console, f"Written to {run.directory}")
+        return 0
+
+
+def _refuse_with_resume(flags: dict[str, Any]) -> None:
+    given = [name for name, value in flags.items() if value is not None]
+    if given:
+        name = given[0].rpartition(".")[2].replace("_", "-")
+        named = "CONFIG.toml" if name == "config" else f"--{name}"
+        raise ConfigurationError(
+            f"{named} with --resume: a run goes on as it began; only --epochs, --backend, --dtype "
+            "and --threads may change"
+        )
+
+
+def _free_directory(dataset: str, rule: str) -> Path:
+    """Choose runs/DATASET-RULE, or the first free number after it."""
+    first = Path("runs") / f"{dataset}-{rule}"
+    directory, number = first, 1
+    while directory.exists():
+        number += 1
+        directory = first.with_name(f"{first.name}-{number}")
+    return directory

@@ -1,0 +1,335 @@
+"""The whole configuration of a training run, as one validated object."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from ...backends import checked_threads
+from ...refimpl import (
+    ConfigurationError,
+    Controller,
+    Feedback,
+    MeanInhibition,
+    NetworkConfiguration,
+    Optimizer,
+    SoftReLU,
+    Solver,
+    real_number,
+    shown,
+    whole_number,
+)
+
+MOST_DIGITS = 1000
+"""Of a seed; neither TOML nor JSON is read beyond 4,300."""
+
+
+def _checked(check: Callable[[str, Any], Any]) -> BeforeValidator:
+    """Validate a setting by a function of its name and value, whose message is the user's."""
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        return check(str(info.field_name), value)
+
+    return BeforeValidator(validate)
+
+
+def _count(name: str, value: Any) -> int:
+    return whole_number(name, value, minimum=1)
+
+
+def _counts(name: str, value: Any) -> list[int]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigurationError(
+            f"{name} is {shown(value)}: a list of at least 1 whole number is needed"
+        )
+    return [_count(f"{name}[{i}]", n) for i, n in enumerate(value)]
+
+
+def _threads(name: str, value: Any) -> int | None:
+    return None if value is None else checked_threads(value, name)
+
+
+def _seed(name: str, value: Any) -> int:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or abs(value) >= 10**MOST_DIGITS:
+        raise ConfigurationError(
+            f"{name} is {shown(value)}: a whole number of at most {MOST_DIGITS} digits is needed"
+        )
+    return int(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} is {shown(value)}: a text is needed")
+    return str.__str__(value)
+
+
+def _path(name: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"{name} is {shown(value)}: the name of a file is needed")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{name} is {shown(text)}: config.toml, where it is noted, cannot hold a name that "
+            "is not UTF-8"
+        ) from None
+    return Path(text)
+
+
+def _table(name: str, value: Any) -> Any:
+    """Take a TOML table as one of the model's own dataclasses, whose checks apply."""
+    kind = SECTIONS[name]
+    if not isinstance(value, kind):
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(f"{name}: {shown(value)} is not a table of settings")
+        for key in value:
+            if key not in SETTINGS[name]:
+                raise ConfigurationError(f"{name}: {_unknown(key, name)}")
+        try:
+            value = kind(**value)
+        except ConfigurationError as problem:
+            raise ConfigurationError(f"{name}: {problem}") from problem
+    for key, number in _plain(value).items():
+        if not isinstance(number, (int, float, str)):
+            raise ConfigurationError(
+                f"{name}: {key} is {shown(number)}: a run has one network, and so one number"
+            )
+    return value
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(section).items() if value is not None}
+
+
+Count = Annotated[int, _checked(_count)]
+Number = Annotated[float, _checked(real_number)]
+OptionalPath = Annotated[Path | None, _checked(_path)]
+TABLE = _checked(_table)
+
+
+class RunConfiguration(BaseModel):
+    """One training run; every field has the published value as its default.
+
+    Sections are those of the model: see `refimpl/configuration.py` for their fields. A setting
+    is of its type or refused: no text, truth value or list counts as a number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    dataset: Literal["digits", "fashion_mnist", "mnist"] = "digits"
+    data_dir: OptionalPath = None
+    rule: Literal["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"] = (
+        "exact-inverse"
+    )
+    hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
+    epochs: Count = 50
+    batch_size: Count = 100
+    seed: Annotated[int, _checked(_seed)] = 0
+    backend: Annotated[str, _checked(_text)] = "numpy"
+    threads: Annotated[int | None, _checked(_threads)] = None
+    dtype: Literal["float32", "float64"] = "float32"
+    loss: Literal["softmax-cross-entropy", "mse"] = "softmax-cross-entropy"
+    tau_E: Number = 0.02
+    tau_I: Number = 0.005
+    start: OptionalPath = None
+    activation_E: Annotated[SoftReLU, TABLE] = SoftReLU()
+    activation_I: Annotated[SoftReLU, TABLE] = SoftReLU()
+    controller: Annotated[Controller, TABLE] = Controller()
+    feedback: Annotated[Feedback, TABLE] = Feedback()
+    mean_inhibition: Annotated[MeanInhibition, TABLE] = MeanInhibition()
+    optimizer: Annotated[Optimizer, TABLE] = Optimizer()
+    solver: Annotated[Solver, TABLE] = Solver()
+
+    def network(self, n_inputs: int, n_outputs: int) -> NetworkConfiguration:
+        """Configure the network that fits a dataset.
+
+        Parameters
+        ----------
+        n_inputs, n_outputs : int
+            Pixels and classes.
+
+        Raises
+        ------
+        ConfigurationError
+            A value is impossible.
+        """
+        return NetworkConfiguration(
+            sizes=(n_inputs, *self.hidden, n_outputs),
+            activation_E=self.activation_E,
+            activation_I=self.activation_I,
+            tau_E=self.tau_E,
+            tau_I=self.tau_I,
+            loss=self.loss,
+            controller=self.controller,
+            feedback=self.feedback,
+            rule=self.rule,
+            mean_inhibition=self.mean_inhibition,
+            optimizer=self.optimizer,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Turn into plain JSON values, without settings that are not set."""
+        plain: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name in SECTIONS:
+                plain[name] = _plain(value)
+            elif value is not None:
+                plain[name] = str(value) if isinstance(value, Path) else value
+        return plain
+
+
+SECTIONS: dict[str, Any] = {
+    "activation_E": SoftReLU,
+    "activation_I": SoftReLU,
+    "controller": Controller,
+    "feedback": Feedback,
+    "mean_inhibition": MeanInhibition,
+    "optimizer": Optimizer,
+    "solver": Solver,
+}
+"""Tables of a configuration."""
+
+TOP = ""
+SETTINGS: dict[str, list[str]] = {
+    TOP: list(RunConfiguration.model_fields),
+    **{name: [item.name for item in dataclasses.fields(kind)] for name, kind in SECTIONS.items()},
+}
+"""Names of the settings by the table in which they stand, `TOP` above all of them."""
+
+
+def run_configuration(settings: Mapping[str, Any], source: str) -> RunConfiguration:
+    """Validate settings.
+
+    Parameters
+    ----------
+    settings : mapping
+        By name; sections are mappings of their own.
+    source : str
+        Where they come from, for the message.
+
+    Raises
+    ------
+    ConfigurationError
+        A key is unknown or a value impossible; it is named, with what is allowed.
+    """
+    try:
+        configuration = RunConfiguration.model_validate({str(n): v for n, v in settings.items()})
+        # The network's own checks, at sizes that any dataset has.
+        configuration.network(1, 1)
+    except ValidationError as problem:
+        raise ConfigurationError(f"{source}: {_one_line(problem)}") from problem
+    except ConfigurationError as problem:
+        raise ConfigurationError(f"{source}: {problem}") from problem
+    return configuration
+
+
+def load_run_configuration(
+    path: str | os.PathLike[str] | None, flags: Mapping[str, Any]
+) -> RunConfiguration:
+    """Read a TOML file and let flags override it.
+
+    Parameters
+    ----------
+    path : path or None
+        File; without one the defaults hold.
+    flags : mapping
+        Settings by name, those of sections as ``"section.name"``; None leaves a setting be.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, or a setting is unknown or impossible.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        # The file alone first, so that its mistakes are blamed on it.
+        settings = run_configuration(_read_toml(Path(path)), str(path)).as_dict()
+    for name, value in flags.items():
+        if value is None:
+            continue
+        section, _, key = name.rpartition(".")
+        if section:
+            settings[section] = {**settings.get(section, {}), key: value}
+        else:
+            settings[key] = value
+    return run_configuration(settings, "command line")
+
+
+def write_run_configuration(path: str | os.PathLike[str], configuration: RunConfiguration) -> None:
+    """Write a configuration as TOML that `load_run_configuration` reads back."""
+    Path(path).write_text(tomli_w.dumps(configuration.as_dict()), encoding="utf-8")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            trouble = "not a file" if path.exists() else "no such configuration file"
+            raise ConfigurationError(f"{path}: {trouble}")
+        # Windows' editors put a byte order mark before UTF-8.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as problem:
+        raise ConfigurationError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigurationError(f"{path}: not valid TOML: {problem}") from problem
+    except UnicodeDecodeError as problem:
+        raise ConfigurationError(
+            f"{path}: not valid TOML: byte {problem.start} is not UTF-8"
+        ) from problem
+    except RecursionError as problem:
+        raise ConfigurationError(f"{path}: lists or tables lie too deep in each other") from problem
+    except ConfigurationError:
+        raise
+    except ValueError as problem:
+        # Python's, of a number or date that it cannot hold.
+        raise ConfigurationError(f"{path}: a value is no possible one: {problem}") from problem
+
+
+def _one_line(problem: ValidationError) -> str:
+    error = problem.errors()[0]
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
+        return _unknown(error["loc"][0])
+    name = ".".join(str(part) for part in error["loc"])
+    right = "it cannot be that"
+    if error["type"] == "literal_error":
+        right = f"must be {error['ctx']['expected']}"
+    return f"{name} is {shown(error['input'])}: {right}"
+
+
+def _unknown(key: object, section: str = TOP) -> str:
+    """Say of a key where it belongs, or which it may be meant to be."""
+    own = SETTINGS[section]
+    allowed = f"allowed are {', '.join(own)}"
+    elsewhere = [name for name in SETTINGS if key in SETTINGS[name]]
+    if elsewhere:
+        return f"unknown key {shown(key)} here: write it {_place(elsewhere)}"
+    spelt = {name.lower(): name for names in (*SETTINGS.values(), own) for name in names}
+    lower = str(key).lower()
+    near = difflib.get_close_matches(lower, [name.lower() for name in own], n=1)
+    near = near or difflib.get_close_matches(lower, spelt, n=1)
+    if not near:
+        return f"unknown key {shown(key)}: {allowed}"
+    meant = spelt[near[0]]
+    if meant in own:
+        return f"unknown key {shown(key)}: did you mean {meant!r}? {allowed}"
+    place = _place(name for name in SETTINGS if meant in SETTINGS[name])
+    return f"unknown key {shown(key)}: did you mean {meant!r}? write that {place}"
+
+
+def _place(sections: Iterable[str]) -> str:
+    named = [f"under [{name}]" if name else "at the top, above all sections" for name in sections]
+    return " or ".join(named)

@@ -1,0 +1,259 @@
+"""`metrics.jsonl`: one JSON object an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...backends import Evaluation, TrainingMetrics
+from ...refimpl import ConfigurationError, EndStateCounts, shown
+from ...validation import refuse_all_but_files
+
+# --- `metrics.jsonl`: one JSON object an epoch.
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Figures of one epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    train_loss, train_accuracy : float
+        In open loop, each batch before its update; accuracies are fractions of 1.
+    train_closed_loop_loss : float or None
+        Under control; None for backprop, which has none.
+    valid_loss, valid_accuracy, test_loss, test_accuracy : float
+        After the epoch.
+    seconds : float
+        Of the whole epoch, evaluation included.
+    samples_per_second : float
+        Of training alone.
+    open_loop, closed_loop, evaluation : dict of int
+        How many samples reached their end state in which way; `unsettled` counts
+        integrations that ended at their horizon or step limit.
+    computed_by : str
+        Backend, its version and its device; empty in logs of before this was kept.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    train_closed_loop_loss: float | None
+    valid_loss: float
+    valid_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    samples_per_second: float
+    open_loop: dict[str, int]
+    closed_loop: dict[str, int]
+    evaluation: dict[str, int]
+    computed_by: str = ""
+
+    @property
+    def unsettled(self) -> int:
+        """Integrations of any kind that did not settle."""
+        return sum(
+            counts["unsettled"] for counts in (self.open_loop, self.closed_loop, self.evaluation)
+        )
+
+
+def epoch_record(
+    epoch: int,
+    batch_size: int,
+    metrics: TrainingMetrics,
+    valid: Evaluation,
+    test: Evaluation,
+    training_seconds: float,
+    seconds: float,
+    computed_by: str,
+) -> EpochRecord:
+    """Sum up an epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    batch_size : int
+        Samples per step.
+    metrics : TrainingMetrics
+        All steps of the epoch.
+    valid, test : Evaluation
+        After the epoch.
+    training_seconds, seconds : float
+        Of training alone, and with evaluation.
+    computed_by : str
+        Backend, its version and its device.
+    """
+    n_samples = metrics.loss.size * batch_size
+    closed_loop_loss = float(metrics.closed_loop_loss.mean())
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=float(metrics.loss.mean()),
+        train_accuracy=float(metrics.n_correct.sum() / n_samples),
+        train_closed_loop_loss=None if math.isnan(closed_loop_loss) else closed_loop_loss,
+        valid_loss=float(valid.loss),
+        valid_accuracy=float(valid.accuracy),
+        test_loss=float(test.loss),
+        test_accuracy=float(test.accuracy),
+        seconds=seconds,
+        samples_per_second=n_samples / training_seconds,
+        open_loop=_counts(metrics.open_loop_counts),
+        closed_loop=_counts(metrics.closed_loop_counts),
+        evaluation=_counts(valid.counts + test.counts),
+        computed_by=computed_by,
+    )
+
+
+def append_record(path: str | os.PathLike[str], record: EpochRecord) -> None:
+    """Add a line."""
+    path = Path(path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n")
+
+
+def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
+    """Read all whole lines; a last line cut short by a crash is left out.
+
+    Raises
+    ------
+    ConfigurationError, FileError
+        It is no text file, or a line is not a record, other than a last one that is cut short.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    refuse_all_but_files(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{path}: not a text of epochs: {problem}") from problem
+    records: list[EpochRecord] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _record(json.loads(line))
+        except (ValueError, RecursionError) as problem:
+            # Whole lines end in a line break, so that there is nothing after the last.
+            if number == len(lines):
+                break
+            raise ConfigurationError(f"{path}: line {number} is not an epoch: {problem}") from None
+        if records and record.epoch <= records[-1].epoch:
+            raise ConfigurationError(
+                f"{path}: line {number} is of epoch {record.epoch}, after epoch {records[-1].epoch}"
+            )
+        records.append(record)
+    return records
+
+
+def keep_records(path: str | os.PathLike[str], epochs: int) -> list[EpochRecord]:
+    """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice.
+
+    Parameters
+    ----------
+    path : str or path
+        The log.
+    epochs : int
+        Epochs finished at the checkpoint.
+    """
+    path = Path(path)
+    records = [record for record in read_records(path) if record.epoch <= epochs]
+    lines: list[str] = [json.dumps(dataclasses.asdict(record)) for record in records]
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(unfinished, path)
+    return records
+
+
+def _record(values: Any) -> EpochRecord:
+    """Build a record of values of the right kind.
+
+    Raises
+    ------
+    ValueError
+        Naming the first that is not.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{shown(values)} is no object")
+    fields = {item.name: item for item in dataclasses.fields(EpochRecord)}
+    needed = [name for name, item in fields.items() if item.default is dataclasses.MISSING]
+    for name in (*values, *needed):
+        if name not in fields or name not in values:
+            raise ValueError(f"{name} is {'unknown' if name in values else 'missing'}")
+    for name, value in values.items():
+        kind = str(fields[name].type)
+        if not _is_of_kind(value, kind) or (name == "epoch" and value < 1):
+            raise ValueError(f"{name} is {shown(value)}: {kind} is needed")
+    return EpochRecord(**values)
+
+
+def _is_of_kind(value: Any, kind: str) -> bool:
+    """Tell whether a value out of JSON is of the kind that a field of the record names."""
+    match kind:
+        case "float" | "float | None":
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return (is_number and math.isfinite(value)) or (value is None and "None" in kind)
+        case "int":
+            return type(value) is int
+        case "str":
+            return isinstance(value, str)
+    whole = isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
+    return whole and "unsettled" in value
+
+
+def _counts(counts: EndStateCounts) -> dict[str, int]:
+    plain: dict[str, Any] = dataclasses.asdict(counts)
+    return plain
+
+
+# --- `curves.png`: loss and accuracy over the epochs of one run or of several side by side.
+
+
+def draw_learning_curves(
+    path: str | os.PathLike[str], runs: Mapping[str, Sequence[EpochRecord]]
+) -> None:
+    """Draw train and test curves.
+
+    Parameters
+    ----------
+    path : str or path
+        PNG file to write.
+    runs : mapping of str to sequence of EpochRecord
+        One colour each; the name goes into the legend.
+    """
+    # Imported here: slow to load, and most commands draw nothing.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    path = Path(path)
+    # Laid out by hand: a layout that is computed draws everything twice.
+    figure = Figure(figsize=(9, 3.8))
+    margins = {"left": 0.07, "right": 0.99, "bottom": 0.13, "top": 0.97, "wspace": 0.2}
+    loss_axes, accuracy_axes = figure.subplots(1, 2, gridspec_kw=margins)
+    for number, (name, records) in enumerate(runs.items()):
+        epochs = [record.epoch for record in records]
+        colour = f"C{number}"
+        for axes, what in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+            for split, style in (("train", ":"), ("test", "-")):
+                values = [getattr(record, f"{split}_{what}") for record in records]
+                marker = "o" if len(records) < 20 else None
+                label = f"{name}, {split}"
+                axes.plot(
+                    epochs, values, style, color=colour, marker=marker, markersize=3, label=label
+                )
+    loss_axes.set(xlabel="epoch", ylabel="loss (open loop)")
+    accuracy_axes.set(xlabel="epoch", ylabel="accuracy (open loop)")
+    accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (loss_axes, accuracy_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss_axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)

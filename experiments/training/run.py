@@ -1,0 +1,645 @@
+"""Whether a network fits into memory, asked before any of it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...backends import Backend, PlacedData, backend_class
+from ...datasets import (
+    Dataset,
+    Split,
+    batch_order,
+    dataset_digest,
+    load_dataset,
+    order_digest,
+    random_generator,
+    softened_labels,
+)
+from ...refimpl import (
+    ArgumentError,
+    ConfigurationError,
+    Learner,
+    NetworkConfiguration,
+    initial_parameters,
+    shown,
+)
+from ...validation import (
+    Checkpoint,
+    Position,
+    Start,
+    generations,
+    named_arrays,
+    newest_checkpoint,
+    read_start,
+    write_checkpoint,
+)
+from ..output import make_directory, writing
+from .configuration import (
+    RunConfiguration,
+    load_run_configuration,
+    run_configuration,
+    write_run_configuration,
+)
+from .interruption import uninterrupted
+from .lock import RunLock
+from .metrics import EpochRecord, keep_records, read_records
+
+# --- Whether a network fits into memory, asked before any of it is made.
+
+
+COPIES = 4
+"""Parameters, their gradients and Adam's two moments: at the least, in whatever backend."""
+
+DRAWN = 8
+"""Bytes of a parameter as it is drawn, in float64."""
+
+CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where a container's limit and what it uses stand, by version of Linux's control groups."""
+
+
+def refuse_more_than_memory(sizes: tuple[int, ...], batch_size: int, dtype: str) -> None:
+    """Refuse a network that certainly does not fit.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units per layer.
+    batch_size : int
+        Samples per step.
+    dtype : {'float32', 'float64'}
+        Precision.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the sizes, what they need and what there is.
+    """
+    needed, there = needed_bytes(sizes, batch_size, dtype), available_bytes()
+    if there is not None and needed > there:
+        raise ConfigurationError(
+            f"sizes {shown(sizes)}, batch size {batch_size}: at least {_gibibytes(needed)} of "
+            f"memory are needed, and {_gibibytes(there)} are free"
+        )
+
+
+def needed_bytes(sizes: tuple[int, ...], batch_size: int, dtype: str) -> int:
+    """Bytes that training cannot do without: parameters and states, not what a backend adds."""
+    parameters = sum(n * m for n, m in pairwise(sizes)) + sum(sizes[1:-1])
+    states = batch_size * sum(sizes)
+    return np.dtype(dtype).itemsize * (COPIES * parameters + states) + DRAWN * parameters
+
+
+def available_bytes() -> int | None:
+    """Bytes of memory that are free here, or in this container; None if nothing says so."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, usage in CONTROL_GROUPS:
+        # A limit may also be the word "max".
+        with suppress(OSError, ValueError):
+            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+    return min(found, default=None)
+
+
+def _gibibytes(n: int) -> str:
+    return f"{n / 2**30:.3g} GiB" if n < 2**1000 else "endlessly many GiB"
+
+
+# --- A run: data, a backend, and the checkpoint of its moment.
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run works with.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+        What is wanted.
+    directory : Path
+        Where everything is written.
+    dataset : Dataset
+        Images and labels.
+    backend : Backend
+        The network, at its present state.
+    train, validation, test : PlacedData
+        The dataset where the backend keeps it.
+    first_order : array of int64, (steps, batch), or None
+        Batches of the first epoch where a start file gives them.
+    data_digest : str
+        Of the data learnt from and judged by.
+    start_digest : str
+        Of what a start file gave; empty without one.
+    lock : RunLock
+        Keeps other processes out of the directory; released when training ends.
+    """
+
+    configuration: RunConfiguration
+    directory: Path
+    dataset: Dataset
+    backend: Backend
+    train: PlacedData
+    validation: PlacedData
+    test: PlacedData
+    first_order: np.ndarray | None
+    data_digest: str
+    start_digest: str
+    lock: RunLock
+
+
+def epoch_order(run: Run, epoch: int) -> np.ndarray:
+    """Batches of an epoch, those of the start file for the first if it gives any.
+
+    Parameters
+    ----------
+    run : Run
+        Whose.
+    epoch : int
+        From 0.
+
+    Returns
+    -------
+    array of int64, (steps, batch)
+    """
+    if epoch == 0 and run.first_order is not None:
+        return run.first_order
+    configuration = run.configuration
+    n_samples = run.dataset.train.images.shape[0]
+    return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
+
+
+def save(run: Run, position: Position) -> None:
+    """Write the checkpoint of this moment, whoever is in a hurry."""
+    state = random_generator(run.configuration.seed, "batch-order", position.epochs)
+    with uninterrupted():
+        write_checkpoint(
+            run.directory / "checkpoint.h5",
+            Checkpoint(
+                learner=run.backend.learner(),
+                position=position,
+                random_state=json_state(state),
+                configuration=run.configuration.as_dict(),
+                data=run.data_digest,
+                batch_order=order_digest(epoch_order(run, position.epochs)),
+                start=run.start_digest,
+            ),
+        )
+
+
+def json_state(generator: np.random.Generator) -> dict[str, Any]:
+    """State of a generator, as JSON takes it."""
+    return dict(generator.bit_generator.state)
+
+
+# --- Beginning a run, or going on with one: everything is checked before anything is written.
+
+
+def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) -> Run:
+    """Prepare a new run and its directory.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+        What is wanted.
+    directory : str or path
+        Must not hold a run yet.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError, FileError, BackendUnavailable
+        Something asked for cannot be had; nothing has been written then.
+    """
+    directory = Path(directory)
+    _refuse_a_run(directory)
+    prepared = _prepare(configuration)
+    make_directory(directory)
+    with _holding(directory) as lock:
+        # Another process may have come and gone while the data were read.
+        _refuse_a_run(directory)
+        _write_configuration(directory, configuration)
+        return Run(directory=directory, lock=lock, **prepared)
+
+
+def resume(
+    directory: str | os.PathLike[str],
+    epochs: int | None,
+    notify: Callable[[str], None] = lambda line: None,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Run, Position, list[EpochRecord]]:
+    """Prepare to go on with a run.
+
+    Parameters
+    ----------
+    directory : str or path
+        Of the run.
+    epochs : int or None
+        New total number of epochs; None keeps the configured one.
+    notify : callable
+        Told, a line each, of damaged checkpoints and of the one taken in their place.
+    chosen : mapping
+        Another `backend`, `dtype` or number of `threads` to go on with; None leaves one be.
+
+    Returns
+    -------
+    run : Run
+        At the state of its checkpoint.
+    position : Position
+        How far it has come.
+    records : list of EpochRecord
+        Of the epochs finished.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError, FileError, BackendUnavailable
+        It cannot go on; nothing has been changed then.
+    """
+    directory = Path(directory)
+    checkpoint_file = directory / "checkpoint.h5"
+    if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
+        raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
+    with _holding(directory) as lock:
+        checkpoint, problems = newest_checkpoint(checkpoint_file)
+        for problem in problems:
+            notify(problem)
+        configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
+        run = Run(directory=directory, lock=lock, **_prepare(configuration))
+        _refuse_another_run(run, checkpoint, checkpoint_file)
+        with _read_from(checkpoint_file):
+            run.backend.load(checkpoint.learner)
+        position, log = checkpoint.position, directory / "metrics.jsonl"
+        _tell_missing(log, position.epochs, notify)
+        if any(
+            configuration.as_dict().get(n) != checkpoint.configuration.get(n) for n in CHOSEN_ANEW
+        ):
+            # So that config.toml and checkpoint agree, whatever happens next.
+            save(run, position)
+        _write_configuration(directory, configuration)
+        with writing(log):
+            return run, position, keep_records(log, position.epochs)
+
+
+def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
+    """Load data and build the backend, before anything is written."""
+    kind = backend_class(configuration.backend)
+    dataset = load_dataset(configuration.dataset, configuration.data_dir)
+    n_samples, n_inputs = dataset.train.images.shape
+    if configuration.batch_size > n_samples:
+        raise ConfigurationError(
+            f"batch_size is {configuration.batch_size}: {dataset.name} has {n_samples} "
+            "training samples, so that at most this many fit one batch"
+        )
+    network = configuration.network(n_inputs, dataset.n_classes)
+    refuse_more_than_memory(network.sizes, configuration.batch_size, configuration.dtype)
+    first_order, digest_of_start = None, ""
+    if configuration.start is not None:
+        start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)
+        parameters, first_order = start.parameters, start.batch_order
+        digest_of_start = start_digest(start)
+    else:
+        generator = random_generator(configuration.seed, "initial-parameters")
+        parameters = initial_parameters(network.sizes, generator)
+    with _read_from(configuration.start):
+        backend = kind(
+            network,
+            parameters,
+            np.dtype(configuration.dtype),
+            configuration.solver,
+            threads=configuration.threads,
+        )
+
+    def place(split: Split) -> PlacedData:
+        labels = softened_labels(split.labels, dataset.n_classes)
+        return backend.place(split.images, labels, full_scale=dataset.full_scale)
+
+    return {
+        "configuration": configuration,
+        "dataset": dataset,
+        "backend": backend,
+        "train": place(dataset.train),
+        "validation": place(dataset.validation),
+        "test": place(dataset.test),
+        "first_order": first_order,
+        "data_digest": dataset_digest(dataset),
+        "start_digest": digest_of_start,
+    }
+
+
+def _resumed(
+    directory: Path, checkpoint: Checkpoint, chosen: Mapping[str, Any]
+) -> RunConfiguration:
+    """Configure the rest of a run, if config.toml says what the checkpoint does."""
+    config_file = directory / "config.toml"
+    saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
+    written = load_run_configuration(config_file, {}) if config_file.exists() else saved
+    configuration = resumed_configuration(config_file, written, saved, chosen)
+    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "epochs"
+    refuse_fewer_epochs(said_by, configuration.epochs, directory, checkpoint.position)
+    state = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
+    refuse_other_random_state(json_state(state), checkpoint.random_state)
+    return configuration
+
+
+def _refuse_another_run(run: Run, checkpoint: Checkpoint, source: Path) -> None:
+    """Refuse data, start, batches, network or place that are not the checkpoint's."""
+    configuration, epoch = run.configuration, checkpoint.position.epochs
+    data = f"data: {configuration.dataset} ({run.dataset.source})"
+    refuse_other_content(data, run.data_digest, checkpoint.data)
+    refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
+    order = order_digest(epoch_order(run, epoch))
+    refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
+    refuse_other_network(source, checkpoint.learner, run.backend.configuration)
+    refuse_impossible_position(
+        source,
+        checkpoint.position,
+        checkpoint.learner.optimizer.n_steps,
+        lambda epoch: len(epoch_order(run, epoch)),
+        configuration.batch_size,
+    )
+
+
+@contextmanager
+def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Name the file from which what a backend refuses was read, if it was."""
+    try:
+        yield
+    except ArgumentError as problem:
+        if source is None:
+            raise
+        raise ConfigurationError(f"{source}: {problem}") from problem
+
+
+def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
+    there = [record.epoch for record in read_records(log) if record.epoch <= epochs]
+    # Between those that are there; the number of epochs may be anyone's.
+    gaps = [
+        str(before + 1) if before + 2 == after else f"{before + 1}–{after - 1}"
+        for before, after in pairwise([0, *there, epochs + 1])
+        if before + 1 < after
+    ]
+    if gaps:
+        notify(f"{log} lacks epochs {', '.join(gaps)} of {epochs}")
+
+
+def _refuse_a_run(directory: Path) -> None:
+    for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
+        if (directory / name).exists():
+            raise ConfigurationError(
+                f"{directory} already holds a run ({name}): resume it, or choose another directory"
+            )
+    if (directory / "config.toml").exists():
+        raise ConfigurationError(
+            f"{directory} already holds a run (config.toml) of which nothing was saved: "
+            "remove that file, or choose another directory"
+        )
+
+
+@contextmanager
+def _holding(directory: Path) -> Iterator[RunLock]:
+    """Hold the directory, and let go of it if what is done with it fails."""
+    with writing(directory / "lock"):
+        lock = RunLock(directory)
+    try:
+        yield lock
+    except BaseException:
+        with suppress(OSError):
+            lock.release()
+        raise
+
+
+def _write_configuration(directory: Path, configuration: RunConfiguration) -> None:
+    """Write config.toml at once, so that a crash leaves it whole."""
+    path = directory / "config.toml"
+    unfinished = path.with_name(path.name + ".unfinished")
+    with writing(path):
+        try:
+            write_run_configuration(unfinished, configuration)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+# --- May a run go on from a checkpoint? What must be as it was, and what may change.
+
+
+CHOSEN_ANEW = ("backend", "dtype", "threads")
+"""Change a run by rounding alone; but they do, so that they are changed by flags only."""
+
+FREE = ("epochs", "data_dir", "start")
+"""Epochs are where to stop; of data and start file the content counts, which has digests."""
+
+
+def resumed_configuration(
+    config_file: str | os.PathLike[str],
+    written: RunConfiguration,
+    saved: RunConfiguration,
+    chosen: Mapping[str, Any],
+) -> RunConfiguration:
+    """Configure the rest of a run.
+
+    Parameters
+    ----------
+    config_file : str or path
+        Where `written` stands, for messages.
+    written : RunConfiguration
+        As it stands there now.
+    saved : RunConfiguration
+        The checkpoint's.
+    chosen : mapping
+        Settings given anew, `epochs` and those of `CHOSEN_ANEW`; None leaves one be.
+
+    Raises
+    ------
+    ConfigurationError
+        The two differ where they must not; the message names the field and both values.
+    """
+    config_file = Path(config_file)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    for field, now, then in differences(written.as_dict(), saved.as_dict()):
+        # With a start file or without is another run; where it lies is not.
+        moved = field in FREE and (field != "start" or None not in (now, then))
+        if moved or field in given:
+            continue
+        way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""
+        raise ConfigurationError(
+            f"{field} is {_shown(now)} in {config_file}, {_shown(then)} in the checkpoint: "
+            f"resumed, it would be another run{way}"
+        )
+    return run_configuration({**written.as_dict(), **given}, "command line")
+
+
+def refuse_fewer_epochs(
+    said_by: str, epochs: int, directory: str | os.PathLike[str], position: Position
+) -> None:
+    """Refuse a total that the run has passed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the total and how far the run has come.
+    """
+    directory = Path(directory)
+    if epochs < position.epochs or (epochs == position.epochs and position.steps):
+        raise ConfigurationError(
+            f"{said_by} {epochs} is the total, and {directory} has come further: "
+            f"{position.epochs} epochs and {position.steps} steps"
+        )
+
+
+def refuse_other_content(what: str, found: str, saved: str) -> None:
+    """Refuse data, a start file or a batch order that the checkpoint does not know.
+
+    Parameters
+    ----------
+    what : str
+        In words.
+    found, saved : str
+        Digests, now and the checkpoint's; where that is empty, it was not kept.
+
+    Raises
+    ------
+    ConfigurationError
+        They differ.
+    """
+    if saved and found != saved:
+        raise ConfigurationError(
+            f"{what} has SHA-256 {found[:12]}…, the checkpoint's had {saved[:12]}…: resumed, it "
+            "would be another run"
+        )
+
+
+def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse a generator that is not in the state in which the checkpoint's was.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the field and both values.
+    """
+    for field, now, then in differences(found, saved):
+        raise ConfigurationError(
+            f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
+            "in the checkpoint: resumed, it would be another run"
+        )
+
+
+def refuse_other_network(
+    source: str | os.PathLike[str], learner: Learner, network: NetworkConfiguration
+) -> None:
+    """Refuse a learner that is whole in itself, but of another network than is configured.
+
+    Raises
+    ------
+    ConfigurationError
+        Other sizes, or moments that the optimiser does not keep or would miss.
+    """
+    source = Path(source)
+    parameters = learner.parameters
+    widths = [W.shape[0] for W in (*parameters.weights, parameters.readout)]
+    sizes = (*widths, parameters.readout.shape[1])
+    if sizes != network.sizes:
+        raise ConfigurationError(f"{source} is of sizes {sizes}: {network.sizes} is configured")
+    has_moments = learner.optimizer.first_moment is not None
+    if has_moments != (network.optimizer.name == "adam"):
+        found = "moments" if has_moments else "no moments"
+        raise ConfigurationError(
+            f"{source} has {found}: not so the optimiser {network.optimizer.name}"
+        )
+
+
+def refuse_impossible_position(
+    source: str | os.PathLike[str],
+    position: Position,
+    n_steps: int,
+    steps_of: Callable[[int], int],
+    batch_size: int,
+) -> None:
+    """Refuse a place in the run that no run comes to.
+
+    Parameters
+    ----------
+    source : str or path
+        For the message.
+    position : Position
+        The checkpoint's.
+    n_steps : int
+        That its optimiser has taken.
+    steps_of : callable
+        From an epoch, counted from 0, to its steps.
+    batch_size : int
+        Samples of a step.
+
+    Raises
+    ------
+    ConfigurationError
+        More steps than the epoch has, other steps than the optimiser took, or more samples right
+        than there were.
+    """
+    # All epochs but the first, which a start file may order, are of one length.
+    source = Path(source)
+    lengths = [steps_of(epoch) for epoch in range(min(position.epochs, 2))]
+    total = sum(lengths) + max(position.epochs - 2, 0) * (lengths[-1] if lengths else 0)
+    here = steps_of(position.epochs)
+    if position.steps >= here:
+        raise ConfigurationError(
+            f"{source} is at step {position.steps} of epoch {position.epochs + 1}, which has {here}"
+        )
+    if n_steps != total + position.steps:
+        raise ConfigurationError(
+            f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
+            f"and {position.steps} steps it would be {total + position.steps}"
+        )
+    correct = None if position.metrics is None else position.metrics.n_correct
+    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
+        raise ConfigurationError(
+            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
+        )
+
+
+def start_digest(start: Start) -> str:
+    """SHA-256 of all that a start file gives a run, in hexadecimal."""
+    arrays = named_arrays(start.parameters)
+    if start.batch_order is not None:
+        arrays["batch_order"] = start.batch_order
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def differences(
+    now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the fields in which two nested mappings differ, with both values; None is unset."""
+    for name in sorted({*now, *then}):
+        a, b = now.get(name), then.get(name)
+        if isinstance(a, Mapping) or isinstance(b, Mapping):
+            yield from differences(
+                a if isinstance(a, Mapping) else {},
+                b if isinstance(b, Mapping) else {},
+                f"{prefix}{name}.",
+            )
+        elif a != b:
+            yield f"{prefix}{name}", a, b
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else repr(value)

@@ -1,0 +1,370 @@
+"""How often a run is saved."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ...backends import (
+    Backend,
+    BackendDescription,
+    Evaluation,
+    PlacedData,
+    TrainingMetrics,
+    backend_class,
+    joined,
+)
+from ...refimpl import ConfigurationError, Learner, require, shown
+from ...validation import FileError, Position, generations, not_finite, read_checkpoint
+from ..output import writing
+from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
+from .run import Run, epoch_order, save
+
+# --- How often a run is saved.
+
+
+UNITS = ("epochs", "steps", "minutes")
+
+
+@dataclass(frozen=True)
+class CheckpointInterval:
+    """Save every so many epochs, learning steps or minutes.
+
+    Parameters
+    ----------
+    number : int
+        At least 1.
+    unit : {'epochs', 'steps', 'minutes'}
+        A run saved by steps or minutes is saved at the end of each epoch too.
+    """
+
+    number: int = 1
+    unit: str = "epochs"
+
+    def __post_init__(self) -> None:
+        require(self, "number", minimum=1, whole=True)
+        require(self, "unit", among=UNITS)
+
+    def is_due(self, epochs: int, steps: int, seconds: float) -> bool:
+        """Whether it is time, so many epochs, steps and seconds after the last save."""
+        passed = {"epochs": epochs, "steps": steps, "minutes": seconds / 60}[self.unit]
+        return passed >= self.number or (self.unit != "epochs" and epochs > 0)
+
+    def steps_left(self, steps: int) -> int | None:
+        """Steps until the next save, so many after the last; None if steps do not decide."""
+        return max(self.number - steps, 1) if self.unit == "steps" else None
+
+
+def parse_checkpoint_interval(text: str) -> CheckpointInterval:
+    """Read '2 epochs', '100 steps' or '5 minutes'; the unit's s and the space may be missing.
+
+    Raises
+    ------
+    ConfigurationError
+        It is none of these.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*(epoch|step|minute)s?\s*", text)
+    if found is None or int(found.group(1)) == 0:
+        raise ConfigurationError(
+            f"a run saved every {shown(text)}: a whole number above 0 of epochs, steps or minutes "
+            "is needed, as in 2epochs, 100steps or 5minutes"
+        )
+    return CheckpointInterval(int(found.group(1)), found.group(2) + "s")
+
+
+# --- Where a run stopped having numbers: the step, the layers, and what is left to go on from.
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the parameters are no longer numbers; the message is one line."""
+
+
+def losses_are_finite(metrics: TrainingMetrics, rule: str) -> bool:
+    """Whether every loss of some steps is a number; backprop has none in closed loop."""
+    losses = [metrics.loss] if rule == "backprop" else [metrics.loss, metrics.closed_loop_loss]
+    return all(bool(np.all(np.isfinite(loss))) for loss in losses)
+
+
+def describe_divergence(
+    backend: Backend, data: PlacedData, order: np.ndarray, before: Learner, epoch: int, steps: int
+) -> str:
+    """Find the step and the layers by taking the steps of a part again, one by one.
+
+    Parameters
+    ----------
+    backend : Backend
+        What diverged; its learner is lost.
+    data : PlacedData
+        What it learnt from.
+    order : array of int64, (steps, batch)
+        Batches of the part.
+    before : Learner
+        At the start of the part, all finite.
+    epoch : int
+        From 0.
+    steps : int
+        Of the epoch, before the part.
+
+    Returns
+    -------
+    str
+        One line, epochs and steps counted from 1.
+    """
+    rule = backend.configuration.rule
+    backend.load(before)
+    for number, batch in enumerate(order, start=steps + 1):
+        metrics = backend.train(data, batch[None])
+        layers = ", ".join(not_finite(backend.learner()))
+        where = f"epoch {epoch + 1}, step {number}"
+        if not losses_are_finite(metrics, rule):
+            loop = "loss" if not np.all(np.isfinite(metrics.loss)) else "closed-loop loss"
+            after = f"after it these are not: {layers}" if layers else "and so they are after it"
+            return f"the {loop} is not finite in {where}: the parameters were before it, {after}"
+        if layers:
+            return (
+                f"the update of {where} is not finite: {layers}; "
+                f"the loss before it was {float(np.mean(metrics.loss)):.3g}"
+            )
+    # Only where a backend's sums depend on how many steps it is given at once.
+    return (
+        f"loss or parameters are not finite in epoch {epoch + 1}, within steps {steps + 1} to "
+        f"{steps + len(order)}; taken one by one, they are"
+    )
+
+
+def refuse_divergence_in_evaluation(
+    directory: str | os.PathLike[str], epoch: int, evaluations: dict[str, Evaluation]
+) -> None:
+    """Refuse a loss that is no number after an epoch whose training had one.
+
+    Raises
+    ------
+    TrainingDiverged
+        Naming the split and the epoch, from 1.
+    """
+    directory = Path(directory)
+    for split, evaluation in evaluations.items():
+        if not np.all(np.isfinite(evaluation.loss)):
+            raise TrainingDiverged(
+                f"the {split} loss is not finite after epoch {epoch}, though all parameters are: "
+                f"the outputs are too large; {advice(directory)}"
+            )
+
+
+def advice(directory: str | os.PathLike[str]) -> str:
+    """Say what may help, and from where a run can go on."""
+    directory = Path(directory)
+    for path in generations(directory / "checkpoint.h5", keep=2):
+        try:
+            position = read_checkpoint(path).position
+        except FileError:
+            continue
+        return (
+            f"try a lower learning rate; the last good checkpoint is {path}, "
+            f"at {position.epochs} epochs and {position.steps} steps"
+        )
+    return "try a lower learning rate; there is no good checkpoint"
+
+
+# --- Training a run: epochs, what is written down of them, and when it is saved.
+
+
+SECONDS_BETWEEN_REPORTS = 0.25
+SECONDS_BETWEEN_PICTURES = 10.0
+
+
+class Observer(Protocol):
+    """Whoever wants to see a run as it goes."""
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Some steps more are done; metrics are of the epoch so far."""
+        ...
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+        ...
+
+
+def train(
+    run: Run,
+    position: Position,
+    records: list[EpochRecord],
+    observer: Observer,
+    stop: Callable[[], int] = lambda: 0,
+    interval: CheckpointInterval = CheckpointInterval(),
+) -> tuple[Position, list[EpochRecord]]:
+    """Train to the configured number of epochs, or until told to stop.
+
+    Parameters
+    ----------
+    run : Run
+        From `begin` or `resume`.
+    position : Position
+        Where to go on; ``Position(0)`` for a new run.
+    records : list of EpochRecord
+        Of the epochs finished.
+    observer : Observer
+        Told of every part and every epoch.
+    stop : callable
+        Asked between steps; when it says so, a checkpoint is written there.
+    interval : CheckpointInterval
+        How often one is written anyway; one is at the end.
+
+    Returns
+    -------
+    position : Position
+        How far the run has come.
+    records : list of EpochRecord
+
+    Raises
+    ------
+    ConfigurationError
+        The run is another process's, or has been trained before: see `resume`.
+    TrainingDiverged
+        Loss or parameters are no longer numbers. The last checkpoint stands.
+    FileError
+        Something cannot be written. What was saved before stands.
+    """
+    run.lock.refuse_unless_held()
+    try:
+        # Of an overflow TrainingDiverged tells, once and with its place.
+        with np.errstate(all="ignore"):
+            return _train(run, position, list(records), observer, stop, Saver(run, interval))
+    finally:
+        # What is wrong with the directory has been said by then.
+        with suppress(OSError):
+            run.lock.release()
+
+
+class Saver:
+    """Writes the checkpoints of a run, and knows when the next is due.
+
+    Parameters
+    ----------
+    run : Run
+        What is saved.
+    interval : CheckpointInterval
+        How often.
+    """
+
+    def __init__(self, run: Run, interval: CheckpointInterval) -> None:
+        self._run, self._interval = run, interval
+        self._epochs = self._steps = 0
+        self._saved_at = time.perf_counter()
+
+    def passed(self, position: Position, epochs: int, steps: int) -> None:
+        """Take note of epochs or steps that have passed, and save if it is time."""
+        self._epochs, self._steps = self._epochs + epochs, self._steps + steps
+        seconds = time.perf_counter() - self._saved_at
+        if self._interval.is_due(self._epochs, self._steps, seconds):
+            self.save(position)
+
+    def most_steps(self) -> int | None:
+        """Steps that may pass before the next save; None if steps do not decide."""
+        return self._interval.steps_left(self._steps)
+
+    def save(self, position: Position) -> None:
+        """Write the checkpoint of this moment."""
+        save(self._run, position)
+        self._epochs = self._steps = 0
+        self._saved_at = time.perf_counter()
+
+
+def _train(
+    run: Run,
+    position: Position,
+    records: list[EpochRecord],
+    observer: Observer,
+    stop: Callable[[], int],
+    saver: Saver,
+) -> tuple[Position, list[EpochRecord]]:
+    drawn = time.perf_counter()
+    if position.epochs == 0 and position.steps == 0:
+        saver.save(position)
+    while position.epochs < run.configuration.epochs:
+        began = time.perf_counter()
+        seconds_before = position.seconds
+        position = _train_epoch(run, position, observer, stop, saver)
+        if position.steps < len(epoch_order(run, position.epochs)):
+            saver.save(position)
+            break
+        assert position.metrics is not None
+        valid = run.backend.evaluate(run.validation)
+        test = run.backend.evaluate(run.test)
+        refuse_divergence_in_evaluation(
+            run.directory, position.epochs + 1, {"validation": valid, "test": test}
+        )
+        record = epoch_record(
+            position.epochs + 1,
+            run.configuration.batch_size,
+            position.metrics,
+            valid,
+            test,
+            training_seconds=position.seconds,
+            seconds=seconds_before + time.perf_counter() - began,
+            computed_by=_named(backend_class(run.configuration.backend).describe()),
+        )
+        records.append(record)
+        # The log first: a line without its checkpoint is dropped on resuming and comes
+        # again, a checkpoint without its line would lose it.
+        with writing(run.directory / "metrics.jsonl"):
+            append_record(run.directory / "metrics.jsonl", record)
+        position = Position(position.epochs + 1)
+        if position.epochs == run.configuration.epochs:
+            saver.save(position)
+        else:
+            saver.passed(position, epochs=1, steps=0)
+        observer.on_epoch(record)
+        if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
+            _draw(run, records)
+            drawn = time.perf_counter()
+    _draw(run, records)
+    return position, records
+
+
+def _named(description: BackendDescription) -> str:
+    return f"{description.name} {description.version}, {description.device}"
+
+
+def _draw(run: Run, records: list[EpochRecord]) -> None:
+    if records:
+        with writing(run.directory / "curves.png"):
+            draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
+
+
+def _train_epoch(
+    run: Run, position: Position, observer: Observer, stop: Callable[[], int], saver: Saver
+) -> Position:
+    """Go through the epoch in parts, short enough that someone watching sees it move."""
+    order = epoch_order(run, position.epochs)
+    parts = [] if position.metrics is None else [position.metrics]
+    steps, seconds, part = position.steps, position.seconds, 1
+    learner = run.backend.learner()
+    while steps < len(order) and not stop():
+        part = min(part, saver.most_steps() or part, len(order) - steps)
+        batches = order[steps : steps + part]
+        began = time.perf_counter()
+        metrics = run.backend.train(run.train, batches)
+        took = time.perf_counter() - began
+        before, learner = learner, run.backend.learner()
+        if not losses_are_finite(metrics, run.configuration.rule) or not_finite(learner):
+            what = describe_divergence(
+                run.backend, run.train, batches, before, position.epochs, steps
+            )
+            raise TrainingDiverged(f"{what}; {advice(run.directory)}")
+        parts.append(metrics)
+        steps, seconds = steps + part, seconds + took
+        observer.on_steps(position.epochs, steps, len(order), joined(parts))
+        if steps < len(order):
+            here = Position(position.epochs, steps, seconds, joined(parts))
+            saver.passed(here, epochs=0, steps=part)
+        part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
+    return Position(position.epochs, steps, seconds, joined(parts) if parts else None)

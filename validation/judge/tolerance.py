@@ -1,0 +1,289 @@
+"""The arithmetic of an implementation: what rounding does to each number in it."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ...refimpl import ConfigurationError, NetworkConfiguration, Setting, Solver, error, shown
+from ..trace import Trace
+from .stages import Arrays, Disturb
+
+# --- The arithmetic of an implementation: what rounding does to each number in it.
+
+
+FLOATS = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Floating or fixed point, as far as rounding goes.
+
+    Parameters
+    ----------
+    name : str
+        `float16`, `float32`, `float64`, or `fixedN` for N bits after the binary point.
+    epsilon : float
+        Distance of neighbouring numbers: relative, at 1, in floating point; everywhere in
+        fixed point.
+    is_fixed_point : bool
+        Whether that distance is the same for small numbers and large.
+    smallest_normal : float
+        Below it a float's neighbours are no nearer.
+    smallest : float
+        What is below it may vanish: the smallest normal number, as many flush what is below to
+        0; in float16, which is little use without, the smallest subnormal one.
+    """
+
+    name: str
+    epsilon: float
+    is_fixed_point: bool = False
+    smallest_normal: float = 0.0
+    smallest: float = 0.0
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Largest error of rounding one number, half of `epsilon`."""
+        return self.epsilon / 2
+
+    def spacing(self, x: np.ndarray) -> np.ndarray:
+        """Distance between neighbouring numbers at x: one unit in the last place.
+
+        Parameters
+        ----------
+        x : array of float64
+            Any numbers.
+
+        Returns
+        -------
+        array of float64, of the same shape
+        """
+        if self.is_fixed_point:
+            return np.full(np.shape(x), self.epsilon)
+        _, exponent = np.frexp(np.maximum(np.abs(x), self.smallest_normal))
+        return np.ldexp(self.epsilon, exponent - 1)
+
+
+def float_arithmetic(dtype: np.dtype | type | str) -> Arithmetic:
+    """Describe a floating-point precision.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype, type or str
+        float16, float32 or float64.
+    """
+    limits, name = np.finfo(dtype), np.dtype(dtype).name
+    normal, subnormal = float(limits.smallest_normal), float(limits.smallest_subnormal)
+    return Arithmetic(
+        name,
+        float(limits.eps),
+        smallest_normal=normal,
+        smallest=subnormal if name == "float16" else normal,
+    )
+
+
+def named_arithmetic(name: str) -> Arithmetic:
+    """Find an arithmetic by the name that a user gives.
+
+    Parameters
+    ----------
+    name : str
+        `float16`, `float32`, `float64`, or `fixedN` for N bits after the binary point.
+
+    Raises
+    ------
+    ConfigurationError
+        It is none of these.
+    """
+    if name in FLOATS:
+        return float_arithmetic(name)
+    bits = re.fullmatch(r"fixed([1-9]\d?)", name)
+    if bits is None or int(bits[1]) > 62:
+        raise ConfigurationError(
+            f"precision is {shown(name)}: choose {', '.join(FLOATS)}, or fixedN for N bits after "
+            "the binary point, N from 1 to 62"
+        )
+    return Arithmetic(name, 2.0 ** -int(bits[1]), is_fixed_point=True)
+
+
+# --- How far a right answer may lie from the golden one: derived, not picked.
+
+
+CONFIDENCE = 4
+ELEMENTWISE_OPERATIONS = 16
+N_DRAWS = 4
+LEAST_DISTURBANCE = 2.0**-30
+"""Disturbances below this would drown in the reference's own rounding; the effect of a
+larger one is scaled down."""
+TRAJECTORY_TOLERANCE = 1e-12
+"""Golden README: constant steps leave nothing but rounding."""
+
+
+def trace_tolerance(trace: Trace) -> float:
+    """Relative tolerance of the golden numbers themselves."""
+    return 10 * trace.solver.rtol
+
+
+def run_tolerance(trace: Trace) -> float:
+    """Tolerance of losses and final parameters after all steps of a trace."""
+    return (100 if trace.stored_precision == np.float32 else 10) * trace.solver.rtol
+
+
+def solver_tolerance(solver: Solver) -> float:
+    """Relative tolerance of an end state found by integration; 0 by fixed point."""
+    return 0.0 if solver.method == "fixed-point" else 10 * solver.rtol
+
+
+def rounding_size(arithmetic: Arithmetic, longest_sum: int) -> float:
+    """Error that rounding may leave in a sum, λ √(n + m) u; relative unless in fixed point."""
+    growth = CONFIDENCE * float(np.sqrt(longest_sum + ELEMENTWISE_OPERATIONS))
+    return growth * arithmetic.unit_roundoff
+
+
+def disturbance(
+    arithmetic: Arithmetic, size: float, generators: Sequence[np.random.Generator]
+) -> Disturb:
+    """Change every element by a random amount within ±size, relative unless in fixed point.
+
+    The first axis of an array are draws, each with its own generator.
+    """
+
+    def disturb(array: np.ndarray) -> np.ndarray:
+        change = size * np.stack([one.uniform(-1, 1, np.shape(array)[1:]) for one in generators])
+        if not arithmetic.is_fixed_point:
+            return np.asarray(array * (1 + change))
+        # A rate stays a rate, and a square a square: neither is rounded below 0.
+        return np.where((array >= 0) & (array + change < 0), array, array + change)
+
+    return disturb
+
+
+def own_rounding(arithmetic: Arithmetic, size: float, array: np.ndarray) -> float:
+    """Largest error in a result that was rounded by `size`, relative unless in fixed point.
+
+    A product of which one factor has underflowed is off by the smallest number times the others,
+    which are taken to be below 1/ε.
+    """
+    if arithmetic.is_fixed_point:
+        return size
+    return size * largest(array) + arithmetic.smallest / arithmetic.epsilon
+
+
+def generators(name: str) -> list[np.random.Generator]:
+    """One source of random numbers a draw; the same stage always gets the same ones."""
+    seed = zlib.crc32(name.encode())
+    return [np.random.default_rng([seed, draw]) for draw in range(N_DRAWS)]
+
+
+def largest_effects(
+    run: Callable[[Sequence[np.random.Generator]], Arrays],
+    exact: Arrays,
+    name: str,
+    factor: float,
+    at_once: int = N_DRAWS,
+) -> dict[str, float]:
+    """Run a stage disturbed, several draws at once, and bound the largest change of each array.
+
+    The bound is the larger of the largest change seen and the 95 % prediction limit for one more
+    draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard deviation.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the stage with disturbances from as many generators as it is given; the first axis
+        of its arrays are these.
+    exact : dict of array
+        What it gives undisturbed.
+    name : str
+        Of the stage.
+    factor : float
+        Scales the changes back to the size of rounding.
+    at_once : int
+        How many draws at once.
+    """
+    changes: dict[str, list[float]] = {key: [] for key in exact}
+    draws = generators(name)
+    for first in range(0, len(draws), at_once):
+        for key, arrays in run(draws[first : first + at_once]).items():
+            changes[key] += [factor * largest(array - exact[key]) for array in arrays]
+    return {key: _prediction_limit(np.array(seen)) for key, seen in changes.items()}
+
+
+def _prediction_limit(seen: np.ndarray) -> float:
+    if not np.all(np.isfinite(seen)):
+        return float(np.inf)
+    limit = np.mean(seen) + student_t(seen.size - 1) * np.sqrt(1 + 1 / seen.size) * np.std(
+        seen, ddof=1
+    )
+    return float(max(limit, np.max(seen)))
+
+
+def largest(array: np.ndarray) -> float:
+    """Largest magnitude; infinite where an element is not a number."""
+    size = float(np.max(np.abs(array), initial=0))
+    return np.inf if np.isnan(size) else size
+
+
+def admitted_residual(kappa: Setting, u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Residual of c = κ e at which a search in float64 may stop, (batch, 1)."""
+    scale = 1 + kappa * np.max(np.abs(u_out) + np.abs(target), axis=-1, keepdims=True)
+    return np.asarray(np.finfo(np.float64).eps ** 0.75 * scale)
+
+
+def stopped_short(
+    configuration: NetworkConfiguration,
+    arithmetic: Arithmetic,
+    generators: Sequence[np.random.Generator],
+    magnified: float = 1.0,
+    along: bool = True,
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Move a target so that the closed loop ends where a fixed point may stop.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Of whose controller the residual is.
+    arithmetic : Arithmetic
+        Of the search.
+    generators : sequence of numpy.random.Generator
+        Choose the signs of the residual, each of a draw.
+    magnified : float
+        By how much, where the effect is to be scaled down again.
+    along : bool
+        A search that stops on the way it came leaves all outputs short of their end, or all
+        beyond it; else each output has a sign of its own.
+
+    Returns
+    -------
+    callable
+        From (u_out, target), arrays (draws, batch, n_out), to the moved target.
+    """
+    kappa = configuration.controller.steady_gain
+    # What the model admits goes with ε^¾ of the arithmetic.
+    coarser = (arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75
+
+    def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
+        residual = coarser * admitted_residual(kappa, u_out, target)
+        if along:
+            e = error(configuration.loss, u_out, target)
+            sides = np.reshape([one.choice([-1.0, 1.0]) for one in generators], (-1, 1, 1))
+            signs = sides * np.where(e < 0, -1.0, 1.0)
+        else:
+            signs = np.stack([one.choice([-1.0, 1.0], target.shape[1:]) for one in generators])
+        return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
+
+    return moved
+
+
+@cache
+def student_t(freedom: int) -> float:
+    """Student's t that 95 % stay below."""
+    # Imported here: slow to load, and most commands judge nothing.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.95))

@@ -1,0 +1,1 @@
+from .catalogue import usual_mistake as usual_mistake

@@ -1,0 +1,508 @@
+"""Opening an HDF5 file for reading, with one line for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...refimpl import shown
+from .arrays import FileError
+
+# --- Opening an HDF5 file for reading, with one line for whatever is wrong with it.
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a file that is looked through from end to end, and close it again.
+
+    Parameters
+    ----------
+    path : str or Path
+        HDF5 file.
+
+    Raises
+    ------
+    FileError
+        It is missing, is not HDF5, is damaged, leads to other files, or unfolds to more than its
+        size allows (see `hdf5_structure`).
+    """
+    path = Path(path)
+    refuse_all_but_files(path)
+    try:
+        # Before all its bytes are read: a sparse file may have any number.
+        if not h5py.is_hdf5(path):
+            raise FileError(f"{path}: not a readable HDF5 file (no HDF5 signature)")
+        _check_bytes(path)
+        # Reading needs no lock, and some file systems have none: HDF5 would refuse the file there.
+        with h5py.File(path, "r", locking=False) as file:
+            check_structure(file)
+            yield file
+    except FileError:
+        raise
+    except Exception as problem:
+        # What a damaged file makes HDF5 or a parser of its content raise has no end of kinds.
+        raise FileError(f"{path}: not a readable HDF5 file ({_first_line(problem)})") from problem
+
+
+def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
+    """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
+
+    Parameters
+    ----------
+    path : str or path
+        Where a file is wanted.
+
+    Raises
+    ------
+    FileError
+        There is none.
+    """
+    path = Path(path)
+    try:
+        kind = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileError(f"{path}: no such file") from None
+    except OSError as problem:
+        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
+    if not stat.S_ISREG(kind):
+        what = "a directory" if stat.S_ISDIR(kind) else "a pipe, socket or device"
+        raise FileError(f"{path} is {what}: a file is needed")
+
+
+def _check_bytes(path: Path) -> None:
+    content = path.read_bytes()
+    check_seal(path, content)
+    check_global_heaps(path, content)
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return lines[0] if lines else type(problem).__name__
+
+
+# --- A digest of a file's bytes at its end, so that damage is found before HDF5 sees any of it.
+
+
+MARK = b"\ndisinhib sha256 "
+LENGTH = len(MARK) + 64 + 1
+
+
+def sealed(content: bytes) -> bytes:
+    """Content with the seal after it."""
+    return content + MARK + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def check_seal(path: str | os.PathLike[str], content: bytes) -> None:
+    """Compare a file's bytes with its seal, if it has one.
+
+    Parameters
+    ----------
+    path : str or path
+        For the message.
+    content : bytes
+        Of the whole file.
+
+    Raises
+    ------
+    FileError
+        They differ: the file is damaged.
+    """
+    # A view, as a copy would take the file's size once more.
+    path = Path(path)
+    body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
+    if not seal.startswith(MARK):
+        return
+    found = hashlib.sha256(body).hexdigest()
+    written = seal[len(MARK) : -1].decode("ascii", "replace")
+    if found != written:
+        raise FileError(
+            f"{path}: the file is damaged: its bytes have SHA-256 {found[:12]}…, "
+            f"they were sealed with {written[:12]!r}…"
+        )
+
+
+# --- What an HDF5 file is made of, looked through before any of it is used.
+
+
+MOST_EXPANSION = 64
+"""Bytes in memory for each byte of the file, a number at 8 as it is computed with.
+
+Uncompressed float16 takes 4 of them, bytes take 8, and so are left 8 for compression; what the
+shipped traces gain by it is a factor below 2, MNIST's images gain 5.
+"""
+ALWAYS_ALLOWED = 2**24
+"""Bytes that any file may unfold to: small ones have long runs of zeros."""
+DEEPEST = 32
+"""Groups inside groups; traces have 4."""
+BYTES_OF_A_NAME = 128
+"""What an object costs a reader beside its numbers, at least."""
+BYTES_OF_A_NUMBER = 8
+MOST_DEFLATED = 1040
+"""By how much deflate's output can grow when it is read (RFC 1951: 258 bytes from two bits)."""
+INFLATED_AT_ONCE = 2**20
+FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+NUMBERS = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.BITFIELD)
+OTHER_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
+
+
+def objects(file: h5py.File) -> Iterator[tuple[str, h5py.HLObject]]:
+    """Go through all groups and datasets, each under every name that it has, in order of names.
+
+    Parameters
+    ----------
+    file : h5py.File
+        One that `check_structure` has passed.
+
+    Yields
+    ------
+    path : str
+        Without a leading stroke.
+    item : h5py.HLObject
+    """
+
+    def below(group: h5py.Group, prefix: str) -> Iterator[tuple[str, h5py.HLObject]]:
+        # By their bytes, as HDF5 orders them.
+        for name in sorted(group, key=lambda name: name.encode(errors="surrogateescape")):
+            item = group[name]
+            yield prefix + name, item
+            if isinstance(item, h5py.Group):
+                yield from below(item, f"{prefix}{name}/")
+
+    return below(file, "")
+
+
+def check_structure(file: h5py.File) -> None:
+    """Refuse a file that leads out of itself, or unfolds to more than its size allows.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Just opened.
+
+    Raises
+    ------
+    FileError
+        It has a soft or an external link, external storage, a virtual dataset, a filter other
+        than gzip, a dataset that claims more than is stored, a group in itself; or all its
+        names together hold more than `MOST_EXPANSION` times its size and `ALWAYS_ALLOWED`.
+    """
+    _Examination(file).size(file, "/")
+
+
+def holds_text_or_numbers(item: h5py.HLObject, name: str) -> bool:
+    """Tell whether an attribute is of a kind that this project writes; others are never read."""
+    return item.attrs.get_id(name).get_type().get_class() in (*NUMBERS, h5py.h5t.STRING)
+
+
+class _Examination:
+    """Sizes found so far, by the address of their object."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._file_size = file.id.get_filesize()
+        self._limit = max(ALWAYS_ALLOWED, MOST_EXPANSION * self._file_size)
+        self._sizes: dict[int, int] = {}
+        self._above: list[int] = []
+
+    def size(self, item: h5py.HLObject, path: str) -> int:
+        """Bytes in memory of an object and all below it, counted again under each name."""
+        address = h5py.h5o.get_info(item.id).addr
+        if address in self._above:
+            raise self._refusal(f"group {path} lies in itself")
+        if address not in self._sizes:
+            if len(self._above) > DEEPEST:
+                raise self._refusal(f"its groups are nested more than {DEEPEST} deep")
+            self._above.append(address)
+            size = BYTES_OF_A_NAME + self._attributes(item, path)
+            if isinstance(item, h5py.Group):
+                size += self._members(item, path)
+            elif isinstance(item, h5py.Dataset):
+                size += self._numbers(item, path)
+            self._above.pop()
+            self._sizes[address] = self._checked(size)
+        return self._sizes[address]
+
+    def _refusal(self, what: str) -> FileError:
+        return FileError(f"{self._file.filename}: {what}")
+
+    def _checked(self, size: int) -> int:
+        if size > self._limit:
+            raise self._refusal(
+                f"its {self._file_size:,} bytes unfold to {size:,} or more: "
+                f"at most {self._limit:,} are read from a file of this size"
+            )
+        return size
+
+    def _members(self, group: h5py.Group, path: str) -> int:
+        total = 0
+        for name in group:
+            where = f"{path.rstrip('/')}/{name}"
+            kind = group.id.links.get_info(name.encode(errors="surrogateescape")).type
+            if kind != h5py.h5l.TYPE_HARD:
+                raise self._refusal(
+                    f"{where} is {OTHER_LINKS.get(kind, 'a user-defined link')}: "
+                    "what is read must lie in the file itself, under its own name"
+                )
+            total = self._checked(total + self.size(group[name], where))
+        return total
+
+    def _attributes(self, item: h5py.HLObject, path: str) -> int:
+        total = 0
+        for name in item.attrs:
+            attribute = item.attrs.get_id(name)
+            kind, n = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
+            total += BYTES_OF_A_NAME + n * kind.get_size()
+            if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+                # Many may share one text in the heap, which is no longer than the file.
+                total += n * self._file_size if n > 1 else len(str(item.attrs[name]))
+            self._checked(total)
+        return total
+
+    def _numbers(self, dataset: h5py.Dataset, path: str) -> int:
+        layout, kind = dataset.id.get_create_plist(), dataset.id.get_type()
+        if layout.get_external_count():
+            raise self._refusal(f"dataset {path} has external storage: its numbers lie elsewhere")
+        if layout.get_layout() == h5py.h5d.VIRTUAL:
+            raise self._refusal(f"dataset {path} is virtual: its numbers lie elsewhere")
+        n, is_packed = math.prod(dataset.id.shape or (0,)), layout.get_nfilters() > 0
+        stored, claimed = dataset.id.get_storage_size(), n * kind.get_size()
+        # Before anything of the claimed size is allocated.
+        if stored > self._file_size or claimed > (MOST_DEFLATED if is_packed else 1) * stored:
+            raise self._refusal(
+                f"dataset {path} claims {claimed:,} bytes, of which {stored:,} are stored"
+            )
+        if kind.get_class() not in NUMBERS:
+            # It is named, and never read.
+            return 0
+        if layout.get_layout() == h5py.h5d.CHUNKED:
+            # One number of a chunk is had by reading all of it.
+            n = max(n, math.prod(layout.get_chunk()))
+        size = self._checked(n * max(kind.get_size(), BYTES_OF_A_NUMBER))
+        if is_packed:
+            self._check_chunks(dataset, path)
+        return size
+
+    def _check_chunks(self, dataset: h5py.Dataset, path: str) -> None:
+        """Refuse what HDF5 would unpack to more than the chunk that it stands for."""
+        layout = dataset.id.get_create_plist()
+        filters = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
+        if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
+            raise self._refusal(
+                f"dataset {path} has filters {filters} of HDF5: gzip, shuffle and fletcher32 "
+                "are read, each once"
+            )
+        if h5py.h5z.FILTER_DEFLATE not in filters:
+            return
+        left_out = 1 << filters.index(h5py.h5z.FILTER_DEFLATE)
+        # A checksum that was taken before packing is 4 bytes more.
+        most = math.prod(layout.get_chunk()) * dataset.id.get_type().get_size() + 4
+        places: list[tuple[int, ...]] = []
+
+        def take(chunk: h5py.h5d.StoreInfo) -> None:
+            if not chunk.filter_mask & left_out:
+                places.append(chunk.chunk_offset)
+
+        dataset.id.chunk_iter(take)
+        for place in places:
+            if _inflates_beyond(dataset.id.read_direct_chunk(place)[1], most):
+                raise self._refusal(
+                    f"dataset {path} has a chunk that unpacks to more than its {most:,} bytes"
+                )
+
+
+def _inflates_beyond(packed: bytes, most: int) -> bool:
+    stream, found = zlib.decompressobj(), 0
+    try:
+        while packed and not stream.eof:
+            found += len(stream.decompress(packed, INFLATED_AT_ONCE))
+            packed = stream.unconsumed_tail
+            if found > most:
+                return True
+    except zlib.error:
+        # HDF5 will say so.
+        return False
+    return False
+
+
+# --- HDF5's heaps of text: a damaged one can hold up the HDF5 library for ever.
+
+
+SIGNATURE = b"GCOL\x01\0\0\0"
+HEADER = 16
+"""Bytes, of a heap and of each object in it."""
+
+
+def check_global_heaps(path: str | os.PathLike[str], content: bytes) -> None:
+    """Refuse a file with a heap whose objects do not fill it from end to end.
+
+    Parameters
+    ----------
+    path : str or path
+        For the message.
+    content : bytes
+        Of the whole file.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    path = Path(path)
+    start = content.find(SIGNATURE)
+    while start >= 0:
+        if not _is_filled(content, start):
+            raise FileError(f"{path}: the file is damaged: its text heap at byte {start}")
+        start = content.find(SIGNATURE, start + 1)
+
+
+def _is_filled(content: bytes, start: int) -> bool:
+    end = start + _number(content, start + 8, 8)
+    if end > len(content):
+        return False
+    at = start + HEADER
+    while at + HEADER <= end:
+        index, size = _number(content, at, 2), _number(content, at + 8, 8)
+        if index == 0:
+            # Free space: the rest, its own header included.
+            return at + size == end
+        at += HEADER + -(-size // 8) * 8
+    return at <= end
+
+
+def _number(content: bytes, at: int, length: int) -> int:
+    return int.from_bytes(content[at : at + length], "little")
+
+
+# --- Attributes of an HDF5 group, each of the kind that it must be.
+
+
+def is_of_schema(file: h5py.File, schema: str) -> bool:
+    """Tell whether a file says that it is of a schema."""
+    try:
+        return read_text(file, "schema", default="") == schema
+    except FileError:
+        return False
+
+
+def refuse_other_schema(file: h5py.File, schema: str) -> None:
+    """Refuse a file that is of another schema, or of none.
+
+    Raises
+    ------
+    FileError
+        Naming its schema and the one that is needed.
+    """
+    found = read_text(file, "schema", default="")
+    if found != schema:
+        raise FileError(f"{file.filename}: schema is {shown(found)}: {schema!r} is needed")
+
+
+def read_text(group: h5py.Group, name: str, default: str | None = None) -> str:
+    """Read an attribute that is one text.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        What has the attribute.
+    name : str
+        Of the attribute.
+    default : str, optional
+        Where there is none; without, it must be there.
+
+    Raises
+    ------
+    FileError
+        It is missing, or something else.
+    """
+    if name not in group.attrs and default is not None:
+        return default
+    value = _value(group, name)
+    if isinstance(value, bytes):
+        # Of fixed length, as C programs write it.
+        value = value.decode(errors="replace")
+    if not isinstance(value, str):
+        raise _refusal(group, name, value, "a text is needed")
+    return value
+
+
+def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
+    """Read an attribute that is a text, and that a JSON object.
+
+    Raises
+    ------
+    FileError
+        It is missing, or something else.
+    """
+    try:
+        value = json.loads(read_text(group, name))
+    except (ValueError, RecursionError) as problem:
+        if isinstance(problem, FileError):
+            raise
+        raise FileError(f"{_place(group, name)} is no JSON: {problem}") from problem
+    if not isinstance(value, dict):
+        raise _refusal(group, name, value, "a JSON object is needed")
+    return value
+
+
+def read_whole(group: h5py.Group, name: str, minimum: int, maximum: int | None = None) -> int:
+    """Read an attribute that is one whole number.
+
+    Raises
+    ------
+    FileError
+        It is missing, something else, or out of range.
+    """
+    value = _value(group, name)
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise _refusal(group, name, value, "a whole number is needed")
+    if value < minimum or (maximum is not None and value > maximum):
+        most = "" if maximum is None else f" and at most {maximum}"
+        raise _refusal(group, name, value, f"at least {minimum}{most} is needed")
+    return int(value)
+
+
+def read_seconds(group: h5py.Group, name: str) -> float:
+    """Read an attribute that is one finite number, 0 or more.
+
+    Raises
+    ------
+    FileError
+        It is missing, or something else.
+    """
+    value = _value(group, name)
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if not is_number or isinstance(value, bool) or not 0 <= value < np.inf:
+        raise _refusal(group, name, value, "a finite number, 0 or more, is needed")
+    return float(value)
+
+
+def _value(group: h5py.Group, name: str) -> Any:
+    if name not in group.attrs:
+        raise FileError(f"{_place(group, name)} is missing")
+    if not holds_text_or_numbers(group, name):
+        kind = group.attrs.get_id(name).dtype
+        raise FileError(f"{_place(group, name)} is of type {kind}: text or numbers are needed")
+    value = group.attrs[name]
+    # One number in an array of no axes, or of one entry, is what some programs write.
+    return value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
+def _refusal(group: h5py.Group, name: str, value: Any, needed: str) -> FileError:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return FileError(f"{_place(group, name)} is {shown(plain)}: {needed}")
+
+
+def _place(group: h5py.Group, name: str) -> str:
+    where = "" if group.name == "/" else f" of {group.name}"
+    return f"{group.file.filename}: attribute {name}{where}"

@@ -1,0 +1,277 @@
+"""Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...refimpl import (
+    ConfigurationError,
+    Controller,
+    Feedback,
+    FeedbackWeights,
+    MeanInhibition,
+    NetworkConfiguration,
+    NetworkState,
+    Optimizer,
+    Parameters,
+    Recording,
+    SoftReLU,
+    Solver,
+    shown,
+)
+from ..storage import FileError, read_json
+
+# --- Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1.
+
+
+SCHEMA = "disinhib-trace"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CircuitStep:
+    """What the microcircuit does in one learning step.
+
+    Parameters
+    ----------
+    open_loop, closed_loop : NetworkState
+        End states, arrays (batch, n).
+    feedback : tuple of array, each (batch, n_out, n_l)
+        Feedback weights as applied.
+    closed_loop_target : array, (batch, n_out)
+        What the controller was given.
+    mean_inhibition : tuple of array, each (n_l,), or None
+        r̄, for the linear threshold.
+    """
+
+    open_loop: NetworkState
+    feedback: FeedbackWeights
+    closed_loop_target: np.ndarray
+    closed_loop: NetworkState
+    mean_inhibition: tuple[np.ndarray, ...] | None
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """Every stage of one learning step.
+
+    Parameters
+    ----------
+    gradients, parameters_after : Parameters
+        g, and the parameters one optimiser step later.
+    circuit : CircuitStep or None
+        What the microcircuit did; None for backprop, which has none.
+    """
+
+    gradients: Parameters
+    parameters_after: Parameters
+    circuit: CircuitStep | None
+
+
+@dataclass(frozen=True)
+class TraceTrajectory:
+    """Paths of batch 0 from rest and then under control, at the initial parameters.
+
+    Parameters
+    ----------
+    open_loop, closed_loop : NetworkState
+        Arrays (time, batch, n); the closed loop starts where the open loop ended.
+    feedback : tuple of array, each (batch, n_out, n_l)
+        Feedback weights of the closed loop.
+    recording : Recording
+        How they were integrated.
+    """
+
+    open_loop: NetworkState
+    closed_loop: NetworkState
+    feedback: FeedbackWeights
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A recorded run of S learning steps.
+
+    Parameters
+    ----------
+    path : Path
+        Where it was read from.
+    configuration : NetworkConfiguration
+        Network and rule.
+    solver : Solver
+        How its end states were found.
+    initial_parameters, final_parameters : Parameters
+        Before the first and after the last step.
+    stored_precision : numpy.dtype
+        Of the parameters in the file.
+    inputs : array of float64, (S, batch, n_in)
+        Scaled to [0, 1] where the file has bytes.
+    targets : array of float64, (S, batch, n_out)
+        Labels.
+    open_loop_loss : array of float64, (S,)
+        Mean loss of each step before its update.
+    closed_loop_loss : array of float64, (S,), or None
+        Likewise under control; backprop has none.
+    steps : tuple of TraceStep
+        Empty where the file has a summary only.
+    trajectory : TraceTrajectory or None
+        Where the file has one.
+    dataset : str
+        Name of the dataset that the inputs are from; empty for none.
+    dataset_indices : array of int64, (S, batch), or None
+        Their positions in its training split.
+    """
+
+    path: Path
+    configuration: NetworkConfiguration
+    solver: Solver
+    initial_parameters: Parameters
+    final_parameters: Parameters
+    stored_precision: np.dtype
+    inputs: np.ndarray
+    targets: np.ndarray
+    open_loop_loss: np.ndarray
+    closed_loop_loss: np.ndarray | None
+    steps: tuple[TraceStep, ...]
+    trajectory: TraceTrajectory | None
+    dataset: str = ""
+    dataset_indices: np.ndarray | None = None
+
+
+def time_first(state: NetworkState) -> NetworkState:
+    """Exchange the first two axes: the files have (batch, time, n), the model (time, batch, n)."""
+    return NetworkState(
+        tuple(np.swapaxes(u, 0, 1) for u in state.u_E),
+        tuple(np.swapaxes(u, 0, 1) for u in state.u_I),
+        np.swapaxes(state.u_out, 0, 1),
+        np.swapaxes(state.z, 0, 1),
+    )
+
+
+# --- The JSON configuration inside a trace, as the model's own configuration and back.
+
+
+SECTIONS = {
+    "activation_E": SoftReLU,
+    "activation_I": SoftReLU,
+    "controller": Controller,
+    "feedback": Feedback,
+    "mean_inhibition": MeanInhibition,
+    "optimizer": Optimizer,
+}
+"""Parts of a configuration that are objects of their own, in the network and in a trace."""
+
+
+KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
+
+
+def network_configuration(settings: dict[str, Any]) -> NetworkConfiguration:
+    """Build a network configuration from nested dictionaries.
+
+    Parameters
+    ----------
+    settings : dict
+        Keys are the fields of NetworkConfiguration; those left out keep their defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        A value is impossible.
+    TypeError
+        A key is unknown.
+    """
+    parts = {
+        name: SECTIONS[name](**value) if name in SECTIONS else value
+        for name, value in settings.items()
+    }
+    return NetworkConfiguration(**parts)
+
+
+def read_trace_configuration(file: h5py.File) -> tuple[NetworkConfiguration, Solver]:
+    """Read the attribute `config` of a trace, in which the solver's horizon is called T.
+
+    Parameters
+    ----------
+    file : h5py.File
+        A trace, its questions, or answers to them.
+
+    Returns
+    -------
+    configuration : NetworkConfiguration
+    solver : Solver
+        The one that the trace was made with.
+
+    Raises
+    ------
+    FileError
+        It is missing, no JSON object, or has an unknown key, a value of another kind or one that
+        is impossible.
+    """
+    settings = read_json(file, "config")
+    solver = settings.pop("solver", {})
+    if isinstance(solver, dict) and "T" in solver:
+        solver["horizon"] = solver.pop("T")
+    try:
+        _check_kinds(settings, NetworkConfiguration(), "")
+        _check_kinds(solver, Solver(), "solver")
+        # What a trace does not say was done as published.
+        solver.setdefault("settled", "published")
+        return network_configuration(settings), Solver(**solver)
+    except ConfigurationError as problem:
+        raise FileError(f"{file.filename}: attribute config is unusable: {problem}") from problem
+
+
+def _check_kinds(settings: Any, defaults: Any, where: str) -> None:
+    """Refuse keys that are unknown, and values of another kind than the default's.
+
+    The classes take arrays too, a number for each replica; a trace has one network.
+    """
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{where} is {shown(settings)}: an object of settings is needed")
+    for key, value in settings.items():
+        name = f"{where}.{key}" if where else key
+        if key not in defaults.__dataclass_fields__:
+            allowed = ", ".join(defaults.__dataclass_fields__)
+            raise ConfigurationError(f"unknown key {shown(name)}: allowed are {allowed}")
+        default = getattr(defaults, key)
+        if dataclasses.is_dataclass(default):
+            _check_kinds(value, default, name)
+        elif isinstance(default, tuple):
+            if not isinstance(value, list) or not all(type(n) is int for n in value):
+                raise ConfigurationError(
+                    f"{name} is {shown(value)}: a list of whole numbers is needed"
+                )
+        elif isinstance(default, (bool, int, str)):
+            if type(value) is not type(default):
+                kind = KINDS[type(default)]
+                raise ConfigurationError(f"{name} is {shown(value)}: {kind} is needed")
+        elif type(value) not in (int, float) and not (value is None and default is None):
+            raise ConfigurationError(f"{name} is {shown(value)}: a number is needed")
+
+
+def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver) -> str:
+    """Write the attribute `config` of a trace; `read_trace_configuration` reads it back.
+
+    Parameters
+    ----------
+    configuration : NetworkConfiguration
+        Network and rule, its settings plain numbers.
+    solver : Solver
+        The one that the trace is made with.
+    """
+    settings = dataclasses.asdict(configuration)
+    settings["sizes"] = list(configuration.sizes)
+    settings["feedback"] = {
+        name: value for name, value in settings["feedback"].items() if value is not None
+    }
+    horizon = {"T": solver.horizon}
+    written = ("method", "rtol", "atol", "dt")
+    settings["solver"] = {name: getattr(solver, name) for name in written} | horizon
+    return json.dumps(settings)
