@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -144,11 +146,11 @@ class Parameters:
 
     def astype(self, dtype: np.dtype | type) -> Parameters:
         """Copy in another precision."""
-        return Parameters(
-            tuple(w.astype(dtype) for w in self.weights),
-            tuple(b.astype(dtype) for b in self.biases),
-            self.readout.astype(dtype),
-        )
+
+        def cast(array: np.ndarray) -> np.ndarray:
+            return array.astype(dtype)
+
+        return map_arrays(cast, self)
 
 
 def check_shapes(
@@ -276,6 +278,36 @@ class NetworkState:
     z: np.ndarray
 
 
+Arrays = TypeVar("Arrays")
+
+
+def map_arrays(f: Callable[..., Any], *values: Arrays) -> Arrays:
+    """Apply f to the arrays of `Parameters`, of `NetworkState`, or of a tuple, one after another.
+
+    Parameters
+    ----------
+    f : callable
+        Of as many arrays as there are values: the first of each, then the second of each.
+    *values : Parameters, NetworkState or tuple of array
+        Of one form.
+
+    Returns
+    -------
+    Parameters, NetworkState or tuple
+        What f gave, in the same form.
+    """
+
+    def mapped(*parts: Any) -> Any:
+        if isinstance(parts[0], tuple):
+            return tuple(mapped(*part) for part in zip(*parts, strict=True))
+        if isinstance(parts[0], Parameters | NetworkState):
+            return type(parts[0])(*mapped(*(tuple(vars(part).values()) for part in parts)))
+        return f(*parts)
+
+    result: Arrays = mapped(*values)
+    return result
+
+
 def pack(state: NetworkState) -> np.ndarray:
     """Join a state into one array (..., batch, n) in the order u_E, u_I, u_out, z."""
     return np.concatenate([*state.u_E, *state.u_I, state.u_out, state.z], axis=-1)
@@ -332,13 +364,11 @@ def choose(condition: np.ndarray, first: NetworkState, second: NetworkState) -> 
     first, second : NetworkState
         States of the same form.
     """
-    where = condition[..., None]
-    return NetworkState(
-        tuple(np.where(where, a, b) for a, b in zip(first.u_E, second.u_E, strict=True)),
-        tuple(np.where(where, a, b) for a, b in zip(first.u_I, second.u_I, strict=True)),
-        np.where(where, first.u_out, second.u_out),
-        np.where(where, first.z, second.z),
-    )
+
+    def chosen(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.where(condition[..., None], a, b)
+
+    return map_arrays(chosen, first, second)
 
 
 # --- Loss, the error that drives the controller, and the target it is given (section 3).

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .circuit import Parameters
+from .circuit import Parameters, map_arrays
 from .configuration import Optimizer
 
 
@@ -34,11 +34,7 @@ def initial_optimizer_state(optimizer: Optimizer, parameters: Parameters) -> Opt
     """State before the first step: no steps, moments 0."""
     if optimizer.name == "sgd":
         return OptimizerState(0)
-    zeros = Parameters(
-        tuple(np.zeros_like(W) for W in parameters.weights),
-        tuple(np.zeros_like(b) for b in parameters.biases),
-        np.zeros_like(parameters.readout),
-    )
+    zeros = map_arrays(np.zeros_like, parameters)
     return OptimizerState(0, zeros, zeros)
 
 
