@@ -1,6 +1,6 @@
 """Between the model's arrays, one a layer, and the flat ones that compiled code works on.
 
-The order within a flat array is that of `numba_cpu.layout` and of `cuda/plan.cuh`.
+The order within a flat array is that of `numba/kernels/layout.py` and of `cuda/kernels/plan.cuh`.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Device(Protocol):
         ...
 
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
-        """Run a kernel of `cuda_source.kernels`."""
+        """Run a kernel of `source.kernels`."""
         ...
 
     def multiply(self, product: Product) -> None:

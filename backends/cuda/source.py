@@ -60,7 +60,7 @@ def enumerators(name: str) -> dict[str, int]:
 
 
 def _with_headers(name: str, seen: set[str]) -> str:
-    text = (files(__package__) / "cuda" / name).read_text(encoding="utf-8")
+    text = (files(__package__) / "kernels" / name).read_text(encoding="utf-8")
     text = text.replace("#pragma once\n", "")
 
     def included(match: re.Match[str]) -> str:

@@ -19,7 +19,7 @@ from ..test_package import imports
 ROOT = Path(__file__).parents[2]
 KERNEL = """
 from .code_cache import kernel
-from .weighted_sum import add_one
+from .integration import add_one
 
 @kernel
 def add_twice(total, row):
@@ -43,7 +43,7 @@ def copy_of_the_package(place):
     for folder in ("refimpl", "backends", "datasets", "validation", "experiments"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, place / "disinhib" / folder, ignore=ignore)
-    (place / "disinhib" / "backends" / "numba_cpu" / "tried.py").write_text(KERNEL)
+    (place / "disinhib" / "backends" / "numba" / "kernels" / "tried.py").write_text(KERNEL)
     return place
 
 
@@ -67,7 +67,7 @@ def kernel_in(place, **environment):
 
 
 def change(place, name, old, new):
-    path = place / "disinhib" / "backends" / "numba_cpu" / name
+    path = place / "disinhib" / "backends" / "numba" / "kernels" / name
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf-8")
@@ -77,7 +77,7 @@ def test_code_is_kept_and_a_change_in_another_file_that_it_calls_is_seen(tmp_pat
     place, kept = copy_of_the_package(tmp_path / "site"), {"NUMBA_CACHE_DIR": str(tmp_path / "c")}
     assert kernel_in(place, **kept)[0] == ["7.0", "0", "1"]
     assert kernel_in(place, **kept)[0] == ["7.0", "1", "0"]
-    change(place, "weighted_sum.py", "total[i] += factor", "total[i] -= factor")
+    change(place, "integration.py", "total[i] += factor", "total[i] -= factor")
     assert kernel_in(place, **kept)[0] == ["-5.0", "0", "1"]
     # A damaged file is no code.
     for file in (tmp_path / "c").rglob("*.code"):
@@ -189,7 +189,7 @@ def test_code_of_other_states_goes_when_it_was_long_not_used(directory, tmp_path
 def test_nothing_outside_their_folder_is_compiled_into_kernels():
     """The digest covers the folder: nothing else of ours may be in the code."""
     allowed = {"numba", "numpy", "llvmlite", "platformdirs", *sys.stdlib_module_names}
-    paths = list((ROOT / "backends" / "numba_cpu").glob("*.py"))
+    paths = list((ROOT / "backends" / "numba" / "kernels").glob("*.py"))
     assert paths
     for path in paths:
         assert {top for top, _ in imports(path)} <= allowed, path

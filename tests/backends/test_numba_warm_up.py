@@ -18,16 +18,16 @@ from .test_code_cache import copy_of_the_package
 
 WORK = """
 def _work(dtype, rule, way):
-    from .numba_cpu.tried import add_twice
+    from .kernels.tried import add_twice
 
     total = np.ones(3)
     add_twice(total, total.copy())
 """
 """In place of a network: one small kernel, so that it is quick."""
 CALL = """
-from disinhib.backends import numba_warm_up
-assert numba_warm_up.__file__.startswith({place!r})
-numba_warm_up.compile_training("backprop", "fixed-point", numba_warm_up.np.dtype("float32"))
+from disinhib.backends.numba import warm_up
+assert warm_up.__file__.startswith({place!r})
+warm_up.compile_training("backprop", "fixed-point", warm_up.np.dtype("float32"))
 """
 NAME = "backprop-float32"
 
@@ -35,7 +35,7 @@ NAME = "backprop-float32"
 @pytest.fixture
 def place(tmp_path):
     place = copy_of_the_package(tmp_path / "site")
-    with open(place / "disinhib/backends/numba_warm_up.py", "a", encoding="utf-8") as file:
+    with open(place / "disinhib/backends/numba/warm_up.py", "a", encoding="utf-8") as file:
         file.write(WORK)
     return place
 
