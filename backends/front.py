@@ -28,14 +28,12 @@ from ..refimpl import (
     Recording,
     Solver,
     StepMetrics,
-    array_shapes,
-    check_method,
-    check_shapes,
-    settings_as,
     shown,
     whole_number,
 )
 from .backend import Backend, BackendUnavailable, TimesStages, checked_dtype
+from .layout import array_shapes, check_shapes
+from .precision import check_method, settings_as
 
 # --- What a backend may be given: every argument checked and brought into one form.
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..refimpl import NetworkState, Parameters
+from ..refimpl import ArgumentError, NetworkState, Parameters
 
 Sizes = tuple[int, ...]
 Layers = tuple[np.ndarray, ...]
@@ -78,3 +78,58 @@ def network_state(
         u_out.copy(),
         z.copy(),
     )
+
+
+def check_shapes(
+    parameters: Parameters, sizes: tuple[int, ...], name: str = "parameters"
+) -> tuple[int, ...]:
+    """Refuse parameters that do not fit a network of these sizes.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Parameters, with any leading axes, the same of all arrays.
+    sizes : tuple of int
+        Units per layer, inputs and outputs included.
+    name : str
+        What the message calls them.
+
+    Returns
+    -------
+    tuple of int
+        Lengths of the leading axes.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the first array that does not fit.
+    """
+    n_hidden = len(sizes) - 2
+    if len(parameters.weights) != n_hidden or len(parameters.biases) != n_hidden:
+        raise ArgumentError(
+            f"{name}: {len(parameters.weights)} hidden weights and "
+            f"{len(parameters.biases)} biases, but sizes {sizes} need {n_hidden} of each"
+        )
+    leading: tuple[int, ...] = parameters.readout.shape[:-2]
+    for array, (what, shape) in zip(
+        (*parameters.weights, *parameters.biases, parameters.readout),
+        array_shapes(sizes),
+        strict=True,
+    ):
+        if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
+            raise ArgumentError(f"{name}: {what} has shape {array.shape}: {shape} is needed")
+        if array.shape[: array.ndim - len(shape)] != leading or 0 in leading:
+            raise ArgumentError(
+                f"{name}: {what} has shape {array.shape} and the readout weight "
+                f"{parameters.readout.shape}: the axes of replicas must be alike, and none empty"
+            )
+    return leading
+
+
+def array_shapes(sizes: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every array: hidden weights, hidden biases, readout."""
+    return [
+        *((f"weight of hidden layer {l}", shape) for l, shape in enumerate(pairwise(sizes[:-1]))),
+        *((f"bias of hidden layer {l}", (n,)) for l, n in enumerate(sizes[1:-1])),
+        ("readout weight", sizes[-2:]),
+    ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .configuration import ArgumentError, Controller, Feedback, NetworkConfiguration, SoftReLU
+from .configuration import Controller, Feedback, NetworkConfiguration, SoftReLU
 
 # --- SoftReLU: the rate of a neuron as a function of its potential (section 1).
 
@@ -151,61 +151,6 @@ class Parameters:
             return array.astype(dtype)
 
         return map_arrays(cast, self)
-
-
-def check_shapes(
-    parameters: Parameters, sizes: tuple[int, ...], name: str = "parameters"
-) -> tuple[int, ...]:
-    """Refuse parameters that do not fit a network of these sizes.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        Parameters, with any leading axes, the same of all arrays.
-    sizes : tuple of int
-        Units per layer, inputs and outputs included.
-    name : str
-        What the message calls them.
-
-    Returns
-    -------
-    tuple of int
-        Lengths of the leading axes.
-
-    Raises
-    ------
-    ArgumentError
-        Naming the first array that does not fit.
-    """
-    n_hidden = len(sizes) - 2
-    if len(parameters.weights) != n_hidden or len(parameters.biases) != n_hidden:
-        raise ArgumentError(
-            f"{name}: {len(parameters.weights)} hidden weights and "
-            f"{len(parameters.biases)} biases, but sizes {sizes} need {n_hidden} of each"
-        )
-    leading: tuple[int, ...] = parameters.readout.shape[:-2]
-    for array, (what, shape) in zip(
-        (*parameters.weights, *parameters.biases, parameters.readout),
-        array_shapes(sizes),
-        strict=True,
-    ):
-        if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
-            raise ArgumentError(f"{name}: {what} has shape {array.shape}: {shape} is needed")
-        if array.shape[: array.ndim - len(shape)] != leading or 0 in leading:
-            raise ArgumentError(
-                f"{name}: {what} has shape {array.shape} and the readout weight "
-                f"{parameters.readout.shape}: the axes of replicas must be alike, and none empty"
-            )
-    return leading
-
-
-def array_shapes(sizes: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every array: hidden weights, hidden biases, readout."""
-    return [
-        *((f"weight of hidden layer {l}", shape) for l, shape in enumerate(pairwise(sizes[:-1]))),
-        *((f"bias of hidden layer {l}", (n,)) for l, n in enumerate(sizes[1:-1])),
-        ("readout weight", sizes[-2:]),
-    ]
 
 
 def initial_parameters(sizes: tuple[int, ...], generator: np.random.Generator) -> Parameters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,36 +162,6 @@ def require_kind(owner: Any, **kinds: type) -> None:
         if not isinstance(value, kind):
             where = f"{type(owner).__name__}.{name}"
             raise ConfigurationError(f"{where} is {shown(value)}: a {kind.__name__} is needed")
-
-
-def require_precision(where: str, value: Setting, dtype: np.dtype) -> None:
-    """Refuse a number that a precision turns into 0 or into infinity.
-
-    Parameters
-    ----------
-    where : str
-        What it is, for the message.
-    value : float or array
-        The number.
-    dtype : numpy.dtype
-        float32 or float64.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming it, its value, the precision and the range that the precision holds.
-    """
-    number = np.asarray(value)
-    with np.errstate(over="ignore", under="ignore"):
-        held = number.astype(dtype)
-    becomes = "0" if np.any((held == 0) & (number != 0)) else ""
-    becomes = becomes or ("" if np.all(np.isfinite(held)) else "infinity")
-    if becomes:
-        limits = np.finfo(dtype)
-        raise ConfigurationError(
-            f"{where} is {shown(value)}: {dtype} makes that {becomes}, and holds numbers from "
-            f"{limits.smallest_subnormal:.1e} to {limits.max:.1e}"
-        )
 
 
 def _real(where: str, value: object, per_replica: bool) -> np.ndarray:
@@ -526,35 +495,3 @@ def checked_sizes(sizes: Any) -> tuple[int, ...]:
         raise ConfigurationError(f"sizes is {shown(sizes)}: a whole number a layer is needed")
     listed = list(sizes)
     return tuple(whole_number(f"sizes[{i}]", n, minimum=1) for i, n in enumerate(listed))
-
-
-def settings_as(configuration: Any, dtype: np.dtype) -> Any:
-    """Cast per-replica settings to `dtype`, so that they do not promote float32 arrays.
-
-    Parameters
-    ----------
-    configuration : dataclass
-        A configuration, or a part of one.
-    dtype : numpy.dtype
-        Precision of the network.
-
-    Returns
-    -------
-    dataclass
-        The same configuration; plain numbers are untouched, as they never promote.
-
-    Raises
-    ------
-    ConfigurationError
-        A number that `dtype` turns into 0 or into infinity.
-    """
-    changes: dict[str, Any] = {}
-    for item in dataclasses.fields(configuration):
-        value = getattr(configuration, item.name)
-        if isinstance(value, (float, np.ndarray)):
-            require_precision(f"{type(configuration).__name__}.{item.name}", value, dtype)
-        if isinstance(value, np.ndarray):
-            changes[item.name] = value.astype(dtype)
-        elif dataclasses.is_dataclass(value):
-            changes[item.name] = settings_as(value, dtype)
-    return dataclasses.replace(configuration, **changes) if changes else configuration

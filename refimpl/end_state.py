@@ -21,12 +21,10 @@ from .circuit import (
     unpack,
 )
 from .configuration import (
-    ConfigurationError,
     NetworkConfiguration,
     Setting,
     Solver,
     require,
-    require_precision,
 )
 from .fixed_point import FixedPoint, closed_loop_fixed_point, open_loop_fixed_point
 from .integration import TABLEAUS, Derivative, integrate, integrate_recorded, root_mean_square
@@ -67,45 +65,6 @@ class EndStateCounts:
             self.integrated + other.integrated,
             self.unsettled + other.unsettled,
         )
-
-
-def check_method(
-    configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype | None = None
-) -> None:
-    """Refuse, before any work is done, what the method or the precision cannot resolve.
-
-    A rate is known to s k ε |u|, ε being the precision's: from k ε = 1/8 on it is no number to
-    compute with.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    solver : Solver
-        Method.
-    dtype : numpy.dtype, optional
-        Precision.
-
-    Raises
-    ------
-    ConfigurationError
-        The method is 'fixed-point' and the controller has leak 0; its steady gain or a
-        sharpness is more than the precision resolves.
-    """
-    needs_gain = solver.method == "fixed-point" and configuration.rule != "backprop"
-    kappa = configuration.controller.steady_gain if needs_gain else 0.0
-    if dtype is None:
-        return
-    require_precision("the controller's steady gain k_p + k_i / leak", kappa, dtype)
-    most = 1 / (8 * float(np.finfo(dtype).eps))
-    for name in ("activation_E", "activation_I"):
-        phi = getattr(configuration, name)
-        steepest = np.max(phi.sharpness * np.maximum(1, np.abs(phi.shift)))
-        if steepest > most:
-            raise ConfigurationError(
-                f"{name} has sharpness {np.max(phi.sharpness):g} at shift {np.max(phi.shift):g}: "
-                f"{dtype} resolves rates up to a sharpness, times the shift, of {most:.0e}"
-            )
 
 
 def open_loop_end_state(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from disinhib.backends.precision import settings_as
 from disinhib.experiments.training.configuration import (
     SECTIONS,
     SETTINGS,
@@ -18,7 +19,7 @@ from disinhib.experiments.training.configuration import (
     run_configuration,
 )
 from disinhib.experiments.training.training import CheckpointInterval
-from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, settings_as
+from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration
 from disinhib.refimpl.continuous import ContinuousLearning, Departures
 from disinhib.refimpl.end_state import Recording
 

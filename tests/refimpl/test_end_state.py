@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from disinhib.backends.precision import check_method
 from disinhib.refimpl.circuit import (
     closed_loop_derivative,
     closed_loop_target,
@@ -21,7 +22,7 @@ from disinhib.refimpl.configuration import (
     SoftReLU,
     Solver,
 )
-from disinhib.refimpl.end_state import check_method, closed_loop_end_state, open_loop_end_state
+from disinhib.refimpl.end_state import closed_loop_end_state, open_loop_end_state
 from disinhib.refimpl.feedback import feedback_weights
 
 from .microcircuit import random_network, simulate

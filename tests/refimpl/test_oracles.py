@@ -1,4 +1,4 @@
-"""SciPy's solvers, and complex steps, on the equations of docs/model.md written out here.
+"""SciPy's solvers, and complex steps, on the equations of refimpl/model.md written out here.
 
 A complex step gives the derivative of an analytic function to rounding, with no difference
 taken: f'(x) = Im f(x + i h) / h for h as small as 1e-30 (W. Squire & G. Trapp, SIAM Review

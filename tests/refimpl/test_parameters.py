@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, truncnorm
 
+from disinhib.backends.layout import check_shapes
 from disinhib.refimpl.circuit import (
     TRUNCATED_NORMAL_DEVIATION,
     Parameters,
-    check_shapes,
     initial_parameters,
 )
 from disinhib.refimpl.configuration import ArgumentError

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from disinhib.backends.precision import settings_as
 from disinhib.refimpl.circuit import Parameters
 from disinhib.refimpl.configuration import (
     Controller,
@@ -15,7 +16,6 @@ from disinhib.refimpl.configuration import (
     Optimizer,
     SoftReLU,
     Solver,
-    settings_as,
 )
 from disinhib.refimpl.learning_step import learning_step, new_learner
 from disinhib.validation.storage.arrays import named_arrays

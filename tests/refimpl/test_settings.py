@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from disinhib.backends.precision import settings_as
 from disinhib.refimpl.configuration import (
     ConfigurationError,
     Controller,
@@ -16,7 +17,6 @@ from disinhib.refimpl.configuration import (
     Setting,
     SoftReLU,
     Solver,
-    settings_as,
 )
 from disinhib.refimpl.continuous import ContinuousLearning
 from disinhib.refimpl.end_state import Recording

@@ -3,7 +3,7 @@
 A fixed point is found without asking whether the dynamics would stay there. It is
 asymptotically stable when every eigenvalue of the Jacobian has a negative real part; then a
 small disturbance dies out, at the slowest like exp(growth rate · t). Sections are those of
-docs/model.md.
+refimpl/model.md.
 """
 
 from __future__ import annotations
