@@ -52,6 +52,7 @@ types: .venv/installed
 	mkdir -p $(TYPED)
 	for folder in refimpl backends datasets validation experiments; do \
 	  ln -sfn ../../../$$folder $(TYPED)/$$folder; done
+	for file in __init__.py __init__.pyi __main__.py; do ln -sfn ../../../api/$$file $(TYPED)/$$file; done
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  --cache-dir ../../.mypy_cache --python-executable ../../$(BIN)/python -p disinhib
 
