@@ -1,5 +1,4 @@
 from .backend import (
-    PRECISIONS as PRECISIONS,
     Backend as Backend,
     BackendDescription as BackendDescription,
     BackendUnavailable as BackendUnavailable,
@@ -8,11 +7,11 @@ from .backend import (
     PlacedData as PlacedData,
     TimesStages as TimesStages,
     TrainingMetrics as TrainingMetrics,
-    checked_dtype as checked_dtype,
     joined as joined,
 )
 from .front import checked_backend as checked_backend, checked_threads as checked_threads
 from .numba.backend import NumbaBackend as NumbaBackend
 from .numba.continuous import run_compiled as run_compiled
 from .numpy.backend import NumpyBackend as NumpyBackend
+from .precision import PRECISIONS as PRECISIONS, checked_dtype as checked_dtype
 from .registry import backend_class as backend_class, backend_descriptions as backend_descriptions

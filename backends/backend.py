@@ -1,15 +1,20 @@
-"""The precisions every backend offers."""
+"""What a backend is, and what all backends share.
+
+The contract is `Backend`, with two things that a backend may also offer. Before it stand the
+precisions and the results of many learning steps; after it, what every implementation of it needs:
+where data lie that stay on the host, the batches of an evaluation, clocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..refimpl import (
-    ConfigurationError,
     EndStateCounts,
     FeedbackWeights,
     Learner,
@@ -20,36 +25,6 @@ from ..refimpl import (
     Solver,
     StepMetrics,
 )
-
-# --- The precisions every backend offers.
-
-
-PRECISIONS = ("float32", "float64")
-
-
-def checked_dtype(dtype: np.dtype | type | str) -> np.dtype:
-    """Turn the name or type of a precision into a dtype.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype, type or str
-        Asked-for precision.
-
-    Raises
-    ------
-    ConfigurationError
-        It is neither float32 nor float64.
-    """
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = str(dtype)
-    if name not in PRECISIONS:
-        raise ConfigurationError(f"dtype is {name!r}: choose one of {', '.join(PRECISIONS)}")
-    return np.dtype(name)
-
-
-# --- What a backend reports of many learning steps, and of an evaluation.
 
 
 @dataclass(frozen=True)
@@ -111,9 +86,6 @@ def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
         open_loop_counts=sum((part.open_loop_counts for part in parts), EndStateCounts()),
         closed_loop_counts=sum((part.closed_loop_counts for part in parts), EndStateCounts()),
     )
-
-
-# --- What a backend is: the interface of the hot integration-and-update loop.
 
 
 PlacedData = Any
@@ -360,3 +332,71 @@ class CompilesAhead(Protocol):
             Precision.
         """
         ...
+
+
+# What the implementations share.
+
+
+@dataclass(frozen=True)
+class HostData:
+    """Inputs and labels in the host's memory, as the front brought them."""
+
+    x: np.ndarray
+    y: np.ndarray
+    full_scale: float
+
+
+def keep_on_host(
+    self: Backend, x: np.ndarray, y: np.ndarray, full_scale: float | None = None
+) -> HostData:
+    """Keep them as they are."""
+    return HostData(x, y, full_scale or 1.0)
+
+
+def step_by_training(self: Backend, x: np.ndarray, y: np.ndarray) -> StepMetrics:
+    """All stages in one go, as an epoch of one batch."""
+    metrics = self.train(self.place(x, y), np.arange(np.shape(y)[-2])[None])
+    return StepMetrics(
+        metrics.loss[0],
+        metrics.closed_loop_loss[0],
+        metrics.n_correct[0],
+        metrics.open_loop_counts,
+        metrics.closed_loop_counts,
+    )
+
+
+def metrics_of(
+    figures: np.ndarray, open_loop_counts: EndStateCounts, closed_loop_counts: EndStateCounts
+) -> TrainingMetrics:
+    """Of figures (steps, ..., 3): mean loss, mean closed-loop loss, samples that are right."""
+    loss, closed_loop_loss, n_correct = np.moveaxis(figures, -1, 0).copy()
+    return TrainingMetrics(
+        loss, closed_loop_loss, n_correct.astype(np.int64), open_loop_counts, closed_loop_counts
+    )
+
+
+def evaluate_in_batches(
+    n_samples: int,
+    batch_size: int,
+    evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, EndStateCounts]],
+) -> Evaluation:
+    """Evaluate positions of one batch after the other; `evaluate` gives sums over its batch."""
+    loss, right, counts = np.zeros(()), np.zeros(()), EndStateCounts()
+    for first in range(0, n_samples, batch_size):
+        found = evaluate(np.arange(first, min(first + batch_size, n_samples)))
+        loss, right, counts = loss + found[0], right + found[1], counts + found[2]
+    return Evaluation(np.asarray(loss / n_samples), np.asarray(right / n_samples), counts)
+
+
+def seconds_of(
+    stages: Mapping[str, Callable[[], object]], wait: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Run stages in order and time each, from wait to wait."""
+    seconds = {}
+    for name, stage in stages.items():
+        wait()
+        began = time.perf_counter()
+        stage()
+        wait()
+        seconds[name] = time.perf_counter() - began
+    return seconds

@@ -27,13 +27,12 @@ from ..refimpl import (
     Parameters,
     Recording,
     Solver,
-    StepMetrics,
     shown,
     whole_number,
 )
-from .backend import Backend, BackendUnavailable, TimesStages, checked_dtype
+from .backend import Backend, BackendUnavailable, TimesStages
 from .layout import array_shapes, check_shapes
-from .precision import check_method, settings_as
+from .precision import check_method, checked_dtype, settings_as
 
 # --- What a backend may be given: every argument checked and brought into one form.
 
@@ -632,18 +631,6 @@ def checked_backend(kind: B) -> B:
     if all(getattr(kind, name, None) is getattr(object, name, None) for name in own):
         kind.__reduce__ = _reduce  # type: ignore[assignment, method-assign]
     return kind
-
-
-def step_by_training(self: Backend, x: np.ndarray, y: np.ndarray) -> StepMetrics:
-    """All stages in one go, as an epoch of one batch."""
-    metrics = self.train(self.place(x, y), np.arange(np.shape(y)[-2])[None])
-    return StepMetrics(
-        metrics.loss[0],
-        metrics.closed_loop_loss[0],
-        metrics.n_correct[0],
-        metrics.open_loop_counts,
-        metrics.closed_loop_counts,
-    )
 
 
 def _methods(protocol: type) -> list[str]:

@@ -1,6 +1,7 @@
 """Between the model's arrays, one a layer, and the flat ones that compiled code works on.
 
 The order within a flat array is that of `numba/kernels/layout.py` and of `cuda/kernels/plan.cuh`.
+Axes of replicas, where there are some, stay in front.
 """
 
 from __future__ import annotations
@@ -9,29 +10,35 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..refimpl import ArgumentError, NetworkState, Parameters
+from ..refimpl import TABLEAUS, ArgumentError, NetworkState, Parameters
 
 Sizes = tuple[int, ...]
 Layers = tuple[np.ndarray, ...]
 
 
 def flat_parameters(parameters: Parameters, dtype: np.dtype) -> np.ndarray:
-    """All weights, the readout last among them, then the biases, as one array of `dtype`."""
+    """All weights, the readout last among them, then the biases, (..., n_parameters)."""
+    leading = parameters.readout.shape[:-2]
     arrays = [*parameters.weights, parameters.readout, *parameters.biases]
-    return np.concatenate([np.ravel(a) for a in arrays]).astype(dtype)
+    return np.concatenate([a.reshape(*leading, -1) for a in arrays], axis=-1).astype(dtype)
 
 
 def parameters_of(flat: np.ndarray, sizes: Sizes) -> Parameters:
-    """Copy parameters out of a flat array."""
-    at = 0
-    weights, biases = [], []
-    for n, m in pairwise(sizes):
-        weights.append(flat[at : at + n * m].reshape(n, m).copy())
-        at += n * m
-    for n in sizes[1:-1]:
-        biases.append(flat[at : at + n].copy())
+    """Copy parameters out of a flat array, (..., n_parameters)."""
+    shapes = [*pairwise(sizes), *((n,) for n in sizes[1:-1])]
+    arrays, at = [], 0
+    for shape in shapes:
+        n = int(np.prod(shape))
+        arrays.append(flat[..., at : at + n].reshape(*flat.shape[:-1], *shape).copy())
         at += n
-    return Parameters(tuple(weights[:-1]), tuple(biases), weights[-1])
+    n_hidden = len(sizes) - 2
+    return Parameters(tuple(arrays[:n_hidden]), tuple(arrays[n_hidden + 1 :]), arrays[n_hidden])
+
+
+def units_of(flat: np.ndarray, sizes: Sizes) -> Layers:
+    """Copy each hidden layer's numbers out of those of all units, (..., units)."""
+    ends = np.cumsum(sizes[1:-2])
+    return tuple(part.copy() for part in np.split(flat, ends, axis=-1))
 
 
 def layer_views(flat: np.ndarray, sizes: Sizes, batch: int, *inner: int) -> list[np.ndarray]:
@@ -44,18 +51,16 @@ def layer_views(flat: np.ndarray, sizes: Sizes, batch: int, *inner: int) -> list
     return views
 
 
-def put_layers(flat: np.ndarray, sizes: Sizes, batch: int, layers: Layers) -> None:
-    """Copy layers (batch or 1, n_l), or (batch or 1, n_out, n_l), into a flat array."""
+def put_layers(
+    flat: np.ndarray,
+    sizes: Sizes,
+    batch: int,
+    layers: Layers,
+    rows: np.ndarray | slice = slice(None),
+) -> None:
+    """Copy layers (samples or 1, n_l), or (samples or 1, n_out, n_l), into rows of a flat array."""
     inner = layers[0].shape[1:-1]
     for view, array in zip(layer_views(flat, sizes, batch, *inner), layers, strict=True):
-        view[:] = array
-
-
-def put_rows(
-    flat: np.ndarray, sizes: Sizes, batch: int, rows: np.ndarray | slice, layers: Layers
-) -> None:
-    """Copy the layers of some samples into their rows of a flat array of `batch` samples."""
-    for view, array in zip(layer_views(flat, sizes, batch), layers, strict=True):
         view[rows] = array
 
 
@@ -70,34 +75,28 @@ def network_state(
     sizes: Sizes, u_E: np.ndarray, u_I: np.ndarray, u_out: np.ndarray, z: np.ndarray
 ) -> NetworkState:
     """Copy the state of a batch out of flat layers and the arrays (batch, n_out)."""
-    batch = len(u_out)
-    everything = slice(None)
-    return NetworkState(
-        take_rows(u_E, sizes, batch, everything),
-        take_rows(u_I, sizes, batch, everything),
-        u_out.copy(),
-        z.copy(),
-    )
+    layers = [take_rows(u, sizes, len(u_out), slice(None)) for u in (u_E, u_I)]
+    return NetworkState(*layers, u_out.copy(), z.copy())
+
+
+def state_size(sizes: Sizes) -> int:
+    """Components of a sample's packed state."""
+    return 2 * sum(sizes[1:])
+
+
+def tableau_arrays(method: str, dtype: np.dtype | type) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (stages, stages) and weights of the error (stages + 1) of an integration."""
+    tableau = TABLEAUS[method]
+    square = np.zeros((len(tableau.a), len(tableau.a)), dtype=dtype)
+    for stage, row in enumerate(tableau.a):
+        square[stage, : len(row)] = row
+    return square, np.array(tableau.error, dtype=dtype)
 
 
 def check_shapes(
     parameters: Parameters, sizes: tuple[int, ...], name: str = "parameters"
 ) -> tuple[int, ...]:
-    """Refuse parameters that do not fit a network of these sizes.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        Parameters, with any leading axes, the same of all arrays.
-    sizes : tuple of int
-        Units per layer, inputs and outputs included.
-    name : str
-        What the message calls them.
-
-    Returns
-    -------
-    tuple of int
-        Lengths of the leading axes.
+    """Refuse parameters, called `name`, that do not fit; the lengths of their leading axes.
 
     Raises
     ------

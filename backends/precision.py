@@ -1,4 +1,4 @@
-"""What a precision resolves: settings cast to it, and those refused that it cannot hold."""
+"""The precisions that every backend offers, and what they resolve."""
 
 from __future__ import annotations
 
@@ -9,6 +9,30 @@ import numpy as np
 
 from ..refimpl import ConfigurationError, NetworkConfiguration, Setting, Solver, shown
 
+PRECISIONS = ("float32", "float64")
+
+
+def checked_dtype(dtype: np.dtype | type | str) -> np.dtype:
+    """Turn the name or type of a precision into a dtype.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype, type or str
+        Asked-for precision.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither float32 nor float64.
+    """
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in PRECISIONS:
+        raise ConfigurationError(f"dtype is {name!r}: choose one of {', '.join(PRECISIONS)}")
+    return np.dtype(name)
+
 
 def check_method(
     configuration: NetworkConfiguration, solver: Solver, dtype: np.dtype | None = None
@@ -17,15 +41,6 @@ def check_method(
 
     A rate is known to s k ε |u|, ε being the precision's: from k ε = 1/8 on it is no number to
     compute with.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    solver : Solver
-        Method.
-    dtype : numpy.dtype, optional
-        Precision.
 
     Raises
     ------
@@ -50,24 +65,10 @@ def check_method(
 
 
 def settings_as(configuration: Any, dtype: np.dtype) -> Any:
-    """Cast per-replica settings to `dtype`, so that they do not promote float32 arrays.
+    """Cast arrays among the settings to `dtype`, so that they do not promote float32 arrays.
 
-    Parameters
-    ----------
-    configuration : dataclass
-        A configuration, or a part of one.
-    dtype : numpy.dtype
-        Precision of the network.
-
-    Returns
-    -------
-    dataclass
-        The same configuration; plain numbers are untouched, as they never promote.
-
-    Raises
-    ------
-    ConfigurationError
-        A number that `dtype` turns into 0 or into infinity.
+    Plain numbers are untouched, as they never promote; those that `dtype` turns into 0 or into
+    infinity are refused by a ConfigurationError.
     """
     changes: dict[str, Any] = {}
     for item in dataclasses.fields(configuration):
@@ -82,22 +83,7 @@ def settings_as(configuration: Any, dtype: np.dtype) -> Any:
 
 
 def require_precision(where: str, value: Setting, dtype: np.dtype) -> None:
-    """Refuse a number that a precision turns into 0 or into infinity.
-
-    Parameters
-    ----------
-    where : str
-        What it is, for the message.
-    value : float or array
-        The number.
-    dtype : numpy.dtype
-        float32 or float64.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming it, its value, the precision and the range that the precision holds.
-    """
+    """Refuse a number, called `where`, that a precision turns into 0 or into infinity."""
     number = np.asarray(value)
     with np.errstate(over="ignore", under="ignore"):
         held = number.astype(dtype)

@@ -6,7 +6,6 @@ CUDA; against other backends they differ by rounding.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -21,9 +20,17 @@ from ...refimpl import (
     Recording,
     Solver,
     new_learner,
+    rate,
 )
-from ..backend import BackendDescription, Evaluation, TrainingMetrics
-from ..front import checked_backend, step_by_training
+from ..backend import (
+    BackendDescription,
+    Evaluation,
+    TrainingMetrics,
+    metrics_of,
+    seconds_of,
+    step_by_training,
+)
+from ..front import checked_backend
 from .device import CupyDevice, Device, uses_tf32, why_unavailable
 from .network import CudaNetwork, PlacedOnDevice
 
@@ -68,7 +75,6 @@ class CupyBackend:
         self.configuration, self.dtype, self.solver = configuration, np.dtype(dtype), solver
         self._device = device(self.dtype)
         learner = new_learner(configuration, parameters)
-        self._leading = learner.parameters.readout.shape[:-2]
         self._network = CudaNetwork(configuration, solver, learner, self._device)
 
     @staticmethod
@@ -91,30 +97,46 @@ class CupyBackend:
 
     def load(self, learner: Learner) -> None:
         """Go on from this learner."""
-        self._leading = learner.parameters.readout.shape[:-2]
         self._network.load(learner)
 
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state (sections 2 and 6)."""
-        return self._network.open_loop(x)
+        network, w = self._network, self._network.with_inputs(x)
+        network.clear_counts()
+        network.find_open_loop(w)
+        return network.state(w, "open_u_E", "open_u_I", "open_u_out"), network.counts()[0]
 
     def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in (section 5)."""
-        return self._network.mean_inhibition(open_loop)
+        self._network.per_unit(self._network.with_open_loop(open_loop), "mean_inhibition")
+        return self._network.units("next_r_bar")
 
     def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
         """Q^l as applied (section 4)."""
-        return self._network.feedback_weights(open_loop)
+        w = self._network.with_open_loop(open_loop)
+        self._network.find_feedback_weights(w)
+        return self._network.layers(w, "Q", self.configuration.sizes[-1])
 
     def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
         """Target of the controller (section 3)."""
-        return self._network.closed_loop_target(open_loop, y)
+        w = self._network.with_open_loop(open_loop)
+        self._network.put(w, "y", y)
+        self._network.per_row(w, "closed_loop_target")
+        return self._network.outputs(w, "target")
 
     def closed_loop(
         self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
     ) -> tuple[NetworkState, EndStateCounts]:
         """Closed-loop end state (sections 2 and 6)."""
-        return self._network.closed_loop(x, Q, target, open_loop)
+        network, w = self._network, self._network.with_inputs(x)
+        network.with_open_loop(open_loop)
+        network.drive(w)
+        # Loop gains and strengths, by which the search begins, come with the network's own Q.
+        network.find_feedback_weights(w)
+        network.put_control(w, Q, target)
+        network.clear_counts()
+        network.find_closed_loop(w)
+        return network.state(w, "u_E", "u_I", "u_out", "z"), network.counts()[1]
 
     def gradients(
         self,
@@ -125,15 +147,38 @@ class CupyBackend:
         mean_inhibition: tuple[np.ndarray, ...],
     ) -> Parameters:
         """g of every parameter (section 5)."""
-        return self._network.gradients(x, y, open_loop, closed_loop, mean_inhibition)
+        network, w = self._network, self._network.with_inputs(x)
+        network.put(w, "y", y)
+        if network.is_backprop:
+            network.forward(w)
+            network.backward(w)
+        else:
+            network.with_open_loop(open_loop)
+            # φ_E of the open loop, from which the readout may learn.
+            rates = tuple(rate(self.configuration.activation_E, u) for u in open_loop.u_E)
+            network.put_layers(w, "open_r_E", rates)
+            network.put_layers(w, "u_E", closed_loop.u_E)
+            network.put_layers(w, "u_I", closed_loop.u_I)
+            network.put(w, "u_out", closed_loop.u_out)
+            network.put_units(mean_inhibition, "next_r_bar")
+            network.find_factors(w)
+        network.find_gradients(w)
+        return network.parameters("g")
 
     def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
         """Move the learner one optimiser step along −g, and take over r̄."""
-        self._network.update(gradients, mean_inhibition)
+        network, w = self._network, self._network.any_workspace()
+        network.put_parameters("g", gradients)
+        network.put_units(mean_inhibition, "r_bar", "next_r_bar")
+        network.set_step(0)
+        network.descend(w)
+        network.n_steps += 1
 
     def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
         """Path from rest (section 2)."""
-        return self._network.trajectory(recording, x, None, None, None)
+        w = self._network.with_inputs(x)
+        self._network.drive(w)
+        return self._network.record_path(w, recording, is_closed=False)
 
     def closed_loop_trajectory(
         self,
@@ -144,15 +189,19 @@ class CupyBackend:
         start: NetworkState,
     ) -> NetworkState:
         """Path under control (section 2)."""
-        return self._network.trajectory(recording, x, Q, target, start)
+        w = self._network.with_inputs(x)
+        self._network.with_open_loop(start)
+        self._network.put_control(w, Q, target)
+        self._network.drive(w)
+        return self._network.record_path(w, recording, is_closed=True)
 
     def place(
         self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None
     ) -> PlacedOnDevice:
         """Upload inputs, bytes as they are, and labels."""
         return PlacedOnDevice(
-            x=self._device.put(np.ravel(x)),
-            y=self._device.put(np.ravel(y)),
+            x=self._device.put(x),
+            y=self._device.put(y),
             n_samples=y.shape[-2],
             x_is_bytes=x.dtype == np.uint8,
             x_is_shared=x.ndim == 2,
@@ -162,32 +211,33 @@ class CupyBackend:
 
     def train(self, data: PlacedOnDevice, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches: a recorded step a batch, results read at the end."""
-        figures, open_counts, closed_counts = self._network.train(data, batch_order)
-        figures = figures.reshape(len(batch_order), *self._leading, 3)
-        return TrainingMetrics(
-            figures[..., 0].copy(),
-            figures[..., 1].copy(),
-            figures[..., 2].astype(np.int64),
-            open_counts,
-            closed_counts,
-        )
+        network = self._network
+        network.clear_counts()
+        figures = network.repeat("step", network.step_stages, data, batch_order)
+        network.n_steps += len(batch_order)
+        figures = figures.reshape(len(batch_order), *network.leading, 3)
+        return metrics_of(figures, *network.counts())
 
     def evaluate(self, data: PlacedOnDevice, batch_size: int = 1000) -> Evaluation:
-        """Open-loop loss and accuracy over all placed data."""
-        loss, right, counts = self._network.evaluate(data, batch_size)
+        """Open-loop loss and accuracy over all placed data: full batches, then what is left."""
+        network, positions = self._network, np.arange(data.n_samples)
+        whole = data.n_samples // batch_size * batch_size
+        loss, right = np.zeros(()), np.zeros(())
+        network.clear_counts()
+        for part, batch in ((positions[:whole], batch_size), (positions[whole:], None)):
+            if part.size:
+                order = part.reshape(-1, batch or part.size)
+                figures = network.repeat("evaluation", network.evaluation_stages, data, order)
+                loss = loss + np.sum(figures[:, :, 0], axis=0) * order.shape[-1]
+                right = right + np.sum(figures[:, :, 2], axis=0)
         return Evaluation(
-            (loss / data.n_samples).reshape(self._leading),
-            (right / data.n_samples).reshape(self._leading),
-            counts,
+            (loss / data.n_samples).reshape(network.leading),
+            (right / data.n_samples).reshape(network.leading),
+            network.counts()[0],
         )
 
     def stage_seconds(self, data: PlacedOnDevice, order: np.ndarray) -> dict[str, float]:
         """Learn from one batch, and time each stage, a wait for the device included."""
-        seconds = {}
-        for name, work in self._network.stages(data, order).items():
-            self._device.synchronize()
-            began = time.perf_counter()
-            work()
-            self._device.synchronize()
-            seconds[name] = time.perf_counter() - began
-        return seconds
+        w = self._network.bind(data, order[None])
+        self._network.n_steps += 1
+        return seconds_of(self._network.step_stages(w), self._device.synchronize)

@@ -23,11 +23,17 @@ from ...refimpl import (
     Parameters,
     Recording,
     Solver,
-    rate,
     unpack,
 )
 from ..backend import BackendUnavailable
-from ..layout import flat_parameters, layer_views, parameters_of
+from ..layout import (
+    flat_parameters,
+    layer_views,
+    parameters_of,
+    state_size,
+    tableau_arrays,
+    units_of,
+)
 from .device import Device, DeviceArray, Launch, Product
 from .source import enumerators
 from .workspace import (
@@ -37,34 +43,20 @@ from .workspace import (
     group_size,
     integration_method,
     settings_array,
-    state_size,
     structure_values,
-    tableau_arrays,
     workspace_elements,
     write_plan,
 )
 
 OPEN, CLOSED, EVERY_SAMPLE = 0, 1, 2
-"""What `integrate` and `record` are told, as in cuda/integration.cuh."""
+"""What `integrate` and `record` are told, as in kernels/integration.cuh."""
 KEPT_WORKSPACES = 3
 """Batch sizes whose arrays and recorded steps are kept: training, evaluation, one more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PlacedOnDevice:
-    """Inputs and labels in the device's memory.
-
-    Parameters
-    ----------
-    x, y : device array
-        Inputs as they came if bytes, else in the network's precision; labels.
-    n_samples : int
-        Samples, of each replica if these have their own.
-    x_is_bytes, x_is_shared, y_is_shared : bool
-        Inputs are bytes; all replicas use the same inputs; the same labels.
-    full_scale : float
-        Input that counts as 1.
-    """
+    """Inputs and labels in the device's memory, replicas one after the other unless shared."""
 
     x: DeviceArray
     y: DeviceArray
@@ -76,19 +68,7 @@ class PlacedOnDevice:
 
 
 class CudaNetwork:
-    """Networks that learn on a device.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Settings may be arrays (*leading, 1, 1).
-    solver : Solver
-        How end states are found.
-    learner : Learner
-        Start; its leading axes are replicas.
-    device : Device
-        Where.
-    """
+    """Networks that learn on a device; settings may be arrays (*leading, 1, 1)."""
 
     def __init__(
         self, configuration: NetworkConfiguration, solver: Solver, learner: Learner, device: Device
@@ -96,35 +76,32 @@ class CudaNetwork:
         self.configuration, self.solver = configuration, solver
         self._device, self._dtype = device, device.dtype
         self._sizes = configuration.sizes
-        self._is_backprop = configuration.rule == "backprop"
-        self._is_integrated = solver.method != "fixed-point" and not self._is_backprop
+        self.is_backprop = configuration.rule == "backprop"
+        self._is_integrated = solver.method != "fixed-point" and not self.is_backprop
         self._structure = structure_values(configuration, solver)
+        self._n_parameters = self._structure["n_parameters"]
         self._method = integration_method(solver)
         self._workspaces: dict[int, Workspace] = {}
         self._recorded: dict[tuple[int, str], Callable[[], None]] = {}
         self._fixed: dict[str, DeviceArray] = {}
-        self._leading: tuple[int, ...] | None = None
+        self.leading: tuple[int, ...] = ()
         self.load(learner)
 
     # State out and in.
 
     def load(self, learner: Learner) -> None:
-        """Take over a learner."""
-        device, dtype = self._device, self._dtype
+        """Take over a learner; its leading axes are replicas."""
         leading = learner.parameters.readout.shape[:-2]
-        theta = self._flat_stack(learner.parameters, leading)
         optimizer = learner.optimizer
-        self._n_steps, self._has_moments = optimizer.n_steps, optimizer.first_moment is not None
-        r_bar = self._flat_units(learner.mean_inhibition, leading)
-        named: dict[str, np.ndarray] = {"theta": theta, "r_bar": r_bar, "next_r_bar": r_bar}
-        if optimizer.first_moment is not None and optimizer.second_moment is not None:
-            named["m"] = self._flat_stack(optimizer.first_moment, leading)
-            named["v"] = self._flat_stack(optimizer.second_moment, leading)
-        if leading != self._leading:
-            self._leading = leading
+        self.n_steps, self._has_moments = optimizer.n_steps, optimizer.first_moment is not None
+        if leading != self.leading or not self._fixed:
+            self.leading = leading
             self._allocate(leading)
-        for name, array in named.items():
-            device.put(array.astype(dtype), into=self._fixed[name])
+        self.put_parameters("theta", learner.parameters)
+        if optimizer.first_moment is not None and optimizer.second_moment is not None:
+            self.put_parameters("m", optimizer.first_moment)
+            self.put_parameters("v", optimizer.second_moment)
+        self.put_units(learner.mean_inhibition, "r_bar", "next_r_bar")
 
     def _allocate(self, leading: tuple[int, ...]) -> None:
         """Take the memory that does not depend on the batch."""
@@ -133,8 +110,7 @@ class CudaNetwork:
         device, R = self._device, self._replicas
         n_parameters, n_units = self._structure["n_parameters"], self._structure["n_units"]
         moments = R * n_parameters if self._has_moments else 1
-        square, error_weights = tableau_arrays(self._method)
-        control = control_array(self.configuration, self.solver, self._dtype)
+        tableau, error_weights = tableau_arrays(self._method, self._dtype)
         self._fixed = {
             "theta": device.empty(R * n_parameters, self._dtype),
             "g": device.empty(R * n_parameters, self._dtype),
@@ -144,12 +120,10 @@ class CudaNetwork:
                 name: device.empty(R * n_units, self._dtype)
                 for name in ("r_bar", "next_r_bar", "intercept", "inclination")
             },
-            "settings": device.put(
-                settings_array(self.configuration, leading).astype(self._dtype).ravel()
-            ),
-            "control": device.put(control),
-            "tableau": device.put(square.astype(self._dtype).ravel()),
-            "error_weights": device.put(error_weights.astype(self._dtype)),
+            "settings": device.put(settings_array(self.configuration, leading).astype(self._dtype)),
+            "control": device.put(control_array(self.configuration, self.solver, self._dtype)),
+            "tableau": device.put(tableau),
+            "error_weights": device.put(error_weights),
             "sizes": device.put(np.array(self._sizes, dtype=np.int64)),
             "full_scale": device.put(np.ones(1, dtype=self._dtype)),
             "counts": device.put(np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)),
@@ -158,358 +132,189 @@ class CudaNetwork:
 
     def learner(self) -> Learner:
         """Copy the learner out."""
-        optimizer = OptimizerState(self._n_steps)
-        if self._has_moments:
-            optimizer = OptimizerState(self._n_steps, self._parameters("m"), self._parameters("v"))
-        return Learner(self._parameters("theta"), optimizer, self._units("r_bar"))
+        moments = [self.parameters(name) for name in ("m", "v") if self._has_moments]
+        optimizer = OptimizerState(self.n_steps, *moments)
+        return Learner(self.parameters("theta"), optimizer, self.units("r_bar"))
 
-    # The stages.
+    # What a step is.
 
-    def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
-        """Open-loop end state."""
-        w = self._with_inputs(x)
-        self._clear_counts()
-        self._find_open_loop(w)
-        state = self._state(w, "open_u_E", "open_u_I", "open_u_out")
-        return state, self._counts()[0]
+    def step_stages(self, w: Workspace) -> dict[str, Callable[[], None]]:
+        """Stages of a learning step on the batch that is bound, to be called in order."""
+        last = {
+            "gradients": partial(self.find_gradients, w),
+            "losses": partial(self._sum_up, w, with_closed_loop=not self.is_backprop),
+            "optimiser update": partial(self.descend, w),
+        }
+        if self.is_backprop:
+            passes = {
+                "forward pass": partial(self.forward, w),
+                "backward pass": partial(self.backward, w),
+            }
+            return {"gathering": partial(self._by_row, w, "gather"), **passes, **last}
+        stages = {
+            "gathering": partial(self._by_row, w, "gather"),
+            "open loop": partial(self.find_open_loop, w),
+            "mean inhibition": partial(self.per_unit, w, "mean_inhibition"),
+            "feedback weights": partial(self.find_feedback_weights, w),
+            "closed-loop target": partial(self.per_row, w, "closed_loop_target"),
+            "closed loop": partial(self.find_closed_loop, w),
+            "postsynaptic factors": partial(self.find_factors, w),
+        }
+        if self.configuration.rule != "linear-threshold":
+            del stages["mean inhibition"]
+        return stages | last
 
-    def mean_inhibition(self, state: NetworkState) -> tuple[np.ndarray, ...]:
-        """r̄ with the present batch taken in."""
-        w = self._with_open_loop(state)
-        self._per_unit(w, "mean_inhibition")
-        return self._units("next_r_bar")
+    def evaluation_stages(self, w: Workspace) -> dict[str, Callable[[], None]]:
+        """Stages of an evaluation of the batch that is bound, to be called in order."""
+        find = self.forward if self.is_backprop else self.find_open_loop
+        return {
+            "gathering": partial(self._by_row, w, "gather"),
+            "open loop": partial(find, w),
+            "losses": partial(self._sum_up, w, with_closed_loop=False),
+            "next": partial(self._launch, w, "advance", Launch(1, self._device.threads), 0),
+        }
 
-    def feedback_weights(self, state: NetworkState) -> FeedbackWeights:
-        """Q^l as applied."""
-        w = self._with_open_loop(state)
-        self._feed_back(w)
-        return self._layers(w, "Q", self._sizes[-1])
-
-    def closed_loop_target(self, state: NetworkState, y: np.ndarray) -> np.ndarray:
-        """Target of the controller."""
-        w = self._with_open_loop(state)
-        self._put(w, "y", y)
-        self._per_row(w, "closed_loop_target")
-        return self._outputs(w, "target")
-
-    def closed_loop(
-        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, state: NetworkState
-    ) -> tuple[NetworkState, EndStateCounts]:
-        """Closed-loop end state."""
-        w = self._with_inputs(x)
-        self._with_open_loop(state)
-        self._drive(w)
-        # Loop gains and strengths, by which the search begins, come with the network's own Q.
-        self._feed_back(w)
-        self._put_layers(w, "Q", Q)
-        self._put(w, "target", target)
-        self._clear_counts()
-        self._find_closed_loop(w)
-        return self._state(w, "u_E", "u_I", "u_out", "z"), self._counts()[1]
-
-    def gradients(
+    def repeat(
         self,
-        x: np.ndarray,
-        y: np.ndarray,
-        open_state: NetworkState,
-        closed_state: NetworkState,
-        r_bar: tuple[np.ndarray, ...],
-    ) -> Parameters:
-        """g of every parameter."""
-        w = self._with_inputs(x)
-        self._put(w, "y", y)
-        if self._is_backprop:
-            self._forward(w)
-            self._backward(w)
-        else:
-            self._with_open_loop(open_state)
-            # φ_E of the open loop, from which the readout may learn.
-            rates = tuple(np.asarray(self._rate_E(u), dtype=self._dtype) for u in open_state.u_E)
-            self._put_layers(w, "open_r_E", rates)
-            self._put_layers(w, "u_E", closed_state.u_E)
-            self._put_layers(w, "u_I", closed_state.u_I)
-            self._put(w, "u_out", closed_state.u_out)
-            flat = self._flat_units(r_bar, self._leading or ())
-            self._device.put(flat.astype(self._dtype), into=self._fixed["next_r_bar"])
-            self._find_factors(w)
-        self._find_gradients(w)
-        return self._parameters("g")
+        name: str,
+        stages_of: Callable[[Workspace], dict[str, Callable[[], None]]],
+        data: PlacedOnDevice,
+        batch_order: np.ndarray,
+    ) -> np.ndarray:
+        """Run stages, recorded once, on batch after batch; figures (steps, replicas, 3)."""
+        w = self.bind(data, batch_order)
+        key = (w.batch, name)
+        if key not in self._recorded:
 
-    def update(self, g: Parameters, r_bar: tuple[np.ndarray, ...]) -> None:
-        """One optimiser step along -g."""
-        leading = self._leading or ()
-        w = next(iter(self._workspaces.values()), None) or self._workspace(1)
-        flat = self._flat_stack(g, leading).astype(self._dtype)
-        self._device.put(flat, into=self._fixed["g"])
-        mean = self._flat_units(r_bar, leading).astype(self._dtype)
-        self._device.put(mean, into=self._fixed["r_bar"])
-        self._device.put(mean, into=self._fixed["next_r_bar"])
-        self._set_step(0)
-        self._descend(w)
-        self._n_steps += 1
+            def work() -> None:
+                for stage in stages_of(w).values():
+                    stage()
 
-    def trajectory(
-        self,
-        recording: Recording,
-        x: np.ndarray,
-        Q: FeedbackWeights | None,
-        target: np.ndarray | None,
-        start: NetworkState | None,
-    ) -> NetworkState:
-        """Path from rest, or under control from `start` with the integral at zero."""
-        w, device = self._with_inputs(x), self._device
-        if start is not None and Q is not None and target is not None:
-            self._with_open_loop(start)
-            self._put_layers(w, "Q", Q)
-            self._put(w, "target", target)
-        self._drive(w)
-        square, error_weights = tableau_arrays(recording.method)
-        rows, size = self._rows(w), state_size(self._sizes)
-        frames = recording.n_steps // recording.every + 1
+            self._recorded[key] = self._device.record(work)
+        for _ in batch_order:
+            self._recorded[key]()
+        shape = (len(batch_order), self._replicas, 3)
+        return self._device.get(w.arrays["figures"], int(np.prod(shape))).reshape(shape)
+
+    def record_path(self, w: Workspace, recording: Recording, is_closed: bool) -> NetworkState:
+        """Path of the batch that was put in, arrays (time, ..., batch, n)."""
+        device, size = self._device, state_size(self._sizes)
+        tableau, error_weights = tableau_arrays(recording.method, self._dtype)
+        rows, frames = self.rows(w), recording.n_steps // recording.every + 1
         control = control_array(self.configuration, self.solver, self._dtype, recording.dt)
         own = {
             "path": device.empty(frames * rows * size, self._dtype),
             "control": device.put(control),
-            "tableau": device.put(square.astype(self._dtype).ravel()),
-            "error_weights": device.put(error_weights.astype(self._dtype)),
-            "stages": device.empty(rows * (len(square) + 1) * size, self._dtype),
+            "tableau": device.put(tableau),
+            "error_weights": device.put(error_weights),
+            "stages": device.empty(rows * (len(tableau) + 1) * size, self._dtype),
         }
         before = dict(w.values)
         w.values |= {name: device.address(array) for name, array in own.items()}
         w.values |= {"path_steps": recording.n_steps, "path_every": recording.every}
-        w.values |= {"n_stages": len(square)}
+        w.values |= {"n_stages": len(tableau)}
         write_plan(device, w)
-        self._per_group(w, "record", OPEN if Q is None else CLOSED)
-        path = device.get(own["path"]).reshape(frames, *(self._leading or ()), w.batch, size)
+        self.per_group(w, "record", CLOSED if is_closed else OPEN)
+        path = device.get(own["path"]).reshape(frames, *self.leading, w.batch, size)
         w.values = before
         write_plan(device, w)
         return unpack(path, self._sizes)
 
-    # The work itself.
-
-    def train(
-        self, data: PlacedOnDevice, batch_order: np.ndarray
-    ) -> tuple[np.ndarray, EndStateCounts, EndStateCounts]:
-        """Learn from many batches; figures are (steps, replicas, 3), as `sum_up` gives them."""
-        n_steps, batch = len(batch_order), batch_order.shape[-1]
-        w = self._workspace(batch)
-        figures = self._bind(w, data, batch_order)
-        self._set_step(0)
-        self._clear_counts()
-        step = self._recording(w, "step", lambda: self._step(w))
-        for _ in range(n_steps):
-            step()
-        self._n_steps += n_steps
-        shape = (n_steps, self._replicas, 3)
-        return self._device.get(figures, int(np.prod(shape))).reshape(shape), *self._counts()
-
-    def evaluate(
-        self, data: PlacedOnDevice, batch_size: int
-    ) -> tuple[np.ndarray, np.ndarray, EndStateCounts]:
-        """Sum of the losses, samples that are right, each (replicas,), and how."""
-        loss, right = np.zeros(self._replicas), np.zeros(self._replicas)
-        self._clear_counts()
-        whole = data.n_samples // batch_size * batch_size
-        for first, last, batch in (
-            (0, whole, batch_size),
-            (whole, data.n_samples, data.n_samples - whole),
-        ):
-            if last == first:
-                continue
-            order = np.arange(first, last).reshape(-1, batch)
-            w = self._workspace(batch)
-            figures = self._bind(w, data, order)
-            self._set_step(0)
-            step = self._recording(w, "evaluation", partial(self._evaluate, w))
-            for _ in order:
-                step()
-            shape = (len(order), self._replicas, 3)
-            found = self._device.get(figures, int(np.prod(shape))).reshape(shape)
-            loss += np.sum(found[:, :, 0], axis=0) * batch
-            right += np.sum(found[:, :, 2], axis=0)
-        return loss, right, self._counts()[0]
-
-    def stages(self, data: PlacedOnDevice, order: np.ndarray) -> dict[str, Callable[[], None]]:
-        """Stages of a learning step on one batch, to be called in order."""
-        w = self._workspace(order.shape[-1])
-        self._bind(w, data, order[None])
-        self._set_step(0)
-        self._n_steps += 1
-        return self._step_stages(w)
-
-    def _step(self, w: Workspace) -> None:
-        for stage in self._step_stages(w).values():
-            stage()
-
-    def _step_stages(self, w: Workspace) -> dict[str, Callable[[], None]]:
-        begin = {"gathering": lambda: self._by_row(w, "gather")}
-        end = {
-            "gradients": lambda: self._find_gradients(w),
-            "losses": lambda: self._sum_up(w, with_closed_loop=not self._is_backprop),
-            "optimiser update": lambda: self._descend(w),
-        }
-        if self._is_backprop:
-            passes = {
-                "forward pass": lambda: self._forward(w),
-                "backward pass": lambda: self._backward(w),
-            }
-            return begin | passes | end
-        mean = {"mean inhibition": lambda: self._per_unit(w, "mean_inhibition")}
-        if self.configuration.rule != "linear-threshold":
-            mean = {}
-        return (
-            begin
-            | {"open loop": lambda: self._find_open_loop(w)}
-            | mean
-            | {
-                "feedback weights": lambda: self._feed_back(w),
-                "closed-loop target": lambda: self._per_row(w, "closed_loop_target"),
-                "closed loop": lambda: self._find_closed_loop(w),
-                "postsynaptic factors": lambda: self._find_factors(w),
-            }
-            | end
-        )
-
-    def _evaluate(self, w: Workspace) -> None:
-        self._by_row(w, "gather")
-        if self._is_backprop:
-            self._forward(w)
-        else:
-            self._find_open_loop(w)
-        self._sum_up(w, with_closed_loop=False)
-        self._launch(w, "advance", Launch(1, self._device.threads), argument=0)
-
     # Stages as kernels and products.
 
-    def _drive(self, w: Workspace) -> None:
+    def drive(self, w: Workspace) -> None:
         """First-layer drive a^1 = x W^1 + b^1, once a batch."""
-        n_in, n_1 = self._sizes[0], self._sizes[1]
-        self._multiply_rows(w, "x", n_in, 0, n_1, "a_1")
+        n_in, n_1 = self._sizes[:2]
+        self._multiply(w.batch, n_in, n_1, w.values["x"], self._weight(0), w.values["a_1"])
         self._by_row(w, "add_first_bias")
 
-    def _find_open_loop(self, w: Workspace) -> None:
-        self._drive(w)
+    def find_open_loop(self, w: Workspace) -> None:
+        """Open-loop end state."""
+        self.drive(w)
         if self._is_integrated:
-            self._per_group(w, "integrate", OPEN | EVERY_SAMPLE)
+            self.per_group(w, "integrate", OPEN | EVERY_SAMPLE)
         else:
-            self._per_group(w, "open_loop")
-            self._per_group(w, "integrate", OPEN)
+            self.per_group(w, "open_loop")
+            self.per_group(w, "integrate", OPEN)
 
-    def _feed_back(self, w: Workspace) -> None:
+    def find_feedback_weights(self, w: Workspace) -> None:
+        """Q^l as applied, from the top."""
         n_out, top = self._sizes[-1], self.configuration.n_hidden - 1
         threads = self._device.threads
-        block = Launch(self._rows(w), threads, threads * self._dtype.itemsize)
+        block = Launch(self.rows(w), threads, threads * self._dtype.itemsize)
         for l in range(top, -1, -1):
             if l < top:
                 # J^l before its slopes: the J of the layer above, of every output of every
                 # sample, times the weights between.
                 above, n = self._sizes[l + 2], self._sizes[l + 1]
                 names = ("J_odd", "J_even") if l % 2 == 0 else ("J_even", "J_odd")
-                self._device.multiply(
-                    Product(
-                        rows=w.batch * n_out,
-                        inner=above,
-                        columns=n,
-                        a=w.values[names[0]],
-                        b=self._weight(l + 1),
-                        c=w.values[names[1]],
-                        a_stride=w.batch * n_out * above,
-                        b_stride=self._structure["n_parameters"],
-                        c_stride=w.batch * n_out * n,
-                        b_transposed=True,
-                        count=self._replicas,
-                    )
-                )
+                read, written = (w.values[name] for name in names)
+                weight = self._weight(l + 1)
+                rows = w.batch * n_out
+                self._multiply(rows, above, n, read, weight, written, b_transposed=True)
             self._launch(w, "feedback_weights", block, argument=l)
             if self.configuration.feedback.average:
                 replicas = dataclasses.replace(block, blocks=self._replicas)
                 self._launch(w, "average_feedback", replicas, argument=l)
 
-    def _find_closed_loop(self, w: Workspace) -> None:
+    def find_closed_loop(self, w: Workspace) -> None:
+        """Closed-loop end state: search, search anew, integrate."""
         if self._is_integrated:
-            self._per_group(w, "integrate", CLOSED | EVERY_SAMPLE)
+            self.per_group(w, "integrate", CLOSED | EVERY_SAMPLE)
         else:
-            self._per_group(w, "closed_loop")
-            self._per_group(w, "search_again", samples=1)
-            self._per_group(w, "integrate", CLOSED)
+            self.per_group(w, "closed_loop")
+            self.per_group(w, "search_again", samples=1)
+            self.per_group(w, "integrate", CLOSED)
 
-    def _find_factors(self, w: Workspace) -> None:
+    def find_factors(self, w: Workspace) -> None:
+        """δ of every unit."""
         if self.configuration.rule != "exact-inverse":
-            self._per_unit(w, "linearize")
-        self._per_group(w, "factors")
+            self.per_unit(w, "linearize")
+        self.per_group(w, "factors")
 
-    def _forward(self, w: Workspace) -> None:
+    def forward(self, w: Workspace) -> None:
         """Plain network: h^l = φ(h^{l-1} W^l + b^l), slopes in delta, output in open_u_out."""
-        below, n_below, offset = "x", self._sizes[0], 0
+        below, n_below = w.values["x"], self._sizes[0]
         for l, n in enumerate(self._sizes[1:-1]):
-            self._multiply_rows(w, below, n_below, l, n, "r_E", a_from=offset)
-            self._launch(
-                w, "forward_layer", Launch(self._rows(w), self._device.threads), argument=l
-            )
-            below, n_below, offset = "r_E", n, self._layer_start(w, l)
-        top = self.configuration.n_hidden
-        self._multiply_rows(w, below, n_below, top, self._sizes[-1], "open_u_out", a_from=offset)
+            h = self._layer(w, "r_E", l)
+            self._multiply(w.batch, n_below, n, below, self._weight(l), h)
+            self._by_row(w, "forward_layer", l)
+            below, n_below = h, n
+        weight, out = self._weight(self.configuration.n_hidden), w.values["open_u_out"]
+        self._multiply(w.batch, n_below, self._sizes[-1], below, weight, out)
 
-    def _backward(self, w: Workspace) -> None:
-        self._per_row(w, "output_error")
-        itemsize, n_parameters = self._dtype.itemsize, self._structure["n_parameters"]
+    def backward(self, w: Workspace) -> None:
+        """δ of the plain network."""
+        self.per_row(w, "output_error")
         above, n_above = w.values["delta_out"], self._sizes[-1]
         for l in range(self.configuration.n_hidden - 1, -1, -1):
-            n = self._sizes[l + 1]
-            self._device.multiply(
-                Product(
-                    rows=w.batch,
-                    inner=n_above,
-                    columns=n,
-                    a=above,
-                    b=self._weight(l + 1),
-                    c=w.values["back"],
-                    a_stride=w.batch * n_above,
-                    b_stride=n_parameters,
-                    c_stride=w.batch * n,
-                    b_transposed=True,
-                    count=self._replicas,
-                )
-            )
-            blocks = -(-self._rows(w) * n // self._device.threads)
+            n, weight, back = self._sizes[l + 1], self._weight(l + 1), w.values["back"]
+            self._multiply(w.batch, n_above, n, above, weight, back, b_transposed=True)
+            blocks = -(-self.rows(w) * n // self._device.threads)
             self._launch(w, "backward_layer", Launch(blocks, self._device.threads), argument=l)
-            above = w.values["delta"] + self._layer_start(w, l) * itemsize
-            n_above = n
+            above, n_above = self._layer(w, "delta", l), n
 
-    def _find_gradients(self, w: Workspace) -> None:
+    def find_gradients(self, w: Workspace) -> None:
         """Mean of preᵀ δ, one product a layer, and of δ."""
-        itemsize, n_parameters = self._dtype.itemsize, self._structure["n_parameters"]
-        top, at = self.configuration.n_hidden, 0
+        top, at = self.configuration.n_hidden, w.values["g"]
         for l, (n, n_above) in enumerate(pairwise(self._sizes)):
-            pre, delta = w.values["x"], w.values["delta_out"]
-            if l > 0:
-                pre = w.values["r_E"] + self._layer_start(w, l - 1) * itemsize
-            if l < top:
-                delta = w.values["delta"] + self._layer_start(w, l) * itemsize
+            pre = w.values["x"] if l == 0 else self._layer(w, "r_E", l - 1)
+            delta = w.values["delta_out"] if l == top else self._layer(w, "delta", l)
             self._device.multiply(
                 Product(
-                    rows=n,
-                    inner=w.batch,
-                    columns=n_above,
-                    a=pre,
-                    b=delta,
-                    c=w.values["g"] + at * itemsize,
-                    a_stride=w.batch * n,
-                    b_stride=w.batch * n_above,
-                    c_stride=n_parameters,
-                    a_transposed=True,
-                    alpha=1 / w.batch,
-                    count=self._replicas,
+                    n, w.batch, n_above, pre, delta, at, w.batch * n, w.batch * n_above,
+                    self._n_parameters, a_transposed=True, alpha=1 / w.batch, count=self._replicas,
                 )
-            )
-            at += n * n_above
-        self._per_unit(w, "bias_gradients")
+            )  # fmt: skip
+            at += n * n_above * self._dtype.itemsize
+        self.per_unit(w, "bias_gradients")
 
     def _sum_up(self, w: Workspace, with_closed_loop: bool) -> None:
         threads = self._device.threads
         self._launch(w, "sum_up", Launch(self._replicas, threads, 8 * threads), with_closed_loop)
 
-    def _descend(self, w: Workspace) -> None:
+    def descend(self, w: Workspace) -> None:
+        """Move the parameters along -g, and go on to the next batch."""
         threads = self._device.threads
         blocks = -(-self._replicas * self._structure["n_parameters"] // threads)
         self._launch(w, "descend", Launch(blocks, threads, 2 * self._dtype.itemsize), 0)
@@ -521,20 +326,20 @@ class CudaNetwork:
     def _launch(self, w: Workspace, kernel: str, how: Launch, argument: int) -> None:
         self._device.launch(kernel, how, w.plan, int(argument))
 
-    def _by_row(self, w: Workspace, kernel: str) -> None:
+    def _by_row(self, w: Workspace, kernel: str, argument: int = 0) -> None:
         """A block a row."""
-        self._launch(w, kernel, Launch(self._rows(w), self._device.threads), 0)
+        self._launch(w, kernel, Launch(self.rows(w), self._device.threads), argument)
 
-    def _per_row(self, w: Workspace, kernel: str) -> None:
+    def per_row(self, w: Workspace, kernel: str) -> None:
         """A thread a row."""
-        self._launch(w, kernel, Launch(-(-self._rows(w) // 32), 32), 0)
+        self._launch(w, kernel, Launch(-(-self.rows(w) // 32), 32), 0)
 
-    def _per_unit(self, w: Workspace, kernel: str) -> None:
+    def per_unit(self, w: Workspace, kernel: str) -> None:
         """A thread a unit of every replica."""
         units = self._replicas * self._structure["n_units"]
         self._launch(w, kernel, Launch(-(-units // 32), 32), 0)
 
-    def _per_group(
+    def per_group(
         self, w: Workspace, kernel: str, argument: int = 0, samples: int | None = None
     ) -> None:
         """A block a group of samples."""
@@ -547,42 +352,42 @@ class CudaNetwork:
     def _group(self, batch: int) -> GroupSize:
         return group_size(self._sizes, self._replicas * batch, self._device)
 
-    def _multiply_rows(
-        self, w: Workspace, a: str, n: int, l: int, m: int, c: str, a_from: int = 0
+    def _multiply(
+        self,
+        rows: int,
+        inner: int,
+        columns: int,
+        a: int,
+        W: int,
+        c: int,
+        b_transposed: bool = False,
     ) -> None:
-        """Rows times W^l of each replica, into the layer's rows of c."""
-        itemsize = self._dtype.itemsize
-        c_from = self._layer_start(w, l) if c == "r_E" else 0
+        """C = A W of each replica, (rows, columns) = (rows, inner) (inner, columns)."""
         self._device.multiply(
             Product(
-                rows=w.batch,
-                inner=n,
-                columns=m,
-                a=w.values[a] + a_from * itemsize,
-                b=self._weight(l),
-                c=w.values[c] + c_from * itemsize,
-                a_stride=w.batch * n,
-                b_stride=self._structure["n_parameters"],
-                c_stride=w.batch * m,
-                count=self._replicas,
+                rows, inner, columns, a, W, c, rows * inner, self._n_parameters, rows * columns,
+                b_transposed=b_transposed, count=self._replicas,
             )
-        )
+        )  # fmt: skip
 
     def _weight(self, l: int) -> int:
         """Address of the first replica's W^l."""
         start = sum(n * m for n, m in list(pairwise(self._sizes))[:l])
         return self._device.address(self._fixed["theta"]) + start * self._dtype.itemsize
 
-    def _layer_start(self, w: Workspace, l: int) -> int:
-        """Elements before hidden layer l in a layer array."""
-        return self._rows(w) * sum(self._sizes[1 : l + 1])
+    def _layer(self, w: Workspace, name: str, l: int) -> int:
+        """Address of hidden layer l in a layer array."""
+        start = self.rows(w) * sum(self._sizes[1 : l + 1])
+        return w.values[name] + start * self._dtype.itemsize
 
-    def _rows(self, w: Workspace) -> int:
+    def rows(self, w: Workspace) -> int:
+        """Samples of all replicas."""
         return self._replicas * w.batch
 
     # Workspaces.
 
-    def _workspace(self, batch: int) -> Workspace:
+    def workspace(self, batch: int) -> Workspace:
+        """Arrays for a batch size, kept from before or new."""
         if batch not in self._workspaces:
             while len(self._workspaces) >= KEPT_WORKSPACES:
                 oldest = next(iter(self._workspaces))
@@ -591,10 +396,14 @@ class CudaNetwork:
             self._workspaces[batch] = self._new_workspace(batch)
         return self._workspaces[batch]
 
+    def any_workspace(self) -> Workspace:
+        """Arrays for some batch size, for work that needs none."""
+        return next(iter(self._workspaces.values()), None) or self.workspace(1)
+
     def _new_workspace(self, batch: int) -> Workspace:
         device, rows = self._device, self._replicas * batch
         with_matrices = self._group(batch).matrices_in_block
-        n_stages = len(tableau_arrays(self._method)[0])
+        n_stages = len(tableau_arrays(self._method, self._dtype)[0])
         elements = workspace_elements(self.configuration, rows, n_stages, with_matrices)
         self._require_memory(batch, sum(elements.values()) * self._dtype.itemsize)
         arrays = {name: device.empty(max(n, 1), self._dtype) for name, n in elements.items()}
@@ -625,24 +434,21 @@ class CudaNetwork:
             f"{replicas} replicas"
         )
 
-    def _bind(self, w: Workspace, data: PlacedOnDevice, batch_order: np.ndarray) -> DeviceArray:
-        """Point the plan to data, order and figures of the steps to come."""
-        device, n_steps = self._device, len(batch_order)
-        orders = np.asarray(batch_order, dtype=np.int64).reshape(n_steps, -1, w.batch)
-        if orders.shape[1] not in (1, self._replicas):
-            orders = np.broadcast_to(
-                batch_order, (n_steps, *(self._leading or ()), w.batch)
-            ).reshape(n_steps, self._replicas, w.batch)
+    def bind(self, data: PlacedOnDevice, batch_order: np.ndarray) -> Workspace:
+        """Point the plan to data, order and figures of the steps to come, the first of them."""
+        device, n_steps, batch = self._device, len(batch_order), batch_order.shape[-1]
+        w = self.workspace(batch)
+        orders = batch_order.reshape(n_steps, -1, batch)
         kept = {
-            "order": device.put(np.ascontiguousarray(orders).ravel()),
+            "order": device.put(orders),
             "figures": device.empty(n_steps * self._replicas * 3, np.float64),
         }
         device.put(np.array([data.full_scale], dtype=self._dtype), into=self._fixed["full_scale"])
         w.arrays |= kept
         w.values |= {name: device.address(array) for name, array in kept.items()}
         w.values |= {
-            "order_stride": w.batch if orders.shape[1] > 1 else 0,
-            "order_of_step": orders.shape[1] * w.batch,
+            "order_stride": batch if orders.shape[1] > 1 else 0,
+            "order_of_step": orders.shape[1] * batch,
             "source": device.address(data.x),
             "source_is_bytes": data.x_is_bytes,
             "source_stride": 0 if data.x_is_shared else data.n_samples,
@@ -650,24 +456,21 @@ class CudaNetwork:
             "labels_stride": 0 if data.y_is_shared else data.n_samples,
         }
         write_plan(device, w)
-        return kept["figures"]
+        self.set_step(0)
+        return w
 
-    def _recording(self, w: Workspace, name: str, work: Callable[[], None]) -> Callable[[], None]:
-        key = (w.batch, name)
-        if key not in self._recorded:
-            self._recorded[key] = self._device.record(work)
-        return self._recorded[key]
-
-    def _set_step(self, first: int) -> None:
+    def set_step(self, first: int) -> None:
         """Position in the order of batches, and steps that the optimiser has taken."""
-        counters = np.array([first, self._n_steps], dtype=np.int64)
+        counters = np.array([first, self.n_steps], dtype=np.int64)
         self._device.put(counters, into=self._fixed["step"])
 
-    def _clear_counts(self) -> None:
+    def clear_counts(self) -> None:
+        """Count from 0."""
         zeros = np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)
         self._device.put(zeros, into=self._fixed["counts"])
 
-    def _counts(self) -> tuple[EndStateCounts, EndStateCounts]:
+    def counts(self) -> tuple[EndStateCounts, EndStateCounts]:
+        """How end states were reached, in open loop and under control."""
         found = self._device.get(self._fixed["counts"]).astype(int).reshape(2, -1)
         way = enumerators("Way")
         open_loop, closed_loop = (
@@ -683,86 +486,73 @@ class CudaNetwork:
 
     # Arrays in and out.
 
-    def _rate_E(self, u: np.ndarray) -> np.ndarray:
-        return rate(self.configuration.activation_E, np.asarray(u, dtype=self._dtype))
-
-    def _with_inputs(self, x: np.ndarray) -> Workspace:
-        w = self._workspace(x.shape[-2])
-        self._put(w, "x", x)
+    def with_inputs(self, x: np.ndarray) -> Workspace:
+        """Put inputs, (..., batch, n_in), where a batch of so many lies."""
+        w = self.workspace(x.shape[-2])
+        self.put(w, "x", x)
         return w
 
-    def _with_open_loop(self, state: NetworkState) -> Workspace:
-        w = self._workspace(state.u_out.shape[-2])
-        self._put_layers(w, "open_u_E", state.u_E)
-        self._put_layers(w, "open_u_I", state.u_I)
-        self._put(w, "open_u_out", state.u_out)
+    def with_open_loop(self, state: NetworkState) -> Workspace:
+        """Put an open-loop state where its batch lies."""
+        w = self.workspace(state.u_out.shape[-2])
+        self.put_layers(w, "open_u_E", state.u_E)
+        self.put_layers(w, "open_u_I", state.u_I)
+        self.put(w, "open_u_out", state.u_out)
         return w
 
-    def _put(self, w: Workspace, name: str, array: np.ndarray) -> None:
+    def put_control(self, w: Workspace, Q: FeedbackWeights, target: np.ndarray) -> None:
+        """Put what the controller works with."""
+        self.put_layers(w, "Q", Q, self._sizes[-1])
+        self.put(w, "target", target)
+
+    def put(self, w: Workspace, name: str, array: np.ndarray) -> None:
         """Copy rows (..., batch, n) in, the same for all replicas if they lack their axes."""
-        whole = np.broadcast_to(array, (*(self._leading or ()), *array.shape[-2:]))
+        whole = np.broadcast_to(array, (*self.leading, *array.shape[-2:]))
         self._device.put(np.ravel(whole).astype(self._dtype), into=w.arrays[name])
 
-    def _put_layers(self, w: Workspace, name: str, layers: tuple[np.ndarray, ...]) -> None:
-        leading = self._leading or ()
-        inner = layers[0].ndim - len(leading) - 2
-        flat = [
-            np.broadcast_to(
-                array, (*leading, w.batch, *array.shape[array.ndim - 1 - inner :])
-            ).ravel()
-            for array in layers
-        ]
+    def put_layers(
+        self, w: Workspace, name: str, layers: tuple[np.ndarray, ...], *inner: int
+    ) -> None:
+        """Copy layers (..., batch or 1, *inner, n_l) in, shared ones for every replica."""
+        before = (*self.leading, w.batch, *inner)
+        flat = [np.broadcast_to(array, (*before, array.shape[-1])).ravel() for array in layers]
         self._device.put(np.concatenate(flat).astype(self._dtype), into=w.arrays[name])
 
-    def _layers(self, w: Workspace, name: str, *inner: int) -> tuple[np.ndarray, ...]:
+    def layers(self, w: Workspace, name: str, *inner: int) -> tuple[np.ndarray, ...]:
+        """Copy layers out, (..., batch, *inner, n_l)."""
         flat = self._device.get(w.arrays[name])
         return tuple(
-            view.reshape(*(self._leading or ()), w.batch, *view.shape[1:]).copy()
-            for view in layer_views(flat, self._sizes, self._rows(w), *inner)
+            view.reshape(*self.leading, w.batch, *view.shape[1:]).copy()
+            for view in layer_views(flat, self._sizes, self.rows(w), *inner)
         )
 
-    def _outputs(self, w: Workspace, name: str) -> np.ndarray:
+    def outputs(self, w: Workspace, name: str) -> np.ndarray:
+        """Copy outputs out, (..., batch, n_out)."""
         flat = self._device.get(w.arrays[name])
-        return flat.reshape(*(self._leading or ()), w.batch, self._sizes[-1])
+        return flat.reshape(*self.leading, w.batch, self._sizes[-1])
 
-    def _state(self, w: Workspace, u_E: str, u_I: str, u_out: str, z: str = "") -> NetworkState:
-        out = self._outputs(w, u_out)
-        integral = self._outputs(w, z) if z else np.zeros_like(out)
-        return NetworkState(self._layers(w, u_E), self._layers(w, u_I), out, integral)
+    def state(self, w: Workspace, u_E: str, u_I: str, u_out: str, z: str = "") -> NetworkState:
+        """Copy a state out of the arrays so named; without one for it, the integral is 0."""
+        out = self.outputs(w, u_out)
+        integral = self.outputs(w, z) if z else np.zeros_like(out)
+        return NetworkState(self.layers(w, u_E), self.layers(w, u_I), out, integral)
 
-    def _flat_stack(self, parameters: Parameters, leading: tuple[int, ...]) -> np.ndarray:
-        """Parameters of all replicas, one after the other."""
-        stack = []
-        for replica in np.ndindex(leading):
-            one = Parameters(
-                tuple(W[replica] for W in parameters.weights),
-                tuple(b[replica] for b in parameters.biases),
-                parameters.readout[replica],
-            )
-            stack.append(flat_parameters(one, self._dtype))
-        return np.concatenate(stack)
+    def put_parameters(self, name: str, parameters: Parameters) -> None:
+        """Copy parameters of all replicas in, one replica after the other."""
+        self._device.put(flat_parameters(parameters, self._dtype), into=self._fixed[name])
 
-    def _parameters(self, name: str) -> Parameters:
-        leading = self._leading or ()
-        flat = self._device.get(self._fixed[name]).reshape(self._replicas, -1)
-        ones = [parameters_of(row, self._sizes) for row in flat]
+    def parameters(self, name: str) -> Parameters:
+        """Copy parameters out."""
+        flat = self._device.get(self._fixed[name])
+        return parameters_of(flat.reshape(*self.leading, -1), self._sizes)
 
-        def stack(arrays: list[np.ndarray]) -> np.ndarray:
-            return np.stack(arrays).reshape(*leading, *arrays[0].shape)
+    def put_units(self, layers: tuple[np.ndarray, ...], *names: str) -> None:
+        """Copy numbers of every unit in, (..., n_l) a layer."""
+        flat = np.concatenate(layers, axis=-1).astype(self._dtype)
+        for name in names:
+            self._device.put(flat, into=self._fixed[name])
 
-        layers = range(self.configuration.n_hidden)
-        return Parameters(
-            tuple(stack([one.weights[l] for one in ones]) for l in layers),
-            tuple(stack([one.biases[l] for one in ones]) for l in layers),
-            stack([one.readout for one in ones]),
-        )
-
-    def _flat_units(self, layers: tuple[np.ndarray, ...], leading: tuple[int, ...]) -> np.ndarray:
-        """Numbers of every unit, (replicas, units), flat."""
-        parts = [np.broadcast_to(a, (*leading, a.shape[-1])) for a in layers]
-        return np.concatenate(parts, axis=-1).ravel()
-
-    def _units(self, name: str) -> tuple[np.ndarray, ...]:
-        flat = self._device.get(self._fixed[name]).reshape(*(self._leading or ()), -1)
-        ends = np.cumsum(self._sizes[1:-1])[:-1]
-        return tuple(part.copy() for part in np.split(flat, ends, axis=-1))
+    def units(self, name: str) -> tuple[np.ndarray, ...]:
+        """Copy numbers of every unit out."""
+        flat = self._device.get(self._fixed[name])
+        return units_of(flat.reshape(*self.leading, -1), self._sizes)

@@ -1,4 +1,7 @@
-"""How many samples a block of threads takes at once, and the memory that it needs for them."""
+"""The memory in which the CUDA kernels work on a batch, and the plan that points to it.
+
+First how many samples a group, a block of threads, takes at once: they lie in its block's memory.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,12 @@ from ...refimpl import (
     tolerances_to_rest,
 )
 from ..backend import BackendUnavailable
+from ..layout import state_size
 from .device import Device, DeviceArray
 from .source import SAMPLES_PER_GROUP, enumerators, plan_members
 
-# --- How many samples a block of threads takes at once, and the memory that it needs for them.
-
-
 OUTPUT_ARRAYS, FLAGS, SCALARS = 6, 4, 8
-"""What a group keeps of each sample in its block's memory, as in cuda/group.cuh."""
+"""What a group keeps of each sample in its block's memory, as in kernels/group.cuh."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,6 @@ def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
 
     As many samples share one reading of the weights as leave half of the processors a
     group: up to there they compete for the cache that all read from.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer.
-    rows : int
-        Samples of all replicas.
-    device : Device
-        Where.
 
     Raises
     ------
@@ -76,9 +68,6 @@ def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
     )
 
 
-# --- The memory in which the CUDA kernels work on a batch, and the plan that points to it.
-
-
 RULES = {
     "exact-inverse": "EXACT_INVERSE",
     "linear-threshold": "LINEAR_THRESHOLD",
@@ -89,29 +78,12 @@ RULES = {
 
 @dataclass
 class Workspace:
-    """Arrays for one batch size and the plan's values, by the names of `struct Plan`.
-
-    Parameters
-    ----------
-    batch : int
-        Samples a replica.
-    arrays : dict
-        Device arrays.
-    values : dict of int
-        Members of the plan: numbers and addresses.
-    plan : device array
-        The plan as last written.
-    """
+    """Arrays for one batch size, and the plan's values by the names of `struct Plan`."""
 
     batch: int
     arrays: dict[str, DeviceArray]
     values: dict[str, int]
     plan: DeviceArray
-
-
-def state_size(sizes: tuple[int, ...]) -> int:
-    """Components of a sample's packed state."""
-    return 2 * (sum(sizes[1:-1]) + sizes[-1])
 
 
 def workspace_elements(
@@ -192,15 +164,6 @@ def control_array(
 def integration_method(solver: Solver) -> str:
     """Method by which states are integrated, those included that no search finds."""
     return "tsit5" if solver.method == "fixed-point" else solver.method
-
-
-def tableau_arrays(method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (stages, stages) and weights of the error (stages + 1), float64."""
-    tableau = TABLEAUS[method]
-    square = np.zeros((len(tableau.a), len(tableau.a)))
-    for stage, row in enumerate(tableau.a):
-        square[stage, : len(row)] = row
-    return square, np.array(tableau.error)
 
 
 def structure_values(configuration: NetworkConfiguration, solver: Solver) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import platform
-from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -37,15 +36,16 @@ from ...refimpl import (
     sample_loss,
     updated_mean_inhibition,
 )
-from ..backend import BackendDescription, Evaluation, TrainingMetrics
+from ..backend import (
+    BackendDescription,
+    Evaluation,
+    HostData,
+    TrainingMetrics,
+    evaluate_in_batches,
+    keep_on_host,
+    metrics_of,
+)
 from ..front import checked_backend
-
-
-@dataclass(frozen=True)
-class _Data:
-    x: np.ndarray
-    y: np.ndarray
-    full_scale: float
 
 
 @checked_backend
@@ -64,10 +64,10 @@ class NumpyBackend:
         How end states are found.
     threads : int, optional
         Threads of NumPy's matrix products, for the whole process.
-
     """
 
     name = "numpy"
+    place = keep_on_host
 
     def __init__(
         self,
@@ -179,45 +179,31 @@ class NumpyBackend:
             closed_loop_loss=np.asarray(metrics.closed_loop_loss, dtype=np.float64),
         )
 
-    def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> _Data:
-        """Keep them as they are."""
-        return _Data(x, y, full_scale or 1.0)
-
-    def train(self, data: _Data, batch_order: np.ndarray) -> TrainingMetrics:
+    def train(self, data: HostData, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
-        steps = [
-            self.learning_step(self._inputs(data, order), _take(data.y, order))
-            for order in batch_order
-        ]
-        return TrainingMetrics(
-            loss=np.array([step.loss for step in steps], dtype=np.float64),
-            closed_loop_loss=np.array([step.closed_loop_loss for step in steps], dtype=np.float64),
-            n_correct=np.array([step.n_correct for step in steps], dtype=np.int64),
-            open_loop_counts=sum((step.open_loop_counts for step in steps), EndStateCounts()),
-            closed_loop_counts=sum((step.closed_loop_counts for step in steps), EndStateCounts()),
+        steps = [self.learning_step(*self._batch(data, order)) for order in batch_order]
+        figures = [np.stack((s.loss, s.closed_loop_loss, s.n_correct), axis=-1) for s in steps]
+        return metrics_of(
+            np.array(figures),
+            sum((step.open_loop_counts for step in steps), EndStateCounts()),
+            sum((step.closed_loop_counts for step in steps), EndStateCounts()),
         )
 
-    def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
+    def evaluate(self, data: HostData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
-        n_samples = data.y.shape[-2]
-        loss, correct, counts = np.zeros(()), np.zeros((), dtype=np.int64), EndStateCounts()
-        for first in range(0, n_samples, batch_size):
-            order = np.arange(first, min(first + batch_size, n_samples))
-            u_out, batch_counts = open_loop_output(
-                self.configuration,
-                self.solver,
-                self._learner.parameters,
-                self._inputs(data, order),
-            )
-            y = _take(data.y, order)
-            losses = sample_loss(self.configuration.loss, u_out, y)
-            loss = loss + np.sum(losses, axis=-1, dtype=np.float64)
-            correct = correct + count_correct(u_out, y)
-            counts = counts + batch_counts
-        return Evaluation(np.asarray(loss / n_samples), np.asarray(correct / n_samples), counts)
 
-    def _inputs(self, data: _Data, order: np.ndarray) -> np.ndarray:
-        return np.asarray(_take(data.x, order), dtype=self.dtype) / data.full_scale
+        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, EndStateCounts]:
+            x, y = self._batch(data, order)
+            parameters = self._learner.parameters
+            u_out, counts = open_loop_output(self.configuration, self.solver, parameters, x)
+            losses = sample_loss(self.configuration.loss, u_out, y)
+            return np.sum(losses, axis=-1, dtype=np.float64), count_correct(u_out, y), counts
+
+        return evaluate_in_batches(data.y.shape[-2], batch_size, sums)
+
+    def _batch(self, data: HostData, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = np.asarray(_take(data.x, order), dtype=self.dtype) / data.full_scale
+        return x, _take(data.y, order)
 
 
 def _take(array: np.ndarray, order: np.ndarray) -> np.ndarray:
