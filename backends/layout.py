@@ -75,8 +75,8 @@ def network_state(
     sizes: Sizes, u_E: np.ndarray, u_I: np.ndarray, u_out: np.ndarray, z: np.ndarray
 ) -> NetworkState:
     """Copy the state of a batch out of flat layers and the arrays (batch, n_out)."""
-    layers = [take_rows(u, sizes, len(u_out), slice(None)) for u in (u_E, u_I)]
-    return NetworkState(*layers, u_out.copy(), z.copy())
+    excitatory, inhibitory = (take_rows(u, sizes, len(u_out), slice(None)) for u in (u_E, u_I))
+    return NetworkState(excitatory, inhibitory, u_out.copy(), z.copy())
 
 
 def state_size(sizes: Sizes) -> int:

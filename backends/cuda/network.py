@@ -7,7 +7,7 @@ device but what copies results out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -138,7 +138,7 @@ class CudaNetwork:
 
     # What a step is.
 
-    def step_stages(self, w: Workspace) -> dict[str, Callable[[], None]]:
+    def step_stages(self, w: Workspace) -> Mapping[str, Callable[[], None]]:
         """Stages of a learning step on the batch that is bound, to be called in order."""
         last = {
             "gradients": partial(self.find_gradients, w),
@@ -164,7 +164,7 @@ class CudaNetwork:
             del stages["mean inhibition"]
         return stages | last
 
-    def evaluation_stages(self, w: Workspace) -> dict[str, Callable[[], None]]:
+    def evaluation_stages(self, w: Workspace) -> Mapping[str, Callable[[], None]]:
         """Stages of an evaluation of the batch that is bound, to be called in order."""
         find = self.forward if self.is_backprop else self.find_open_loop
         return {
@@ -177,7 +177,7 @@ class CudaNetwork:
     def repeat(
         self,
         name: str,
-        stages_of: Callable[[Workspace], dict[str, Callable[[], None]]],
+        stages_of: Callable[[Workspace], Mapping[str, Callable[[], None]]],
         data: PlacedOnDevice,
         batch_order: np.ndarray,
     ) -> np.ndarray:

@@ -3,16 +3,15 @@
 BLAS runs in one thread inside each of the backend's own: two pools of threads on the same
 cores would wait for each other. Results are the same, bit for bit, from run to run at a
 given number of threads; across numbers of threads they differ by rounding, since a
-product of other shape may be summed in another order.
+product of other shape may be summed in another order. Replicas are networks of their own,
+worked on in turn.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
@@ -31,22 +30,30 @@ from ...refimpl import (
     Parameters,
     Recording,
     Solver,
+    map_arrays,
     new_learner,
 )
-from ..backend import BackendDescription, Evaluation, TrainingMetrics
-from ..front import checked_backend, step_by_training
+from ..backend import (
+    BackendDescription,
+    Evaluation,
+    HostData,
+    TrainingMetrics,
+    evaluate_in_batches,
+    keep_on_host,
+    metrics_of,
+    step_by_training,
+)
+from ..front import checked_backend
 from .network import CompiledNetwork, Counts, total
 from .threads import ThreadTeam, default_threads
 from .warm_up import compile_training, compile_trajectories
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class _Data:
-    x: np.ndarray
-    y: np.ndarray
-    full_scale: float
+OWN_AXES = {
+    "x": 2, "y": 2, "target": 2, "Q": 3, "open_loop": 2, "closed_loop": 2, "start": 2, "orders": 2,
+}  # fmt: skip
+"""Axes of the arrays of an argument that replicas may share, without those of replicas."""
 
 
 @checked_backend
@@ -68,6 +75,7 @@ class NumbaBackend:
     """
 
     name = "numba"
+    place = keep_on_host
     learning_step = step_by_training
 
     def __init__(
@@ -107,7 +115,7 @@ class NumbaBackend:
             CompiledNetwork(
                 replica_configuration(self.configuration, replica, self._leading),
                 self.solver,
-                _pick_learner(learner, replica),
+                _learner_of(learner, replica),
                 self.dtype,
                 self._team,
                 self.threads,
@@ -118,55 +126,41 @@ class NumbaBackend:
     def learner(self) -> Learner:
         """Copy out all that learning changes."""
         learners = [network.learner() for network in self._networks]
-        first = learners[0].optimizer
-        moments = {
-            name: None
-            if getattr(first, name) is None
-            else self._join([getattr(one.optimizer, name) for one in learners])
+        optimizers = [one.optimizer for one in learners]
+        moments = [
+            self._joined([getattr(optimizer, name) for optimizer in optimizers])
             for name in ("first_moment", "second_moment")
-        }
+            if optimizers[0].first_moment is not None
+        ]
         return Learner(
-            self._join([one.parameters for one in learners]),
-            OptimizerState(first.n_steps, **moments),
-            self._join([one.mean_inhibition for one in learners]),
+            self._joined([one.parameters for one in learners]),
+            OptimizerState(optimizers[0].n_steps, *moments),
+            self._joined([one.mean_inhibition for one in learners]),
         )
 
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state (sections 2 and 6)."""
-        return self._counted(lambda network, pick: network.open_loop(pick(x, 2)))
+        return self._counted(self._each(CompiledNetwork.open_loop, x=x))
 
     def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in (section 5)."""
-        return self._every(
-            lambda network, pick: network.mean_inhibition(_pick_state(open_loop, pick))
-        )
+        return self._joined(self._each(CompiledNetwork.mean_inhibition, open_loop=open_loop))
 
     def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
         """Q^l as applied (section 4)."""
-        return self._every(
-            lambda network, pick: network.feedback_weights(_pick_state(open_loop, pick))
-        )
+        return self._joined(self._each(CompiledNetwork.feedback_weights, open_loop=open_loop))
 
     def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
         """Target of the controller (section 3)."""
-        return self._every(
-            lambda network, pick: network.closed_loop_target(
-                _pick_state(open_loop, pick), pick(y, 2)
-            )
-        )
+        work = CompiledNetwork.closed_loop_target
+        return self._joined(self._each(work, open_loop=open_loop, y=y))
 
     def closed_loop(
         self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
     ) -> tuple[NetworkState, EndStateCounts]:
         """Closed-loop end state (sections 2 and 6)."""
-        return self._counted(
-            lambda network, pick: network.closed_loop(
-                pick(x, 2),
-                tuple(pick(Q_l, 3) for Q_l in Q),
-                pick(target, 2),
-                _pick_state(open_loop, pick),
-            )
-        )
+        work = CompiledNetwork.closed_loop
+        return self._counted(self._each(work, x=x, Q=Q, target=target, open_loop=open_loop))
 
     def gradients(
         self,
@@ -177,31 +171,23 @@ class NumbaBackend:
         mean_inhibition: tuple[np.ndarray, ...],
     ) -> Parameters:
         """g of every parameter (section 5)."""
-        return self._every(
-            lambda network, pick: network.gradients(
-                pick(x, 2),
-                pick(y, 2),
-                _pick_state(open_loop, pick),
-                _pick_state(closed_loop, pick),
-                tuple(pick(r, 1) for r in mean_inhibition),
-            )
+        found = self._each(
+            CompiledNetwork.gradients,
+            x=x,
+            y=y,
+            open_loop=open_loop,
+            closed_loop=closed_loop,
+            mean_inhibition=mean_inhibition,
         )
+        return self._joined(found)
 
     def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
         """Move the learner one optimiser step along −g, and take over r̄."""
-        with self._one_blas_thread():
-            for network, replica in zip(self._networks, np.ndindex(self._leading), strict=True):
-                network.update(
-                    _pick_parameters(gradients, replica),
-                    tuple(_pick(r, replica, 1) for r in mean_inhibition),
-                )
+        self._each(CompiledNetwork.update, gradients=gradients, mean_inhibition=mean_inhibition)
 
     def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
         """Path from rest (section 2)."""
-        compile_trajectories(self.dtype)
-        return self._path(
-            lambda network, pick: network.trajectory(recording, pick(x, 2), None, None, None)
-        )
+        return self._path(recording, x=x)
 
     def closed_loop_trajectory(
         self,
@@ -212,108 +198,92 @@ class NumbaBackend:
         start: NetworkState,
     ) -> NetworkState:
         """Path under control (section 2)."""
-        compile_trajectories(self.dtype)
-        return self._path(
-            lambda network, pick: network.trajectory(
-                recording,
-                pick(x, 2),
-                tuple(pick(Q_l, 3) for Q_l in Q),
-                pick(target, 2),
-                _pick_state(start, pick),
-            )
-        )
+        return self._path(recording, x=x, Q=Q, target=target, start=start)
 
-    def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> _Data:
-        """Keep them as they are."""
-        return _Data(x, y, full_scale or 1.0)
-
-    def train(self, data: _Data, batch_order: np.ndarray) -> TrainingMetrics:
+    def train(self, data: HostData, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
-        figures = np.empty((len(batch_order), *self._leading, 3))
-        counts: list[Counts] = []
-        with self._one_blas_thread():
-            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
-                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
-                for step, batch in enumerate(batch_order):
-                    order = np.ascontiguousarray(_pick(batch, replica, 1))
-                    counts += network.step(x, y, order, data.full_scale, figures[(step, *replica)])
-        loss, closed_loop_loss, n_correct = np.moveaxis(figures, -1, 0).copy()
-        return TrainingMetrics(loss, closed_loop_loss, n_correct.astype(np.int64), *total(counts))
+        # Replicas in front, as everywhere else.
+        orders = batch_order if batch_order.ndim == 2 else np.moveaxis(batch_order, 0, -2)
+        figures = np.empty((*self._leading, len(batch_order), 3))
 
-    def stage_seconds(self, data: _Data, order: np.ndarray) -> dict[str, float]:
+        def learn(
+            network: CompiledNetwork,
+            x: np.ndarray,
+            y: np.ndarray,
+            orders: np.ndarray,
+            figures: np.ndarray,
+        ) -> Counts:
+            counts: list[Counts] = []
+            for order, figure in zip(orders, figures, strict=True):
+                order = np.ascontiguousarray(order)
+                counts += network.step(x, y, order, data.full_scale, figure)
+            return total(counts)
+
+        counts = self._each(learn, x=data.x, y=data.y, orders=orders, figures=figures)
+        return metrics_of(np.moveaxis(figures, -2, 0), *total(counts))
+
+    def stage_seconds(self, data: HostData, order: np.ndarray) -> dict[str, float]:
         """Learn from one batch, and time each stage; of replicas, all together."""
-        seconds: dict[str, float] = {}
-        with self._one_blas_thread():
-            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
-                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
-                times = network.timed_step(x, y, order, data.full_scale)
-                seconds = {name: seconds.get(name, 0.0) + t for name, t in times.items()}
-        return seconds
 
-    def evaluate(self, data: _Data, batch_size: int = 1000) -> Evaluation:
+        def learn(network: CompiledNetwork, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+            return network.timed_step(x, y, order, data.full_scale)
+
+        times = self._each(learn, x=data.x, y=data.y)
+        return {name: sum(seconds[name] for seconds in times) for name in times[0]}
+
+    def evaluate(self, data: HostData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
-        n_samples = data.y.shape[-2]
-        loss, correct = np.zeros(self._leading), np.zeros(self._leading)
-        counts = EndStateCounts()
-        with self._one_blas_thread():
-            for replica, network in zip(np.ndindex(self._leading), self._networks, strict=True):
-                x, y = _pick(data.x, replica, 2), _pick(data.y, replica, 2)
-                for first in range(0, n_samples, batch_size):
-                    order = np.arange(first, min(first + batch_size, n_samples))
-                    added, right, how = network.evaluate(x, y, order, data.full_scale)
-                    loss[replica] += added
-                    correct[replica] += right
-                    counts = counts + how
-        return Evaluation(np.asarray(loss / n_samples), np.asarray(correct / n_samples), counts)
 
-    @contextmanager
-    def _one_blas_thread(self) -> Iterator[None]:
+        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, EndStateCounts]:
+            def evaluate(network: CompiledNetwork, x: np.ndarray, y: np.ndarray) -> Any:
+                return network.evaluate(x, y, order, data.full_scale)
+
+            loss, right, counts = zip(*self._each(evaluate, x=data.x, y=data.y), strict=True)
+            return (
+                np.reshape(loss, self._leading),
+                np.reshape(right, self._leading),
+                sum(counts, EndStateCounts()),
+            )
+
+        return evaluate_in_batches(data.y.shape[-2], batch_size, sums)
+
+    def _each(self, work: Callable[..., T], **arguments: Any) -> list[T]:
+        """Do work on every replica's network and its part of the arguments."""
         with self._blas.limit(limits=1, user_api="blas"):
-            yield
-
-    def _every(self, work: Callable[[CompiledNetwork, Any], Any]) -> Any:
-        """Run a stage on every replica and stack what it gives."""
-        return self._join(self._run(work))
-
-    def _counted(self, work: Callable[[CompiledNetwork, Any], Any]) -> Any:
-        results = self._run(work)
-        counts = sum((result[1] for result in results), EndStateCounts())
-        return self._join([result[0] for result in results]), counts
-
-    def _path(self, work: Callable[[CompiledNetwork, Any], Any]) -> NetworkState:
-        """Join trajectories, whose time axis stays in front."""
-        path: NetworkState = self._every(work)
-        axes = len(self._leading)
-        return NetworkState(
-            tuple(np.moveaxis(u, axes, 0) for u in path.u_E),
-            tuple(np.moveaxis(u, axes, 0) for u in path.u_I),
-            np.moveaxis(path.u_out, axes, 0),
-            np.moveaxis(path.z, axes, 0),
-        )
-
-    def _run(self, work: Callable[[CompiledNetwork, Any], T]) -> list[T]:
-        def picker(replica: tuple[int, ...]) -> Callable[[np.ndarray, int], np.ndarray]:
-            return lambda array, axes: _pick(array, replica, axes)
-
-        with self._one_blas_thread():
             return [
-                work(network, picker(replica))
+                work(
+                    network,
+                    **{
+                        name: _of(replica, value, OWN_AXES.get(name, 0))
+                        for name, value in arguments.items()
+                    },
+                )
                 for network, replica in zip(self._networks, np.ndindex(self._leading), strict=True)
             ]
 
-    def _join(self, parts: list[Any]) -> Any:
+    def _joined(self, parts: list[Any]) -> Any:
         """Stack arrays, or what is made of them, along the replicas' axes."""
-        first = parts[0]
-        if isinstance(first, np.ndarray):
-            return np.stack(parts).reshape(*self._leading, *first.shape)
-        if isinstance(first, tuple):
-            return tuple(self._join(list(items)) for items in zip(*parts, strict=True))
-        return type(first)(
-            **{
-                item.name: self._join([getattr(part, item.name) for part in parts])
-                for item in dataclasses.fields(first)
-            }
-        )
+
+        def stack(*arrays: np.ndarray) -> np.ndarray:
+            return np.stack(arrays).reshape(*self._leading, *arrays[0].shape)
+
+        return map_arrays(stack, *parts)
+
+    def _counted(self, results: list[tuple[NetworkState, EndStateCounts]]) -> Any:
+        states, counts = zip(*results, strict=True)
+        return self._joined(list(states)), sum(counts, EndStateCounts())
+
+    def _path(self, recording: Recording, **arguments: Any) -> NetworkState:
+        """Join trajectories, whose time axis stays in front."""
+        compile_trajectories(self.dtype)
+
+        def follow(network: CompiledNetwork, **own: Any) -> NetworkState:
+            return network.trajectory(recording, **own)
+
+        def time_in_front(array: np.ndarray) -> np.ndarray:
+            return np.moveaxis(array, len(self._leading), 0)
+
+        return map_arrays(time_in_front, self._joined(self._each(follow, **arguments)))
 
 
 def replica_configuration(
@@ -331,37 +301,23 @@ def replica_configuration(
     return dataclasses.replace(configuration, **changes) if changes else configuration
 
 
-def _pick(array: np.ndarray, replica: tuple[int, ...], axes: int) -> np.ndarray:
-    """One replica of an array whose last `axes` axes are its own; shared arrays are everyone's."""
-    return array if array.ndim == axes else array[replica]
+def _of(replica: tuple[int, ...], value: Any, axes: int) -> Any:
+    """One replica of arrays whose last `axes` axes are its own; shared arrays are everyone's."""
+
+    def pick(array: np.ndarray) -> np.ndarray:
+        return array if array.ndim == axes else array[replica]
+
+    return map_arrays(pick, value)
 
 
-def _pick_state(state: NetworkState, pick: Callable[[np.ndarray, int], np.ndarray]) -> NetworkState:
-    return NetworkState(
-        tuple(pick(u, 2) for u in state.u_E),
-        tuple(pick(u, 2) for u in state.u_I),
-        pick(state.u_out, 2),
-        pick(state.z, 2),
-    )
-
-
-def _pick_parameters(parameters: Parameters, replica: tuple[int, ...]) -> Parameters:
-    return Parameters(
-        tuple(_pick(W, replica, 2) for W in parameters.weights),
-        tuple(_pick(b, replica, 1) for b in parameters.biases),
-        _pick(parameters.readout, replica, 2),
-    )
-
-
-def _pick_learner(learner: Learner, replica: tuple[int, ...]) -> Learner:
+def _learner_of(learner: Learner, replica: tuple[int, ...]) -> Learner:
     optimizer = learner.optimizer
-    first, second = optimizer.first_moment, optimizer.second_moment
+    moments = [
+        moment if moment is None else _of(replica, moment, 0)
+        for moment in (optimizer.first_moment, optimizer.second_moment)
+    ]
     return Learner(
-        _pick_parameters(learner.parameters, replica),
-        OptimizerState(
-            optimizer.n_steps,
-            None if first is None else _pick_parameters(first, replica),
-            None if second is None else _pick_parameters(second, replica),
-        ),
-        tuple(_pick(r, replica, 1) for r in learner.mean_inhibition),
+        _of(replica, learner.parameters, 0),
+        OptimizerState(optimizer.n_steps, *moments),
+        _of(replica, learner.mean_inhibition, 0),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -28,21 +28,23 @@ from ...refimpl import (
     slowest_time_constant,
     unpack,
 )
+from ..backend import seconds_of
 from ..layout import (
     flat_parameters,
     layer_views,
     network_state,
     parameters_of,
     put_layers,
-    put_rows,
+    state_size,
+    tableau_arrays,
     take_rows,
+    units_of,
 )
 from .kernels.integration import integrate, record
 from .kernels.learning import descend, gradients, plain_forward, sum_up
 from .kernels.open_loop import condition, gather, open_loop
 from .kernels.readout import losses
 from .kernels.workspace import Workspace, workspace
-from .settings import compiled_settings
 from .stages import (
     CLOSED_LOOP,
     FACTORS,
@@ -54,6 +56,7 @@ from .stages import (
     TARGET,
     Estimate,
     Samples,
+    compiled_settings,
     run_stages,
 )
 from .threads import ThreadTeam
@@ -90,25 +93,14 @@ class Chunk:
         """Its rows."""
         return slice(self.first, self.end)
 
+    @property
+    def size(self) -> int:
+        """How many these are."""
+        return self.end - self.first
+
 
 class CompiledNetwork:
-    """A single network that learns; the backend holds one for each replica.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        With plain numbers for settings.
-    solver : Solver
-        How end states are found.
-    learner : Learner
-        Start, without leading axes.
-    dtype : numpy.dtype
-        Precision.
-    team : ThreadTeam
-        Threads that share a batch.
-    threads : int
-        Their number.
-    """
+    """A single network that learns, of plain settings; the backend holds one for each replica."""
 
     def __init__(
         self,
@@ -127,19 +119,10 @@ class CompiledNetwork:
         self._is_backprop = configuration.rule == "backprop"
         self._is_integrated = solver.method != "fixed-point" and not self._is_backprop
         self._settings = compiled_settings(configuration, dtype, self._is_integrated)
-        controller = configuration.controller
-        self._constants = np.array(
-            [
-                configuration.tau_E,
-                configuration.tau_I,
-                controller.k_p,
-                controller.k_i,
-                controller.leak,
-                controller.tau,
-                *self._slowest(),
-            ],
-            dtype=dtype,
-        )
+        c, slowest = configuration.controller, self._slowest()
+        tau = configuration.tau_E, configuration.tau_I
+        constants = [*tau, c.k_p, c.k_i, c.leak, c.tau, *slowest]
+        self._constants = np.array(constants, dtype=dtype)
         o = configuration.optimizer
         betas = [o.beta_1, o.beta_2, 1 - o.beta_1, 1 - o.beta_2]
         self._rates = np.array([o.learning_rate, *betas, 1, 1, o.epsilon], dtype=dtype)
@@ -163,20 +146,18 @@ class CompiledNetwork:
         optimizer = learner.optimizer
         self._n_steps = optimizer.n_steps
         self._is_adam = optimizer.first_moment is not None
-        self._m = self._v = np.zeros(0, dtype=self.dtype)
-        if optimizer.first_moment is not None and optimizer.second_moment is not None:
-            self._m = flat_parameters(optimizer.first_moment, self.dtype)
-            self._v = flat_parameters(optimizer.second_moment, self.dtype)
+        self._m, self._v = (
+            np.zeros(0, dtype=self.dtype) if moment is None else flat_parameters(moment, self.dtype)
+            for moment in (optimizer.first_moment, optimizer.second_moment)
+        )
         self._take_over([np.array(r, dtype=self.dtype) for r in learner.mean_inhibition])
 
     def learner(self) -> Learner:
         """Copy the learner out."""
-        optimizer = OptimizerState(self._n_steps)
-        if self._is_adam:
-            moments = parameters_of(self._m, self._sizes), parameters_of(self._v, self._sizes)
-            optimizer = OptimizerState(self._n_steps, *moments)
+        moments = [parameters_of(m, self._sizes) for m in (self._m, self._v) if self._is_adam]
         r_bar = tuple(r.copy() for r in self._r_bar)
-        return Learner(parameters_of(self._theta, self._sizes), optimizer, r_bar)
+        parameters = parameters_of(self._theta, self._sizes)
+        return Learner(parameters, OptimizerState(self._n_steps, *moments), r_bar)
 
     # The stages, each on arrays of its own.
 
@@ -187,38 +168,38 @@ class CompiledNetwork:
         z = np.zeros_like(w.open_u_out)
         return network_state(self._sizes, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
 
-    def mean_inhibition(self, state: NetworkState) -> tuple[np.ndarray, ...]:
+    def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in."""
         if not self._settings.is_linear_threshold:
             return tuple(r.copy() for r in self._r_bar)
-        w = self._with_open_loop(state)
+        w = self._with_open_loop(open_loop)
         self._run(w, RATE_SUMS, RATE_SUMS)
         return tuple(self._next_r_bar(w))
 
-    def feedback_weights(self, state: NetworkState) -> FeedbackWeights:
+    def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
         """Q^l as applied."""
-        w = self._with_open_loop(state)
+        w = self._with_open_loop(open_loop)
         self._run(w, FEEDBACK, FEEDBACK)
         if self._settings.average:
             self._average(w)
         return take_rows(w.Q, self._sizes, w.batch, slice(None), self._sizes[-1])
 
-    def closed_loop_target(self, state: NetworkState, y: np.ndarray) -> np.ndarray:
+    def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
         """Target of the controller."""
-        w = self._with_open_loop(state)
+        w = self._with_open_loop(open_loop)
         w.y[:] = y
         self._run(w, TARGET, TARGET)
         return w.target.copy()
 
     def closed_loop(
-        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, state: NetworkState
+        self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
     ) -> tuple[NetworkState, EndStateCounts]:
         """Closed-loop end state."""
         w = self._with_inputs(x)
         # The drive of the first layer, loop gains and the rough first matrix belong to the
         # network's own open loop; the given state is where the search starts.
         self._run(w, OPEN_LOOP, OPEN_LOOP)
-        self._with_open_loop(state)
+        self._with_open_loop(open_loop)
         self._run(w, FEEDBACK, FEEDBACK)
         put_layers(w.Q, self._sizes, w.batch, Q)
         w.target[:] = target
@@ -229,53 +210,53 @@ class CompiledNetwork:
         self,
         x: np.ndarray,
         y: np.ndarray,
-        open_state: NetworkState,
-        closed_state: NetworkState,
-        r_bar: tuple[np.ndarray, ...],
+        open_loop: NetworkState,
+        closed_loop: NetworkState,
+        mean_inhibition: tuple[np.ndarray, ...],
     ) -> Parameters:
         """g of every parameter."""
         w = self._with_inputs(x)
         w.y[:] = y
         estimate = self._estimate
         if not self._is_backprop:
-            self._with_open_loop(open_state)
-            put_layers(w.u_E, self._sizes, w.batch, closed_state.u_E)
-            put_layers(w.u_I, self._sizes, w.batch, closed_state.u_I)
-            w.u_out[:] = closed_state.u_out
-            estimate = self._estimate_from(list(r_bar))
+            self._with_open_loop(open_loop)
+            put_layers(w.u_E, self._sizes, w.batch, closed_loop.u_E)
+            put_layers(w.u_I, self._sizes, w.batch, closed_loop.u_I)
+            w.u_out[:] = closed_loop.u_out
+            estimate = self._estimate_from(list(mean_inhibition))
         self._run(w, FACTORS, FACTORS, estimate)
         self._all_gradients(w)
         return parameters_of(self._g, self._sizes)
 
-    def update(self, g: Parameters, r_bar: tuple[np.ndarray, ...]) -> None:
+    def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
         """One optimiser step along -g."""
-        self._g[:] = flat_parameters(g, self.dtype)
-        self._take_over([np.array(r, dtype=self.dtype) for r in r_bar])
+        self._g[:] = flat_parameters(gradients, self.dtype)
+        self._take_over([np.array(r, dtype=self.dtype) for r in mean_inhibition])
         self._move()
 
     def trajectory(
         self,
         recording: Recording,
         x: np.ndarray,
-        Q: FeedbackWeights | None,
-        target: np.ndarray | None,
-        start: NetworkState | None,
+        Q: FeedbackWeights | None = None,
+        target: np.ndarray | None = None,
+        start: NetworkState | None = None,
     ) -> NetworkState:
         """Path from rest, or under control from `start` with the integral at zero."""
         w = self._with_inputs(x)
-        state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
+        state = np.zeros((w.batch, state_size(self._sizes)), dtype=self.dtype)
         if start is not None:
             state[:] = pack(dataclasses.replace(start, z=np.zeros_like(start.z)))
         if Q is not None:
             put_layers(w.Q, self._sizes, w.batch, Q)
             w.target[:] = target
         self._run(w, OPEN_LOOP, OPEN_LOOP)
-        tableau = TABLEAUS[recording.method]
+        coefficients, _ = tableau_arrays(recording.method, self.dtype)
         n_times = recording.n_steps // recording.every + 1
         path = np.zeros((n_times, *state.shape), dtype=self.dtype)
         record(
             *self._network(), self._settings.is_mse, self._settings.to_readout, Q is not None,
-            self._constants, w.a_1, w.Q, w.target, state, self._coefficients(tableau.a),
+            self._constants, w.a_1, w.Q, w.target, state, coefficients,
             self._number(recording.dt), recording.n_steps, recording.every, path,
         )  # fmt: skip
         return unpack(path, self._sizes)
@@ -290,23 +271,10 @@ class CompiledNetwork:
         full_scale: float,
         figures: np.ndarray,
     ) -> list[Counts]:
-        """Learn from one batch.
+        """Learn from one batch; counts of parts of the work, whose sum is the step's.
 
-        Parameters
-        ----------
-        source, y : array
-            All inputs and labels.
-        order : array of int64, (batch,)
-            The batch's indices into them.
-        full_scale : float
-            Input that counts as 1.
-        figures : array of float64, (3,)
-            Takes mean loss, mean closed-loop loss and samples that are right.
-
-        Returns
-        -------
-        list of Counts
-            Of parts of the work; their sum is the step's.
+        `order`, (batch,), are positions in all inputs and labels, `full_scale` is the input that
+        counts as 1; figures, (3,), take mean loss, mean closed-loop loss and how many are right.
         """
         w = self._workspace(len(order))
         samples = Samples(source, y, order, self._number(full_scale))
@@ -351,36 +319,33 @@ class CompiledNetwork:
             if self._settings.average:
                 self._average(w)
 
-        seconds = {}
-        for name, work in {
-            "gathering": lambda: self._run(w, GATHER, GATHER, samples=samples),
-            "open loop": lambda: self._run(w, OPEN_LOOP, OPEN_LOOP),
-            "mean inhibition": sum_rates,
-            "feedback weights": feed_back,
-            "closed-loop target": lambda: self._run(w, TARGET, TARGET),
-            "closed loop": lambda: self._run(w, CLOSED_LOOP, CLOSED_LOOP),
-            "postsynaptic factors": lambda: self._run(w, FACTORS, FACTORS),
-            "losses": lambda: self._run(w, LOSSES, LOSSES),
-            "gradients": lambda: self._all_gradients(w),
-            "optimiser update": self._move,
-        }.items():
-            began = time.perf_counter()
-            work()
-            seconds[name] = time.perf_counter() - began
-        return seconds
+        return seconds_of(
+            {
+                "gathering": partial(self._run, w, GATHER, GATHER, samples=samples),
+                "open loop": partial(self._run, w, OPEN_LOOP, OPEN_LOOP),
+                "mean inhibition": sum_rates,
+                "feedback weights": feed_back,
+                "closed-loop target": partial(self._run, w, TARGET, TARGET),
+                "closed loop": partial(self._run, w, CLOSED_LOOP, CLOSED_LOOP),
+                "postsynaptic factors": partial(self._run, w, FACTORS, FACTORS),
+                "losses": partial(self._run, w, LOSSES, LOSSES),
+                "gradients": partial(self._all_gradients, w),
+                "optimiser update": self._move,
+            }
+        )
 
     def evaluate(
         self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
     ) -> tuple[float, int, EndStateCounts]:
         """Sum of the open-loop losses over `order`, samples that are right, and how."""
+        if self._is_integrated:
+            return self._evaluate_state(source, y, order, full_scale)
         batch = len(order)
         loss, correct = np.empty(batch, dtype=self.dtype), np.empty(batch, dtype=bool)
         found = np.empty(batch, dtype=bool)
-        if self._is_integrated:
-            return self._evaluate_state(source, y, order, full_scale)
 
         def work(chunk: Chunk) -> None:
-            n, part, is_mse = chunk.end - chunk.first, chunk.samples, self._settings.is_mse
+            n, part, is_mse = chunk.size, chunk.samples, self._settings.is_mse
             x, x_columns = self._array(n, self._sizes[0]), self._array(self._sizes[0], n)
             labels, u_out = self._array(n, self._sizes[-1]), self._array(n, self._sizes[-1])
             gather(source, y, order[part], self._number(full_scale), 0, n, x, x_columns, labels)
@@ -420,13 +385,7 @@ class CompiledNetwork:
         estimate: Estimate | None = None,
         samples: Samples | None = None,
     ) -> list[Counts]:
-        """Run stages `first` to `last`, and in Python what compiled code leaves.
-
-        Returns
-        -------
-        list of Counts
-            One a chunk.
-        """
+        """Run stages `first` to `last`, in Python what compiled code leaves; counts by chunk."""
         chosen = estimate or self._estimate
 
         def work(chunk: Chunk) -> Counts:
@@ -450,32 +409,23 @@ class CompiledNetwork:
 
     def _finish_open_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
         """Integrate, or solve as the reference would what the compiled search left."""
-        n, part = chunk.end - chunk.first, chunk.samples
         if self._is_integrated:
-            state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
-            settled = self._integrate(w, chunk, state, is_closed=False)
-            self._put(w, part, unpack(state[part], self._sizes), is_closed=False)
-            return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
-        left = np.flatnonzero(~w.open_found[part]) + chunk.first
+            return self._integrate(w, chunk, is_closed=False)
+        left = np.flatnonzero(~w.open_found[chunk.samples]) + chunk.first
         if left.size == 0:
-            return EndStateCounts(frozen_newton=n)
+            return chunk.all_found
         parameters = parameters_of(self._theta, self._sizes)
         found, counts = open_loop_end_state(self.configuration, self.solver, parameters, w.x[left])
         self._put(w, left, found, is_closed=False)
-        return EndStateCounts(frozen_newton=n - left.size) + counts
+        return EndStateCounts(frozen_newton=chunk.size - left.size) + counts
 
     def _finish_closed_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
         """Integrate, or solve as the reference would what the compiled search left."""
-        n, part = chunk.end - chunk.first, chunk.samples
         if self._is_integrated:
-            state = np.zeros((w.batch, self._state_size()), dtype=self.dtype)
-            state[part] = pack(self._open_state(w, part))
-            settled = self._integrate(w, chunk, state, is_closed=True)
-            self._put(w, part, unpack(state[part], self._sizes), is_closed=True)
-            return EndStateCounts(integrated=n, unsettled=int(n - np.count_nonzero(settled)))
-        left = np.flatnonzero(~w.found[part]) + chunk.first
+            return self._integrate(w, chunk, is_closed=True)
+        left = np.flatnonzero(~w.found[chunk.samples]) + chunk.first
         if left.size == 0:
-            return EndStateCounts(frozen_newton=n)
+            return chunk.all_found
         found, counts = closed_loop_end_state(
             self.configuration,
             self.solver,
@@ -486,32 +436,28 @@ class CompiledNetwork:
             self._open_state(w, left),
         )
         self._put(w, left, found, is_closed=True)
-        return EndStateCounts(frozen_newton=n - left.size) + counts
+        return EndStateCounts(frozen_newton=chunk.size - left.size) + counts
 
-    def _integrate(
-        self, w: Workspace, chunk: Chunk, state: np.ndarray, is_closed: bool
-    ) -> np.ndarray:
-        solver, tableau = self.solver, TABLEAUS[self.solver.method]
+    def _integrate(self, w: Workspace, chunk: Chunk, is_closed: bool) -> EndStateCounts:
+        """Integrate from rest, or under control from the open loop's end states."""
+        solver, part = self.solver, chunk.samples
+        state = np.zeros((w.batch, state_size(self._sizes)), dtype=self.dtype)
+        if is_closed:
+            state[part] = pack(self._open_state(w, part))
         settled = np.zeros(w.batch, dtype=bool)
-        control = [
-            solver.dt_min,
-            solver.dt_max,
-            solver.safety,
-            solver.factor_min,
-            solver.factor_max,
-            solver.p,
-            solver.i,
-            solver.d,
-        ]
+        coefficients, error_weights = tableau_arrays(solver.method, self.dtype)
+        limits = [solver.dt_min, solver.dt_max, solver.safety, solver.factor_min, solver.factor_max]
         integrate(
             *self._network(), self._settings.is_mse, self._settings.to_readout, is_closed,
             self._constants, w.batch, chunk.first, chunk.end, w.a_1, w.Q, w.target, state, settled,
-            self._coefficients(tableau.a), np.array(tableau.error, dtype=self.dtype),
-            tableau.error_order, solver.step_control == "adaptive", self._number(solver.rtol),
-            self._number(solver.atol), solver.dt, np.array(control), solver.horizon,
-            solver.max_steps,
+            coefficients, error_weights, TABLEAUS[solver.method].error_order,
+            solver.step_control == "adaptive", self._number(solver.rtol),
+            self._number(solver.atol), solver.dt,
+            np.array([*limits, solver.p, solver.i, solver.d]), solver.horizon, solver.max_steps,
         )  # fmt: skip
-        return settled[chunk.samples]
+        self._put(w, part, unpack(state[part], self._sizes), is_closed)
+        n_settled = int(np.count_nonzero(settled[part]))
+        return EndStateCounts(integrated=chunk.size, unsettled=chunk.size - n_settled)
 
     def _all_gradients(self, w: Workspace) -> None:
         self._each_share(lambda share: self._gradients(w, share))
@@ -552,8 +498,7 @@ class CompiledNetwork:
     def _next_r_bar(self, w: Workspace) -> list[np.ndarray]:
         mean = np.sum(w.rate_sums, axis=0) / self._number(w.batch)
         rho = self._number(self.configuration.mean_inhibition.rate)
-        new = np.split(mean, np.cumsum(self._sizes[1:-2]))
-        one = self._number(1)
+        new, one = units_of(mean, self._sizes), self._number(1)
         return [(one - rho) * r + rho * n for r, n in zip(self._r_bar, new, strict=True)]
 
     def _take_over(self, r_bar: list[np.ndarray]) -> None:
@@ -622,8 +567,8 @@ class CompiledNetwork:
         u_E, u_I, u_out = (
             (w.u_E, w.u_I, w.u_out) if is_closed else (w.open_u_E, w.open_u_I, w.open_u_out)
         )
-        put_rows(u_E, self._sizes, w.batch, rows, state.u_E)
-        put_rows(u_I, self._sizes, w.batch, rows, state.u_I)
+        put_layers(u_E, self._sizes, w.batch, state.u_E, rows)
+        put_layers(u_I, self._sizes, w.batch, state.u_I, rows)
         u_out[rows] = state.u_out
         if is_closed:
             w.z[rows] = state.z
@@ -636,12 +581,3 @@ class CompiledNetwork:
             w.open_u_out[rows].copy(),
             np.zeros_like(w.open_u_out[rows]),
         )
-
-    def _state_size(self) -> int:
-        return 2 * sum(self._sizes[1:-1]) + 2 * self._sizes[-1]
-
-    def _coefficients(self, rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
-        square = np.zeros((len(rows), len(rows)), dtype=self.dtype)
-        for s, row in enumerate(rows):
-            square[s, : len(row)] = row
-        return square

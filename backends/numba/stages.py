@@ -6,18 +6,44 @@ branches that are not taken, and every kernel twice. A call takes some 3 μs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...refimpl import NetworkConfiguration
 from .kernels.closed_loop import closed_loop
 from .kernels.learning import backprop_factors, factors, plain_forward
 from .kernels.open_loop import feedback_weights, gather, inhibitory_rate_sums, open_loop
 from .kernels.readout import closed_loop_target, losses
 from .kernels.workspace import Workspace
-from .settings import Settings
 
 GATHER, OPEN_LOOP, FEEDBACK, RATE_SUMS, TARGET, CLOSED_LOOP, FACTORS, LOSSES = range(8)
+
+
+class Settings(NamedTuple):
+    """What the stages need to know of a configuration; numbers in the network's precision.
+
+    `phi` is (s_E, k_E, m_E, s_I, k_I, m_I); a `clip` of 0 is none; `kappa` is the
+    controller's steady gain; the last two are those of the closed loop's kernel.
+    """
+
+    phi: Any
+    eps: Any
+    is_backprop: bool
+    is_linear_threshold: bool
+    is_integrated: bool
+    is_mse: bool
+    to_readout: bool
+    strong: bool
+    nudge: Any
+    average: bool
+    normalize: bool
+    norm: Any
+    clip: Any
+    kappa: Any
+    leak: Any
+    integral_gain: Any
+    small_control: Any
 
 
 class Estimate(NamedTuple):
@@ -52,25 +78,10 @@ def run_stages(
 ) -> int:
     """Run stages `first` to `last` on samples b_0 … b_1 of workspace `w`.
 
-    Parameters
-    ----------
-    theta, sizes : array
-        Parameters and layout.
-    s : Settings
-    estimate : Estimate
-    w : Workspace
-    samples : Samples, optional
-        Read by GATHER alone.
-    chunk : int
-        Number of the thread's share, which has scratch of its own.
-    first, last : int
-        Stages.
-
-    Returns
-    -------
-    int
-        The stage to go on with: last + 1, or an earlier one if samples are left that the
-        compiled search did not solve, or that are to be integrated.
+    `theta` and `sizes` are parameters and layout; `samples` is read by GATHER alone; `chunk` is the
+    number of the thread's share, which has scratch of its own. Returns the stage to go on with:
+    last + 1, or an earlier one if samples are left that the compiled search did not solve, or that
+    are to be integrated.
     """
     phi, batch = s.phi, len(w.y)
     for stage in range(first, last + 1):
@@ -128,3 +139,40 @@ def run_stages(
                 w.open_u_E, w.open_u_out, w.delta, w.delta_out, w.pre_columns,
             )  # fmt: skip
     return last + 1
+
+
+def compiled_settings(
+    configuration: NetworkConfiguration, dtype: np.dtype, is_integrated: bool
+) -> Settings:
+    """Turn plain numbers of a single network's configuration into its precision."""
+    phi = [
+        getattr(activation, name)
+        for activation in (configuration.activation_E, configuration.activation_I)
+        for name in ("scale", "sharpness", "shift")
+    ]
+    controller, feedback, number = configuration.controller, configuration.feedback, dtype.type
+    is_backprop = configuration.rule == "backprop"
+    needs_gain = not (is_integrated or is_backprop)
+    return Settings(
+        phi=np.array(phi, dtype=dtype),
+        eps=np.finfo(dtype).eps,
+        is_backprop=is_backprop,
+        is_linear_threshold=configuration.rule == "linear-threshold",
+        is_integrated=is_integrated,
+        is_mse=configuration.loss == "mse",
+        to_readout=feedback.to_readout,
+        strong=feedback.strong,
+        nudge=number(feedback.nudge),
+        average=feedback.average,
+        normalize=feedback.normalize,
+        norm=number(feedback.norm),
+        clip=number(feedback.clip or 0),
+        # Neither integration nor backprop needs a steady gain; without a leak there is none.
+        kappa=number(controller.steady_gain if needs_gain else 0),
+        leak=number(controller.leak),
+        integral_gain=number(controller.k_p * controller.leak + controller.k_i),
+        # No feedback weight exceeds the norm of all.
+        small_control=number(
+            np.finfo(dtype).eps ** -0.5 / feedback.norm if feedback.normalize else 0
+        ),
+    )

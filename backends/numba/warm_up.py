@@ -69,7 +69,7 @@ def _work(dtype: str, rule: str, way: str) -> None:
     x, y, order = np.ones((1, 2), dtype=number), np.full((1, 2), 0.5, dtype=number), np.arange(1)
     if way == "trajectory":
         recording = Recording(method="tsit5", dt=1e-3, n_steps=1, every=1)
-        network.trajectory(recording, x, None, None, None)
+        network.trajectory(recording, x)
         return
     for inputs in (x, x.astype(np.uint8)):
         network.step(inputs, y, order, 1.0, np.empty(3))

@@ -197,7 +197,8 @@ class NumpyBackend:
             parameters = self._learner.parameters
             u_out, counts = open_loop_output(self.configuration, self.solver, parameters, x)
             losses = sample_loss(self.configuration.loss, u_out, y)
-            return np.sum(losses, axis=-1, dtype=np.float64), count_correct(u_out, y), counts
+            loss = np.asarray(np.sum(losses, axis=-1, dtype=np.float64))
+            return loss, count_correct(u_out, y), counts
 
         return evaluate_in_batches(data.y.shape[-2], batch_size, sums)
 
