@@ -1,7 +1,9 @@
-from .training.configuration import (
+from .training import (
+    EpochRecord as EpochRecord,
     RunConfiguration as RunConfiguration,
+    begin as begin,
     load_run_configuration as load_run_configuration,
+    read_records as read_records,
+    resume as resume,
+    train as train,
 )
-from .training.metrics import EpochRecord as EpochRecord, read_records as read_records
-from .training.run import begin as begin, resume as resume
-from .training.training import train as train

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.table import Table
@@ -50,7 +50,7 @@ def warm_up(
 # --- The command `disinhib inspect`.
 
 
-def show_contents(file: Path) -> None:
+def show_contents(file: str | os.PathLike[str]) -> None:
     """Show what a checkpoint or trace holds."""
     with working(console, f"reading {file}"):
         attributes, datasets = contents(file)

@@ -1,32 +1,33 @@
-"""Values of options: numbers in plain digits."""
+"""The command `disinhib`: its commands, their options, and how it ends.
+
+What a command does is loaded when it is asked for: `disinhib --help` is there at once.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..backends import PRECISIONS, BackendUnavailable
-from ..datasets import DATASETS, DatasetError
-from ..refimpl import METHODS, RULES, ArgumentError, ConfigurationError, shown
-from ..validation import FileError
+from ..backends import PRECISIONS
+from ..datasets import DATASETS
+from ..refimpl import METHODS, RULES, ConfigurationError, shown
 from .output import OutputFailed, any_stream, tell_user
 from .paper.figures import FIGURES, FORMATS
-from .training.training import TrainingDiverged
 
-# --- Values of options: numbers in plain digits.
-
+# Values of options: numbers in plain digits. The parsers are our own: a library's take digits of
+# other scripts, underscores and spaces too. A default comes to them as the number that it is.
 
 MOST_DIGITS = 4000
 """Beyond which Python refuses to read a whole number."""
 
 
 def _whole(text: Any) -> Any:
-    # A default comes as the number that it is.
     if not isinstance(text, str):
         return text
     if not re.fullmatch(f"[+-]?[0-9]{{1,{MOST_DIGITS}}}", text):
@@ -43,10 +44,7 @@ def _real(text: Any) -> Any:
 
 
 def whole(**details: Any) -> Any:
-    """Describe an option whose value is a whole number.
-
-    The parser is our own: a library's take digits of other scripts, underscores and spaces too.
-    """
+    """Describe an option whose value is a whole number."""
     return typer.Option(parser=_whole, metavar="INTEGER", **details)
 
 
@@ -56,13 +54,7 @@ def real(**details: Any) -> Any:
 
 
 def whole_numbers(option: str, text: str) -> list[int]:
-    """Read whole numbers separated by commas.
-
-    Raises
-    ------
-    ConfigurationError
-        It is something else; the example in the message has the numbers that are there.
-    """
+    """Read whole numbers separated by commas; the example in a refusal has those that are there."""
     parts = text.split(",")
     if not all(re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", part) for part in parts):
         found = re.findall(r"(?<![0-9])[1-9][0-9]{0,6}(?![0-9])", text) if text.isascii() else []
@@ -74,8 +66,15 @@ def whole_numbers(option: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-# --- The command `disinhib`: its commands and their options.
+def _chosen(option: Enum | None) -> str | None:
+    return None if option is None else str(option.value)
 
+
+def _all(options: Iterable[Enum]) -> list[str]:
+    return [str(one.value) for one in options]
+
+
+# The commands.
 
 app = typer.Typer(
     help="Deep networks that learn by a Hebbian rule under top-down dis-inhibition.",
@@ -98,6 +97,8 @@ DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
+OnePrecision = Annotated[Precision, typer.Option(help="Precision.")]
+Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
 ]
@@ -129,11 +130,39 @@ def main() -> None:
         # The reader of our output has gone, and that is its good right.
         sys.exit(0)
     except Exception as problem:
-        code = exit_code(problem)
-        if code is None:
+        ending = _ending(problem)
+        if ending is None:
             raise
-        _fail(in_one_line(problem), code)
+        _fail(*ending)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ending(problem: Exception) -> tuple[str, int] | None:
+    """Say in a line what is not our fault, with the exit code; None for a fault of ours.
+
+    Which failures there are is loaded only now, as there is one.
+    """
+    from ..backends import BackendUnavailable
+    from ..datasets import DatasetError
+    from ..refimpl import ArgumentError
+    from ..validation import FileError
+    from .training import TrainingDiverged
+
+    if isinstance(problem, TrainingDiverged):
+        return str(problem), 1
+    bad_input = (ArgumentError, ConfigurationError, DatasetError, FileError, BackendUnavailable)
+    if isinstance(problem, bad_input):
+        return str(problem), 2
+    if isinstance(problem, OSError):
+        # Whatever is wrong with a file or directory, and is not said better where it arises.
+        named = "" if problem.filename is None else f"{problem.filename}: "
+        return f"{named}{problem.strerror or problem}", 2
+    return (f"not enough memory: {problem}", 2) if isinstance(problem, MemoryError) else None
+
+
+def _fail(message: str, code: int) -> None:
+    tell_user(message)
+    sys.exit(code)
 
 
 @app.command("train")
@@ -174,7 +203,7 @@ def train_command(
     ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
-    from .training.command import run_training
+    from .training import run_training
 
     flags = {
         "dataset": _chosen(dataset),
@@ -219,9 +248,9 @@ def warm_up_command(
 
     warm_up(
         backend,
-        rules=[one.value for one in rule or Rule],
-        methods=[one.value for one in method or Method],
-        dtypes=[one.value for one in dtype or Precision],
+        rules=_all(rule or Rule),
+        methods=_all(method or Method),
+        dtypes=_all(dtype or Precision),
     )
 
 
@@ -272,9 +301,7 @@ def bench_command(
         list[int] | None,
         whole(help="Samples per step; may be given again. Else the standard table's."),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-    ] = None,
+    json_file: JsonFile = None,
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the results there.")
     ] = None,
@@ -284,7 +311,7 @@ def bench_command(
     profile: Annotated[
         bool, typer.Option("--profile", help="Break one learning step into its stages instead.")
     ] = False,
-    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Time learning steps, each as a ratio to the same backend's backprop step.
 
@@ -292,14 +319,13 @@ def bench_command(
     cores. With any of them: every combination of what is given, on 784-256-256-256-10 and batch
     100 where these are not. PyTorch's own backprop step is a row too where PyTorch is installed.
     """
-    from .benchmarks.cases import Choice
-    from .benchmarks.command import write_benchmark
+    from .benchmarks import Choice, write_benchmark
 
     choice = Choice(
         backends=backend or [],
-        dtypes=[one.value for one in dtype or ()],
-        rules=[one.value for one in rule or ()],
-        methods=[one.value for one in method or ()],
+        dtypes=_all(dtype or ()),
+        rules=_all(rule or ()),
+        methods=_all(method or ()),
         networks=[tuple(whole_numbers("--sizes", one)) for one in sizes or ()],
         batches=batch or (),
         threads=threads,
@@ -316,7 +342,7 @@ def conform_command(
     backend: Annotated[
         str, typer.Option(help="See `disinhib backends`; another package's too.")
     ] = "numpy",
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
+    dtype: OnePrecision = Precision["float64"],
     method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
     show_power: ShowPower = False,
     cross: Annotated[
@@ -329,8 +355,7 @@ def conform_command(
     junit_file: JunitFile = None,
 ) -> int:
     """Judge a backend by traces of the published implementation, stage by stage."""
-    from .conformance.commands import conform_backend, conform_each_other
-    from .conformance.report import ReportFiles
+    from .conformance import ReportFiles, conform_backend, conform_each_other
 
     files = ReportFiles(json_file, html_file, junit_file)
     if cross:
@@ -349,7 +374,7 @@ def figure_command(
     ],
 ) -> int:
     """Make a figure of the paper: the picture, its data, and a check of its key numbers."""
-    from .paper.figures.catalogue import make_figures
+    from .paper.figures import make_figures
 
     return make_figures(name, out, picture_format.value)
 
@@ -373,10 +398,10 @@ def record_command(
     backend: Annotated[
         str, typer.Option(help="Who computes; only the reference makes golden numbers.")
     ] = "numpy",
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float64"],
+    dtype: OnePrecision = Precision["float64"],
 ) -> None:
     """Record learning steps by the reference in float64, every stage of them."""
-    from .conformance.commands import record, record_standard
+    from .conformance import record, record_standard
 
     if cases is not None:
         record_standard(config, out)
@@ -394,7 +419,7 @@ def inputs_command(
     ] = False,
 ) -> None:
     """Strip a trace of its answers: what is left is what a port is given."""
-    from .conformance.commands import hand_out_questions
+    from .conformance import hand_out_questions
 
     hand_out_questions(source, out, flat)
 
@@ -431,8 +456,7 @@ def compare_command(
     junit_file: JunitFile = None,
 ) -> int:
     """Judge a port's answers, complete or partial, stage by stage."""
-    from .conformance.commands import judge_answers
-    from .conformance.report import ReportFiles
+    from .conformance import ReportFiles, judge_answers
 
     files = ReportFiles(json_file, html_file, junit_file)
     return judge_answers(golden, candidate, precision, rtol, complete, show_power, files)
@@ -449,7 +473,7 @@ def tolerances_command(
     ],
 ) -> None:
     """Show what rounding may do to each stage, and so what numbers a port can expect."""
-    from .conformance.commands import show_tolerances
+    from .conformance import show_tolerances
 
     show_tolerances(source, precision)
 
@@ -479,8 +503,8 @@ def table_command(
         Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
-    dtype: Annotated[Precision, typer.Option(help="Precision.")] = Precision["float32"],
-    threads: Annotated[int | None, whole(help="Threads; else all processors.")] = None,
+    dtype: OnePrecision = Precision["float32"],
+    threads: Threads = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
         "runs/table"
     ),
@@ -492,7 +516,7 @@ def table_command(
     Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
     directory, and only what is missing is trained.
     """
-    from .paper.table import Table, train_table
+    from .paper import Table, train_table
 
     table = Table(
         datasets=datasets.split(","),
@@ -509,37 +533,3 @@ def table_command(
         threads=threads,
     )
     return train_table(table, out)
-
-
-def _chosen(option: Enum | None) -> str | None:
-    return None if option is None else str(option.value)
-
-
-def _fail(message: str, code: int) -> None:
-    tell_user(message)
-    sys.exit(code)
-
-
-# --- What may go wrong that is not our fault: the line that says it, and the exit code.
-
-
-USER_ERRORS = (ArgumentError, ConfigurationError, DatasetError, FileError, BackendUnavailable)
-"""Bad input."""
-
-
-def exit_code(problem: Exception) -> int | None:
-    """Give the exit code of a failure that ends in a line; None for a fault of ours."""
-    if isinstance(problem, TrainingDiverged):
-        return 1
-    return 2 if isinstance(problem, (*USER_ERRORS, OSError, MemoryError)) else None
-
-
-def in_one_line(problem: Exception) -> str:
-    """Say what went wrong."""
-    if isinstance(problem, USER_ERRORS):
-        return str(problem)
-    if isinstance(problem, OSError):
-        # Whatever is wrong with a file or directory, and is not said better where it arises.
-        named = "" if problem.filename is None else f"{problem.filename}: "
-        return f"{named}{problem.strerror or problem}"
-    return f"not enough memory: {problem}" if isinstance(problem, MemoryError) else str(problem)

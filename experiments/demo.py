@@ -13,12 +13,16 @@ from ..backends import NumpyBackend
 from ..refimpl import ConfigurationError
 from ..validation import Position, conform, find_traces, read_trace, shipped_directory
 from .output import going_on_without_output, say, terminal_console, working
-from .paper.plasticity_curves import LinearThreshold, circuit, isolated
-from .training.command import ProgressDisplay
-from .training.configuration import RunConfiguration, run_configuration
-from .training.metrics import EpochRecord, draw_learning_curves
-from .training.run import begin
-from .training.training import train
+from .paper import LinearThreshold, circuit, isolated
+from .training import (
+    EpochRecord,
+    ProgressDisplay,
+    RunConfiguration,
+    begin,
+    draw_learning_curves,
+    run_configuration,
+    train,
+)
 
 # --- Picture of the idea: how inhibition decides the sign of plasticity.
 

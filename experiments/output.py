@@ -1,4 +1,8 @@
-"""What goes to a terminal: plain text whatever it is made of, on any stream, never long silent."""
+"""What a command gives: lines on a terminal, and files.
+
+Lines are plain text whatever they are made of, on any stream, and work is never long silent. What
+could not be written is said in one line, and where that can be known at once, before any work.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.text import Text
 
-from ..validation import FileError, not_written
-
-# --- What goes to a terminal: plain text whatever it is made of, on any stream, never long silent.
-
+# Lines.
 
 SPELT = {
     "…": "...", "∞": "inf", "–": "-", "—": "-", "−": "-", "×": "x", "÷": "/", "·": "*",
@@ -249,22 +250,12 @@ def _as_ascii(character: str) -> str:
     return _escaped(character)
 
 
-# --- Files and directories that a command writes, refused at its beginning if it could not.
+# Files and directories. What is read and written in HDF5 is loaded only when there is a failure to
+# name by it: the command line, which is to be there at once, imports this file.
 
 
 def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
-    """Say before minutes of work what would fail after them.
-
-    Parameters
-    ----------
-    path : path or None
-        File to be written; None is none.
-
-    Raises
-    ------
-    FileError
-        It is a directory, its directory is missing, or the system refuses it.
-    """
+    """Say before minutes of work what would fail after them; raises FileError. None is no file."""
     if path is None:
         return
     path = Path(path)
@@ -274,74 +265,49 @@ def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
     except FileNotFoundError:
         is_directory = False
     except OSError as problem:
-        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+        raise _file_error(f"{path} cannot be written: {problem.strerror}") from problem
     if is_directory:
-        raise FileError(f"{path} cannot be written: it is a directory")
+        raise _file_error(f"{path} cannot be written: it is a directory")
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise FileError(f"{path} cannot be written: {path.parent} is not a directory")
+        raise _file_error(f"{path} cannot be written: {path.parent} is not a directory")
     if not os.access(path if path.exists() else parent, os.W_OK):
-        raise FileError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
+        raise _file_error(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
 
 def make_directory(path: str | os.PathLike[str]) -> None:
-    """Make a directory, with those above it, unless it is there.
-
-    Parameters
-    ----------
-    path : str or path
-        Directory.
-
-    Raises
-    ------
-    FileError
-        It cannot be made.
-    """
+    """Make a directory, with those above it, unless it is there; raises FileError."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise FileError(f"{path} cannot be made: {problem.strerror}") from problem
+        raise _file_error(f"{path} cannot be made: {problem.strerror}") from problem
 
 
-def write_output(path: str | os.PathLike[str], write: Callable[[], object]) -> None:
-    """Write a file.
-
-    Parameters
-    ----------
-    path : str or path
-        Which, for the message.
-    write : callable
-        Does it.
-
-    Raises
-    ------
-    FileError
-        It could not be written.
-    """
-    path = Path(path)
+def write_output(
+    path: str | os.PathLike[str] | None, write: Callable[..., object], *content: object
+) -> None:
+    """Write a file by ``write(path, *content)``; raises FileError. None is no file."""
+    if path is None:
+        return
     try:
-        write()
+        write(Path(path), *content)
     except OSError as problem:
-        raise FileError(f"{path} cannot be written: {problem.strerror}") from problem
+        raise _file_error(f"{path} cannot be written: {problem.strerror}") from problem
 
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say in one line that a file of a run cannot be written.
-
-    Parameters
-    ----------
-    path : str or path
-        Which.
-
-    Raises
-    ------
-    FileError
-        What is done meanwhile raises OSError.
-    """
-    path = Path(path)
+    """Say in one line that a file of a run cannot be written; raises FileError."""
     try:
         yield
     except OSError as problem:
-        raise not_written(path, problem) from problem
+        from ..validation import not_written
+
+        raise not_written(Path(path), problem) from problem
+
+
+def _file_error(message: str) -> Exception:
+    from ..validation import FileError
+
+    return FileError(message)

@@ -239,11 +239,6 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-if __name__ == "__main__":
-    row = _measure_here(Case(**json.loads(sys.argv[1])))
-    print(json.dumps(dataclasses.asdict(row)))
-
-
 # --- PyTorch's backprop step of the same plain network: a yardstick from outside.
 
 
@@ -417,3 +412,8 @@ def _seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    row = _measure_here(Case(**json.loads(sys.argv[1])))
+    print(json.dumps(dataclasses.asdict(row)))

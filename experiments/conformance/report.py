@@ -315,7 +315,7 @@ def write_page(path: str | os.PathLike[str], title: str, reports: Sequence[Trace
     """
     path = Path(path)
     environment = Environment(
-        loader=PackageLoader("disinhib.experiments", "."),
+        loader=PackageLoader("disinhib.experiments.conformance", "."),
         autoescape=select_autoescape(default_for_string=True, default=True),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -427,11 +427,6 @@ class ReportFiles:
         reports : sequence of TraceReport
             One a trace.
         """
-        if (path := self.json_file) is not None:
-            write_output(path, lambda: write_json(path, settings, reports))
-        if (page := self.html_file) is not None:
-            # Imported here: drawing is slow to load.
-
-            write_output(page, lambda: write_page(page, title, reports))
-        if (junit := self.junit_file) is not None:
-            write_output(junit, lambda: write_junit(junit, reports))
+        write_output(self.json_file, write_json, settings, reports)
+        write_output(self.html_file, write_page, title, reports)
+        write_output(self.junit_file, write_junit, reports)

@@ -435,7 +435,7 @@ def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult])
         Finished trainings.
     """
     # Imported here: slow to load, and most commands draw nothing.
-    from .figures.catalogue import PAGE, RULE_COLOURS, new_figure
+    from .figures.style import PAGE, RULE_COLOURS, new_figure
 
     path = Path(path)
     table = grouped(results)
@@ -503,8 +503,9 @@ class Table:
     threads: int | None
 
 
-def train_table(table: Table, out: Path) -> int:
+def train_table(table: Table, out: str | os.PathLike[str]) -> int:
     """Train every cell that `out` does not have yet, draw the table, and give the exit code."""
+    out = Path(out)
     rows = accuracy_rows(table.rules, table.feedback, table.strength)
     _check(table)
     settings = {
@@ -618,8 +619,8 @@ def _train_cell(
 
 def _write_table(out: Path, results: list[CellResult]) -> None:
     text = table_in_markdown(results)
-    write_output(out / "table.md", lambda: (out / "table.md").write_text(text, encoding="utf-8"))
-    write_output(out / "table.png", lambda: draw_accuracies(out / "table.png", results))
+    write_output(out / "table.md", Path.write_text, text, "utf-8")
+    write_output(out / "table.png", draw_accuracies, results)
     console.print(text, soft_wrap=True)
 
 

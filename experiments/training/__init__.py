@@ -1,4 +1,7 @@
-"""."""
+"""Runs: their settings, beginning, epochs and end, and what they write into their directory.
+
+Read `configuration`, then `run` (what a run is, beginning and resuming), then `epochs`.
+"""
 
 import lazy_loader
 

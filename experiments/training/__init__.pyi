@@ -3,11 +3,16 @@ from .configuration import (
     load_run_configuration as load_run_configuration,
     run_configuration as run_configuration,
 )
+from .epochs import TrainingDiverged as TrainingDiverged, train as train
 from .interruption import stop_on_interrupt as stop_on_interrupt
-from .metrics import EpochRecord as EpochRecord
+from .metrics import (
+    EpochRecord as EpochRecord,
+    draw_learning_curves as draw_learning_curves,
+    read_records as read_records,
+)
 from .run import (
     begin as begin,
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,
 )
-from .training import train as train
+from .train_command import ProgressDisplay as ProgressDisplay, run_training as run_training

@@ -18,7 +18,7 @@ from disinhib.experiments.training.configuration import (
     TOP,
     run_configuration,
 )
-from disinhib.experiments.training.training import CheckpointInterval
+from disinhib.experiments.training.epochs import CheckpointInterval
 from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration
 from disinhib.refimpl.continuous import ContinuousLearning, Departures
 from disinhib.refimpl.end_state import Recording

@@ -24,7 +24,7 @@ from disinhib.experiments.benchmarks.measurement import (
     required_operations,
     stage_profile,
 )
-from disinhib.experiments.benchmarks.report import (
+from disinhib.experiments.benchmarks.results import (
     draw_rows,
     draw_scaling,
     print_profile,

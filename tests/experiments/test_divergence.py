@@ -11,7 +11,7 @@ from disinhib.datasets.batch_order import batch_order
 from disinhib.datasets.digits import digits
 from disinhib.datasets.labels import softened_labels
 from disinhib.experiments import train
-from disinhib.experiments.training.training import CheckpointInterval, TrainingDiverged
+from disinhib.experiments.training.epochs import CheckpointInterval, TrainingDiverged
 from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (
     ConfigurationError,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from disinhib.experiments.paper.figures import FIGURES, Check, FigureResult, write_figure
-from disinhib.experiments.paper.figures.catalogue import figure_maker, new_figure
+from disinhib.experiments.paper.figures.catalogue import figure_maker
+from disinhib.experiments.paper.figures.style import new_figure
 
 from .test_command_line import disinhib, one_line
 

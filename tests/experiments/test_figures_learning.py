@@ -9,7 +9,7 @@ from disinhib.backends import backend_class
 from disinhib.datasets.batch_order import random_generator
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments.paper.figures import circuit as circuit_traces, learning as figure
-from disinhib.experiments.paper.learning_from_inside import (
+from disinhib.experiments.paper.probes import (
     angle,
     layer_vectors,
     learning_course,

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from disinhib.experiments.paper.figures import (
     catalogue as figure_files,
-    figure_3 as figure_3,
+    figure_3,
     figure_maker,
-    supplement_1 as supplement_1,
+    supplement_1,
     supplement_2 as linear_fits,
     write_figure,
 )
-from disinhib.experiments.paper.figures.catalogue import CLAMPED, TARGETS, stack
+from disinhib.experiments.paper.figures.style import CLAMPED, TARGETS, stack
 from disinhib.experiments.paper.plasticity_curves import (
     LinearThreshold,
     circuit,

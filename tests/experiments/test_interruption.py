@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from disinhib.experiments.training.configuration import run_configuration
-from disinhib.experiments.training.interruption import stop_on_interrupt
-from disinhib.experiments.training.run import begin, resume
-from disinhib.experiments.training.training import (
+from disinhib.experiments.training.epochs import (
     CheckpointInterval,
     parse_checkpoint_interval,
     train,
 )
+from disinhib.experiments.training.interruption import stop_on_interrupt
+from disinhib.experiments.training.run import begin, resume
 from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import (
     Position,
@@ -148,7 +148,7 @@ import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
 from disinhib.experiments import begin, train
-from disinhib.experiments.training.training import CheckpointInterval
+from disinhib.experiments.training.epochs import CheckpointInterval
 from disinhib.experiments.training.interruption import stop_on_interrupt
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.validation import Position, newest_checkpoint

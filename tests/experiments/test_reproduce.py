@@ -15,8 +15,8 @@ from disinhib.experiments.paper.table import (
     table_in_markdown,
     write_results,
 )
+from disinhib.experiments.training.epochs import train
 from disinhib.experiments.training.run import begin
-from disinhib.experiments.training.training import train
 from disinhib.validation import FileError, Position
 
 from .test_command_line import disinhib, one_line

@@ -18,8 +18,8 @@ from disinhib.experiments.training.configuration import (
     load_run_configuration,
     run_configuration,
 )
+from disinhib.experiments.training.epochs import TrainingDiverged
 from disinhib.experiments.training.metrics import append_record
-from disinhib.experiments.training.training import TrainingDiverged
 from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, Solver
 from disinhib.refimpl.learning_step import learning_step, new_learner

@@ -4,6 +4,7 @@ from .catalogue import (
     Check as Check,
     FigureResult as FigureResult,
     figure_maker as figure_maker,
+    make_figures as make_figures,
     refuse_no_date as refuse_no_date,
     write_figure as write_figure,
 )

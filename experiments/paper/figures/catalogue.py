@@ -1,4 +1,7 @@
-"""Which figures there are, and who makes each."""
+"""Which figures there are, what each is made of, and the command that makes them.
+
+Nothing here loads a drawing library: the command line asks this file for names.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,20 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.style
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from rich.text import Text
 
 from ....refimpl import ConfigurationError, shown
 from ...output import going_on_without_output, make_directory, say, terminal_console, working
-from ..plasticity_curves import LinearThreshold, PlasticityCurve
 
-# --- Which figures there are, and who makes each.
-
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURES: dict[str, tuple[str, str]] = {
     "figure-3": ("figure_3", "plasticity of one synapse"),
@@ -38,6 +35,35 @@ FIGURES: dict[str, tuple[str, str]] = {
     "circuit": ("circuit", "potentials and control over time"),
 }
 """By name: the module that makes it, and what it shows."""
+
+
+FORMATS = ("png", "pdf", "svg")
+DOTS_PER_INCH = 300
+
+console = terminal_console()
+
+
+def make_figures(name: str, out: str | os.PathLike[str], picture_format: str) -> int:
+    """Make a figure, or all; give the exit code, 1 if a key number is not the paper's."""
+    makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
+    # Before minutes of work.
+    refuse_no_date(picture_format)
+    make_directory(out)
+    passed = True
+    with going_on_without_output():
+        for one, make in makers.items():
+            with working(console, f"making {one}: {FIGURES[one][1]}"):
+                result = make()
+            console.print(Text.assemble((one, "bold"), f": {FIGURES[one][1]}"))
+            for line in result.notes:
+                console.print(f"  {line}")
+            for check in result.checks:
+                mark = ("yes", "green") if check.passed else ("NO ", "bold red")
+                console.print(Text.assemble("  ", mark, f"  {check.claim}"))
+            for path in write_figure(out, one, result, picture_format):
+                say(console, f"  {path}", "dim")
+            passed = passed and all(check.passed for check in result.checks)
+    return 0 if passed else 1
 
 
 def figure_maker(name: str) -> Callable[[], FigureResult]:
@@ -62,11 +88,48 @@ def figure_maker(name: str) -> Callable[[], FigureResult]:
     return make
 
 
-# --- Writing a figure: the picture, its data as CSV, its numbers and checks as JSON.
+@dataclass(frozen=True)
+class Check:
+    """A claim that a reader would check, and how it came out.
+
+    Parameters
+    ----------
+    claim : str
+        In words.
+    passed : bool
+        Whether the numbers bear it out.
+    numbers : dict
+        Those that decided it.
+    """
+
+    claim: str
+    passed: bool
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
-FORMATS = ("png", "pdf", "svg")
-DOTS_PER_INCH = 300
+@dataclass(frozen=True)
+class FigureResult:
+    """A figure with all that belongs to it.
+
+    Parameters
+    ----------
+    picture : matplotlib.figure.Figure
+        Drawn in the house style.
+    data : dict of dict of array
+        By table, columns by name, each (n,): what the picture shows.
+    numbers : dict
+        Key numbers, plain values.
+    checks : list of Check
+        Claims and how they came out.
+    notes : list of str
+        Lines to print: tables in words and the like.
+    """
+
+    picture: Figure
+    data: dict[str, dict[str, np.ndarray]]
+    numbers: dict[str, Any]
+    checks: list[Check]
+    notes: list[str] = field(default_factory=list)
 
 
 def write_figure(
@@ -154,218 +217,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# --- What a figure is made of: the picture, its data, its key numbers and the checks of them.
-
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Check:
-    """A claim that a reader would check, and how it came out.
-
-    Parameters
-    ----------
-    claim : str
-        In words.
-    passed : bool
-        Whether the numbers bear it out.
-    numbers : dict
-        Those that decided it.
-    """
-
-    claim: str
-    passed: bool
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FigureResult:
-    """A figure with all that belongs to it.
-
-    Parameters
-    ----------
-    picture : matplotlib.figure.Figure
-        Drawn in the house style.
-    data : dict of dict of array
-        By table, columns by name, each (n,): what the picture shows.
-    numbers : dict
-        Key numbers, plain values.
-    checks : list of Check
-        Claims and how they came out.
-    notes : list of str
-        Lines to print: tables in words and the like.
-    """
-
-    picture: Figure
-    data: dict[str, dict[str, np.ndarray]]
-    numbers: dict[str, Any]
-    checks: list[Check]
-    notes: list[str] = field(default_factory=list)
-
-
-# --- One style for all figures: legible at column width, in colours that all eyes tell apart.
-
-
-COLUMN, PAGE = 3.4, 7.0
-"""Widths of a column and of a page, inches."""
-
-BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE, YELLOW, BLACK = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#56b4e9",
-    "#e69f00",
-    "#cc79a7",
-    "#f0e442",
-    "#000000",
-)
-"""M. Okabe & K. Ito, Color universal design, 2008."""
-
-RULE_COLOURS = {
-    "backprop": BLACK,
-    "exact-inverse": BLUE,
-    "linear-threshold": VERMILION,
-    "linear-threshold-fixed": GREEN,
-}
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure in the house style.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-    """
-    use_style()
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def use_style() -> None:
-    """Take over the style file, which pictures made afterwards follow."""
-    matplotlib.style.use(str(files("disinhib.experiments.paper.figures") / "figures.mplstyle"))
-
-
-def label_panel(axes: object, letter: str) -> None:
-    """Write a bold letter above the upper left corner of a panel."""
-    axes.set_title(letter, loc="left", fontweight="bold")  # type: ignore[attr-defined]
-
-
-# --- What the figures of plasticity curves share: conditions, marks, colours and tables.
-
-
-TARGETS = (4.0, 3.0)
-CLAMPED = tuple(float(r_I) for r_I in np.linspace(0.01, 2, 4))
-"""Inhibitory rates of the isolated neuron."""
-
-TARGET_COLOURS = {4.0: VERMILION, 3.0: ORANGE}
-RATE_LABEL = "postsynaptic rate $r_E$ (a.u.)"
-CHANGE_LABEL = "weight change Δw (a.u.)"
-
-
-def spacing(rate: np.ndarray) -> float:
-    """Largest step of a curve's rates, within which its sign changes are known."""
-    return float(np.max(np.abs(np.diff(rate))))
-
-
-def shades(n: int) -> list[tuple[float, float, float]]:
-    """Shades of blue from light to full, for a quantity that rises."""
-    blue = np.array(to_rgb(BLUE))
-    mixed = [1 - (1 - blue) * part for part in np.linspace(0.35, 1, n)]
-    return [(float(r), float(g), float(b)) for r, g, b in mixed]
-
-
-def name_of(fit: LinearThreshold) -> str:
-    """Name of a fit's column."""
-    return f"theta_{fit.theta:g}_delta_{fit.delta:g}"
-
-
-def text_of(fit: LinearThreshold) -> str:
-    """A fit in words."""
-    return f"{fit.theta:g} + {fit.delta:g} r_I".replace("-", "−")
-
-
-def columns(curve: PlasticityCurve) -> dict[str, np.ndarray]:
-    """Columns of a curve's table."""
-    state = {"x": curve.x, "u_E": curve.u_E}
-    if curve.u_I is not None:
-        state["u_I"] = curve.u_I
-    return {**state, "r_E": curve.r_E, "dw": curve.dw}
-
-
-def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Make one table of several.
-
-    Parameters
-    ----------
-    parts : sequence of mapping
-        Columns by name, `x` among them, (n,); a single value fills its column, and a column that a
-        part lacks is not a number there.
-
-    Returns
-    -------
-    dict of array
-        Columns by name, one part after the other.
-    """
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {
-        name: np.concatenate(
-            [np.broadcast_to(part.get(name, np.nan), np.shape(part["x"])) for part in parts]
-        )
-        for name in names
-    }
-
-
-def mark_zero(axes: Axes) -> None:
-    """Draw the line at Δw = 0, behind the curves."""
-    axes.axhline(0, color=BLACK, linewidth=0.6, zorder=1)
-
-
-def mark_target(axes: Axes, target: float) -> None:
-    """Draw a target rate as a dotted line in its colour."""
-    axes.axvline(target, color=TARGET_COLOURS[target], linewidth=0.8, linestyle=":", zorder=1)
-
-
-def rates_text(rates: list[float]) -> str:
-    """Rates as words."""
-    return ", ".join(f"{rate:.2f}" for rate in rates) or "none"
-
-
-def listed(found: dict[str, list[float]], of_what: str) -> str:
-    """Rates by condition as words."""
-    return "; ".join(
-        f"{rates_text(rates)} for {of_what} {float(key):.3g}" for key, rates in found.items()
-    )
-
-
-# --- The command `disinhib figure`.
-
-
-console = terminal_console()
-
-
-def make_figures(name: str, out: Path, picture_format: str) -> int:
-    """Make a figure, or all; give the exit code, 1 if a key number is not the paper's."""
-    makers = {one: figure_maker(one) for one in (FIGURES if name == "all" else [name])}
-    # Before minutes of work.
-    refuse_no_date(picture_format)
-    make_directory(out)
-    passed = True
-    with going_on_without_output():
-        for one, make in makers.items():
-            with working(console, f"making {one}: {FIGURES[one][1]}"):
-                result = make()
-            console.print(Text.assemble((one, "bold"), f": {FIGURES[one][1]}"))
-            for line in result.notes:
-                console.print(f"  {line}")
-            for check in result.checks:
-                mark = ("yes", "green") if check.passed else ("NO ", "bold red")
-                console.print(Text.assemble("  ", mark, f"  {check.claim}"))
-            for path in write_figure(out, one, result, picture_format):
-                say(console, f"  {path}", "dim")
-            passed = passed and all(check.passed for check in result.checks)
-    return 0 if passed else 1

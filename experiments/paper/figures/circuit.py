@@ -40,7 +40,8 @@ from ....refimpl import (
     softmax,
     unpack,
 )
-from .catalogue import (
+from .catalogue import Check, FigureResult
+from .style import (
     BLACK,
     BLUE,
     GREEN,
@@ -48,8 +49,6 @@ from .catalogue import (
     PAGE,
     PURPLE,
     VERMILION,
-    Check,
-    FigureResult,
     label_panel,
     new_figure,
 )

@@ -30,13 +30,12 @@ from ..teacher_student import (
     published_pair,
     teacher_outputs,
 )
-from .catalogue import (
+from .catalogue import Check, FigureResult
+from .style import (
     BLACK,
     GREEN,
     PAGE,
     RULE_COLOURS,
-    Check,
-    FigureResult,
     label_panel,
     new_figure,
 )

@@ -4,7 +4,7 @@ Digits, 1 to 3 hidden layers, three seeds; columns are depths. Rows a to c: the 
 each layer's g and the gradient of the open-loop loss, by rule. d: on the exact inverse's own
 networks, the angle between the linear threshold's g and the exact inverse's. e: there, the
 controller's work ‖c Q^l‖ and the linear threshold's misreading ‖û_I − u_I‖. f: the work in all
-layers, and g: test accuracy, by rule. What is measured and why: `..learning_from_inside`.
+layers, and g: test accuracy, by rule. What is measured and why: `..probes`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from matplotlib.lines import Line2D
 
 from ....datasets import load_dataset
 from ....refimpl import RULES
-from ..learning_from_inside import INHIBITORY_RULES, Course, Probe, learning_courses
-from .catalogue import (
+from ..probes import INHIBITORY_RULES, Course, Probe, learning_courses
+from .catalogue import Check, FigureResult
+from .style import (
     BLACK,
     ORANGE,
     PAGE,
     PURPLE,
     RULE_COLOURS,
     SKY,
-    Check,
-    FigureResult,
     label_panel,
     new_figure,
 )

@@ -27,14 +27,13 @@ from ..plasticity_curves import (
     sacramento,
     sacramento_isolated,
 )
-from .catalogue import (
+from .catalogue import Check, FigureResult
+from .style import (
     CLAMPED,
     GREEN,
     PAGE,
     TARGET_COLOURS,
     TARGETS,
-    Check,
-    FigureResult,
     label_panel,
     mark_target,
     mark_zero,

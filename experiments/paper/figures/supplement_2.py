@@ -18,7 +18,8 @@ from ..plasticity_curves import (
     potentiation_thresholds,
     sign_changes,
 )
-from .catalogue import (
+from .catalogue import Check, FigureResult
+from .style import (
     BLACK,
     CHANGE_LABEL,
     CLAMPED,
@@ -26,8 +27,6 @@ from .catalogue import (
     PAGE,
     TARGET_COLOURS,
     TARGETS,
-    Check,
-    FigureResult,
     columns,
     label_panel,
     mark_target,

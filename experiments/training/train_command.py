@@ -29,10 +29,10 @@ from ..output import (
     working,
 )
 from .configuration import load_run_configuration
+from .epochs import CheckpointInterval, parse_checkpoint_interval, train
 from .interruption import stop_on_interrupt
 from .metrics import EpochRecord
 from .run import CHOSEN_ANEW, Run, begin, resume
-from .training import CheckpointInterval, parse_checkpoint_interval, train
 
 # --- How a run shows itself on a terminal: a bar while it works, a line an epoch.
 

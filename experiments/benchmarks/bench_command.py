@@ -15,7 +15,7 @@ from ...refimpl import ConfigurationError
 from ..output import refuse_unwritable, say, terminal_console, working, write_output
 from .cases import TORCH, TORCH_CUDA, Case, Choice, chosen_cases, profiled_cases, scaling_cases
 from .measurement import Row, measure, stage_profile
-from .report import (
+from .results import (
     draw_rows,
     draw_scaling,
     print_profile,
@@ -49,17 +49,13 @@ def write_benchmark(
         refuse_unwritable(path)
     if profile:
         profiles = run_profile(console, choice)
-        if json_file is not None:
-            write_output(json_file, lambda: write_profiles(json_file, profiles))
+        write_output(json_file, write_profiles, profiles)
         return
     rows, curves = run_benchmark(console, choice, scaling)
-    if json_file is not None:
-        write_output(json_file, lambda: write_rows(json_file, rows, curves))
-    if chart is not None:
-        write_output(chart, lambda: draw_rows(chart, rows))
-        if curves:
-            second = chart.with_name(f"{chart.stem}-scaling{chart.suffix}")
-            write_output(second, lambda: draw_scaling(second, curves))
+    write_output(json_file, write_rows, rows, curves)
+    write_output(chart, draw_rows, rows)
+    if chart is not None and curves:
+        write_output(chart.with_name(f"{chart.stem}-scaling{chart.suffix}"), draw_scaling, curves)
 
 
 def run_benchmark(
