@@ -32,13 +32,7 @@ TARGETS = (None, 3.0, 4.0)
 
 
 def draw_plasticity_sign(path: str | os.PathLike[str]) -> None:
-    """Draw Δw against r_E: for clamped inhibition, and under dis-inhibitory control.
-
-    Parameters
-    ----------
-    path : str or path
-        PNG file to write.
-    """
+    """Draw Δw against r_E: for clamped inhibition, and under dis-inhibitory control."""
     path = Path(path)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     clamped, controlled = figure.subplots(1, 2)
@@ -76,18 +70,7 @@ RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5",
 
 
 def run_demo(directory: str | os.PathLike[str]) -> bool:
-    """Train, compare, conform and draw.
-
-    Parameters
-    ----------
-    directory : str or path
-        An earlier demo in it is replaced.
-
-    Returns
-    -------
-    bool
-        Whether the reference conforms.
-    """
+    """Train, compare, conform and draw, over an earlier demo; tell if the reference conforms."""
     directory = Path(directory)
     with going_on_without_output():
         console.print("Handwritten digits, 64-64-64-10, three rules from one start in one order\n")

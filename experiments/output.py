@@ -44,12 +44,8 @@ class OutputFailed(Exception):
 def visible(text: object) -> str:
     r"""Turn text from outside into one line that shows every character of it.
 
-    Parameters
-    ----------
-    text : object
-        A path, a name or an attribute. What would move the cursor, reorder or hide characters,
-        or end the line is written as Python writes it (``\x1b``, ``\n``, ``\u202e``); so is a byte
-        of a file name that is not UTF-8.
+    What would move the cursor, reorder or hide characters, or end the line is written as Python
+    writes it (``\x1b``, ``\u202e``); so is a byte of a file name that is not UTF-8.
     """
     return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
@@ -151,12 +147,7 @@ class _Output:
 class Announcement:
     """Says on standard error what is being done whenever nothing has been shown for a while.
 
-    Parameters
-    ----------
-    doing : str
-        What, as in "reading digits".
-    wait : callable, optional
-        Waits for an event as long as given, and says whether it came; a test's own clock.
+    `wait` waits for an event as long as given, and says whether it came: a test has its own clock.
     """
 
     def __init__(
@@ -213,10 +204,7 @@ def announced(doing: str) -> Iterator[Announcement]:
 def working(console: Console, doing: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done: on a terminal at once, elsewhere when it takes long.
 
-    Yields
-    ------
-    callable
-        Names what is being done from here on.
+    What it yields names what is being done from there on.
     """
     if console.is_terminal:
         with console.status(Text(visible(doing))) as status:

@@ -65,19 +65,8 @@ def run_benchmark(
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Measure the chosen cases, and if asked for the scaling curves of the last backend.
 
-    PyTorch's backprop step is measured too where PyTorch is installed.
-
-    Returns
-    -------
-    rows : list of Row
-        Of the table.
-    scaling : dict of list of Row
-        By the size that is varied; empty if not asked for.
-
-    Raises
-    ------
-    ConfigurationError
-        A choice is impossible, or a case cannot run.
+    PyTorch's backprop step is measured too where PyTorch is installed. Gives the table's rows, and
+    those of each curve by the size that it varies.
     """
     backends = [*choice.backends, *_torches(choice.backends)]
     cases = chosen_cases(dataclasses.replace(choice, backends=backends))
@@ -108,18 +97,7 @@ def _torches(backends: Sequence[str]) -> list[str]:
 
 
 def run_profile(console: Console, choice: Choice) -> dict[Case, dict[str, float]]:
-    """Break one step of every chosen case into its stages.
-
-    Returns
-    -------
-    dict of dict of float
-        Seconds by case and stage.
-
-    Raises
-    ------
-    ConfigurationError
-        A choice is impossible.
-    """
+    """Break one step of every chosen case into its stages: seconds by case and stage."""
     profiles = {}
     for case in profiled_cases(choice):
         with working(console, f"timing the stages of {case}"):

@@ -40,38 +40,15 @@ TORCHES = (TORCH, TORCH_CUDA)
 
 @dataclass(frozen=True)
 class Case:
-    """What to measure.
+    """What to measure; raises ConfigurationError where a value is impossible."""
 
-    Parameters
-    ----------
-    backend : str
-        A backend's name, or 'torch' or 'torch-cuda' for PyTorch's own backprop step.
-    dtype : {'float32', 'float64'}
-        Precision.
-    rule : str
-        Learning rule.
-    method : str or None
-        Way to the end states; None for backprop, which has none to find.
-    sizes : tuple of int
-        Units per layer.
-    batch : int
-        Samples per step.
-    threads : int or None
-        None takes all processors.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible.
-    """
-
-    backend: str
+    backend: str  # ours, or one of TORCHES
     dtype: str
     rule: str
-    method: str | None
+    method: str | None  # None for backprop, which has no end states to find
     sizes: tuple[int, ...] = NETWORK
     batch: int = BATCH
-    threads: int | None = None
+    threads: int | None = None  # None takes all processors
 
     def __post_init__(self) -> None:
         network = NetworkConfiguration(sizes=self.sizes, rule=self.rule)
@@ -106,21 +83,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Choice:
-    """What of everything to measure; nothing chosen of a kind leaves it open.
-
-    Parameters
-    ----------
-    backends : sequence of str
-        At least one, 'torch' included.
-    dtypes, rules, methods : sequence of str
-        Precisions, learning rules, ways to the end states.
-    networks : sequence of tuple of int
-        Units per layer.
-    batches : sequence of int
-        Samples per step.
-    threads : int or None
-        None takes all processors.
-    """
+    """What of everything to measure; nothing chosen of a kind leaves it open, but for backends."""
 
     backends: Sequence[str]
     dtypes: Sequence[str] = ()
@@ -134,15 +97,10 @@ class Choice:
 def chosen_cases(choice: Choice) -> list[Case]:
     """List the cases of a table, each once, those of one network and batch together.
 
-    Without rules, methods, networks or batches chosen this is the standard table: `STEPS`
-    on the published network and batch, `OTHER_STEPS` on every other of `NETWORKS` and
-    `BATCHES`. Otherwise it is every combination of what was chosen; a kind left open then
-    stands for what the published network and batch have in the standard table.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible.
+    Without rules, methods, networks or batches chosen this is the standard table: `STEPS` on the
+    published network and batch, `OTHER_STEPS` on every other of `NETWORKS` and `BATCHES`. Otherwise
+    it is every combination of what was chosen; a kind left open then stands for what the published
+    network and batch have in the standard table.
     """
     steps = _chosen_steps(choice.rules, choice.methods)
     if choice.rules or choice.methods or choice.networks or choice.batches:
@@ -171,13 +129,8 @@ def chosen_cases(choice: Choice) -> list[Case]:
 def profiled_cases(choice: Choice) -> list[Case]:
     """List the steps to break into stages: every combination of what was chosen.
 
-    A kind left open stands for exact inverse by fixed point in float32 on the published
-    network and batch. Backprop has no such stages and is left out.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible, or backprop alone was chosen.
+    A kind left open stands for exact inverse by fixed point in float32 on the published network and
+    batch. Backprop has no such stages and is left out; alone it is refused.
     """
     definite = dataclasses.replace(
         choice,

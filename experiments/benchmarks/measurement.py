@@ -45,30 +45,16 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured.
-
-    Parameters
-    ----------
-    case : Case
-        Of what.
-    step_seconds : tuple of float
-        Time of a step, repeat by repeat.
-    backprop_seconds : tuple of float
-        Time of the same backend's backprop step, in turns with it; for backprop the same times.
-    matrix_product_gigaflops : float
-        The machine's rate in a large product, same precision and process.
-    peak_mebibytes : float
-        Largest memory of the process when it had warmed up.
-    start_up_seconds : float
-        From construction to the end of the first step, compiled code read or made.
-    """
+    """What was measured of a case."""
 
     case: Case
-    step_seconds: tuple[float, ...]
+    step_seconds: tuple[float, ...]  # repeat by repeat
+    # of the same backend's backprop step, in turns with it; for backprop the same times
     backprop_seconds: tuple[float, ...]
+    # the machine's rate in a large product, same precision and process
     matrix_product_gigaflops: float
-    peak_mebibytes: float
-    start_up_seconds: float
+    peak_mebibytes: float  # largest memory of the process when it had warmed up
+    start_up_seconds: float  # construction to the end of the first step, compiled code read or made
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -98,13 +84,7 @@ class Row:
 
 
 def measure(case: Case) -> Row:
-    """Measure a case in a process of its own.
-
-    Raises
-    ------
-    ConfigurationError
-        The process failed; the message is its last line.
-    """
+    """Measure a case in a process of its own, whose last line is the message if it fails."""
     command = [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(case))]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -245,25 +225,9 @@ def _peak_memory() -> int:
 def torch_backprop_step(
     sizes: tuple[int, ...], batch: int, dtype: str, threads: int | None, device: str = "cpu"
 ) -> Callable[[int], None]:
-    """Build the network, its Adam and eight batches.
+    """Build PyTorch's network, its Adam and eight batches; what is given takes so many steps.
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer; softplus between, a readout without bias.
-    batch : int
-        Samples per step.
-    dtype : {'float32', 'float64'}
-        Precision.
-    threads : int or None
-        None takes all processors.
-    device : {'cpu', 'cuda'}
-        Where.
-
-    Returns
-    -------
-    callable
-        Takes so many steps.
+    Softplus between the layers, a readout without bias, on 'cpu' or 'cuda'.
     """
     import torch
 
@@ -302,14 +266,7 @@ N_PRODUCTS = 5
 def product_rate(backend: str, dtype: str, n: int = 1536) -> float:
     """Operations per nanosecond of the product of two n × n matrices where a backend computes.
 
-    Parameters
-    ----------
-    backend : str
-        'cupy' and 'torch-cuda' measure the GPU, any other the CPU.
-    dtype : {'float32', 'float64'}
-        Precision.
-    n : int
-        Size; large enough that nothing but the product takes time.
+    n is large enough that nothing but the product takes time.
     """
     a: Any = np.random.default_rng(0).random((n, n)).astype(dtype)
     wait: Callable[[], Any] = lambda: None  # noqa: E731
@@ -341,21 +298,11 @@ SECONDS_PER_STAGE = 2.0
 
 
 def stage_profile(case: Case) -> dict[str, float]:
-    """Time the stages of a learning step, and the step in one go.
+    """Time the stages of a learning step, and at the end the step in one go: median seconds.
 
-    A backend that times them itself does so inside its step, of which they are then the
-    parts. Of another each is called on its own: copying arrays in and out, and computing
-    again what a fused step computes once, their sum may exceed the step.
-
-    Parameters
-    ----------
-    case : Case
-        Not backprop, whose step has no such stages.
-
-    Returns
-    -------
-    dict of float
-        Median seconds by stage; the last is the whole step.
+    A backend that times them itself does so inside its step, of which they are then the parts. Of
+    another each is called on its own: copying arrays in and out, and computing again what a fused
+    step computes once, their sum may exceed the step.
     """
     backend, x, y = build(case, np.random.default_rng(0))
     data = backend.place(x, y)

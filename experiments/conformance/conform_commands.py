@@ -92,13 +92,7 @@ def announced_trace(path: str | os.PathLike[str]) -> Trace:
 
 
 def summary(reports: Sequence[TraceReport]) -> int:
-    """Print the last line, and give the exit code.
-
-    Parameters
-    ----------
-    reports : sequence of TraceReport
-        Of all traces.
-    """
+    """Print the last line about all traces, and give the exit code."""
     n_failed = sum(not report.passed for report in reports)
     n_stages = sum(len(report.results) for report in reports)
     if n_failed:
@@ -181,23 +175,9 @@ def record_dataset_trace(
     backend_class: type[Backend],
     dtype: np.dtype,
 ) -> Trace:
-    """Record the steps with which such a run would begin.
+    """Record the steps with which such a run would begin, `dtype` and backend aside.
 
-    Parameters
-    ----------
-    configuration : RunConfiguration
-        Dataset, network, rule, batch size and seed.
-    steps : int
-        How many.
-    with_trajectory : bool
-        Also integrate the first batch.
-    backend_class, dtype
-        Who computes, in which precision.
-
-    Raises
-    ------
-    ConfigurationError, DatasetError
-        The data cannot be had, or have fewer batches.
+    It is refused if the data cannot be had, or have fewer batches.
     """
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape

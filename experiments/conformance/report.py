@@ -37,29 +37,15 @@ ORIGIN_MARK = {"trace": "T", "solver": "S", "rounding": "R"}
 
 @dataclass(frozen=True)
 class TraceReport:
-    """All that is known of a candidate by one trace.
+    """All that is known of a candidate by one trace."""
 
-    Parameters
-    ----------
-    trace : str
-        File of the trace.
-    candidate : str
-        A backend with precision and method, or a port's file with its precision.
-    results : sequence of StageResult
-        In order of cause.
-    not_given : dict of int
-        By stage, how many arrays a port left out.
-    powers : sequence of StagePower
-        What the tolerances are worth, if that was asked for.
-    stability : str
-        What is to be said of the end states as fixed points of the differential equations.
-    """
-
-    trace: str
-    candidate: str
-    results: Sequence[StageResult]
+    trace: str  # file of the trace
+    candidate: str  # a backend with precision and method, or a port's file with its precision
+    results: Sequence[StageResult]  # in order of cause
+    # by stage, how many arrays a port left out
     not_given: dict[str, int] = field(default_factory=dict)
-    powers: Sequence[StagePower] = ()
+    powers: Sequence[StagePower] = ()  # what the tolerances are worth, if that was asked for
+    # what is to be said of the end states as fixed points of the equations of motion
     stability: str = ""
 
     @property
@@ -81,15 +67,7 @@ def verdict(result: StageResult) -> str:
 
 
 def print_report(console: Console, report: TraceReport) -> None:
-    """Print one trace's table, and below it where the first deviation arises.
-
-    Parameters
-    ----------
-    console : Console
-        Where to.
-    report : TraceReport
-        What to print.
-    """
+    """Print one trace's table, and below it where the first deviation arises."""
     table = Table(
         title=Text(visible(f"{Path(report.trace).name}   {report.candidate}")),
         title_justify="left",
@@ -126,13 +104,7 @@ def print_report(console: Console, report: TraceReport) -> None:
 
 
 def explanation(report: TraceReport) -> list[str]:
-    """Say in plain lines where the first deviation arises, and what is not known.
-
-    Parameters
-    ----------
-    report : TraceReport
-        Of one trace.
-    """
+    """Say in plain lines where the first deviation arises, and what is not known."""
     lines = []
     if report.results:
         lines.append(
@@ -163,15 +135,7 @@ def explanation(report: TraceReport) -> list[str]:
 
 
 def print_powers(console: Console, report: TraceReport) -> None:
-    """Print the smallest faults that would be caught.
-
-    Parameters
-    ----------
-    console : Console
-        Where to.
-    report : TraceReport
-        With powers.
-    """
+    """Print the smallest faults that would be caught."""
     table = Table(title="Smallest fault caught, relative", title_justify="left")
     table.add_column("stage")
     table.add_column("a whole array", justify="right")
@@ -187,17 +151,7 @@ def print_powers(console: Console, report: TraceReport) -> None:
 def write_json(
     path: str | os.PathLike[str], settings: dict[str, Any], reports: Sequence[TraceReport]
 ) -> None:
-    """Write all results as JSON.
-
-    Parameters
-    ----------
-    path : str or path
-        File to write.
-    settings : dict
-        Backend, dtype and method, or the precision of a port.
-    reports : sequence of TraceReport
-        One a trace. A number that is not finite is null: JSON has no infinity.
-    """
+    """Write all results, with who was judged; JSON has no infinity, and null stands for it."""
     path = Path(path)
     document = {
         **settings,
@@ -244,15 +198,7 @@ def _short(value: float) -> str:
 
 
 def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) -> None:
-    """Write a test suite a trace and a test case a stage.
-
-    Parameters
-    ----------
-    path : str or path
-        File to write.
-    reports : sequence of TraceReport
-        One a trace.
-    """
+    """Write a test suite a trace and a test case a stage: JUnit XML, for a CI."""
     path = Path(path)
     root = ElementTree.Element("testsuites", name="disinhib conformance")
     for report in reports:
@@ -302,17 +248,7 @@ SMALLEST_SHOWN = 1e-8
 
 
 def write_page(path: str | os.PathLike[str], title: str, reports: Sequence[TraceReport]) -> None:
-    """Write the page.
-
-    Parameters
-    ----------
-    path : str or path
-        File to write.
-    title : str
-        Above everything.
-    reports : sequence of TraceReport
-        One a trace.
-    """
+    """Write one HTML file with its plots inside."""
     path = Path(path)
     environment = Environment(
         loader=PackageLoader("disinhib.experiments.conformance", "."),
@@ -391,13 +327,7 @@ def _embedded(figure: Figure) -> str:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where to write a report, None for nowhere.
-
-    Parameters
-    ----------
-    json_file, html_file, junit_file : Path or None
-        For programs, for people, and for a port's CI.
-    """
+    """Where to write a report, None for nowhere: for programs, for people, for a port's CI."""
 
     json_file: Path | None
     html_file: Path | None
@@ -416,17 +346,7 @@ class ReportFiles:
             refuse_unwritable(path)
 
     def write(self, settings: dict[str, Any], title: str, reports: Sequence[TraceReport]) -> None:
-        """Write those that are asked for.
-
-        Parameters
-        ----------
-        settings : dict
-            Who was judged, for JSON.
-        title : str
-            Of the page.
-        reports : sequence of TraceReport
-            One a trace.
-        """
+        """Write those that are asked for; the settings are for JSON, the title is the page's."""
         write_output(self.json_file, write_json, settings, reports)
         write_output(self.html_file, write_page, title, reports)
         write_output(self.junit_file, write_junit, reports)

@@ -22,13 +22,7 @@ N_EULER_STEPS = 600
 
 @dataclass(frozen=True)
 class LinearThreshold:
-    """Estimate û_I = θ + δ r_I.
-
-    Parameters
-    ----------
-    theta, delta : float
-        θ and δ; the defaults are the first fit of figure 3.
-    """
+    """Estimate û_I = θ + δ r_I; the defaults are the first fit of figure 3."""
 
     theta: float = 1.5
     delta: float = 1.5
@@ -36,23 +30,11 @@ class LinearThreshold:
 
 @dataclass(frozen=True)
 class PlasticityCurve:
-    """Weight change over a range of inputs.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Input.
-    u_E, u_I : array, (n,)
-        Potentials at the end; u_I is None for an isolated neuron.
-    r_E : array, (n,)
-        Excitatory rate, φ(u_E).
-    dw : array, (n,)
-        Weight change Δw.
-    """
+    """Weight change Δw over a range of inputs x; arrays (n,)."""
 
     x: np.ndarray
     u_E: np.ndarray
-    u_I: np.ndarray | None
+    u_I: np.ndarray | None  # None for an isolated neuron
     r_E: np.ndarray
     dw: np.ndarray
 
@@ -60,18 +42,10 @@ class PlasticityCurve:
 def circuit(
     x: np.ndarray, target: float | None, rule: LinearThreshold | None = None
 ) -> PlasticityCurve:
-    """Let the pair come to rest, dis-inhibited towards a target rate if there is one.
+    """Let the pair come to rest, dis-inhibited towards a target rate r_tar if there is one.
 
-    u̇_E = −u_E − φ(u_I) + x and u̇_I = −u_I + φ(u_E) − α (r_tar − φ(u_E)).
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Inputs.
-    target : float or None
-        r_tar; None for α = 0.
-    rule : LinearThreshold or None
-        How the synapse estimates u_I; None for the exact inverse.
+    u̇_E = −u_E − φ(u_I) + x and u̇_I = −u_I + φ(u_E) − α (r_tar − φ(u_E)), α = 0 without a target.
+    The synapse estimates u_I by `rule`, or by the exact inverse. x is (n,).
     """
     u_E, u_I = np.zeros_like(x), np.zeros_like(x)
     for _ in range(N_EULER_STEPS):
@@ -84,16 +58,9 @@ def circuit(
 
 
 def isolated(x: np.ndarray, r_I: float, rule: LinearThreshold | None = None) -> PlasticityCurve:
-    """Clamp the inhibitory rate that the synapse sees while the neuron follows its input.
+    """Clamp the inhibitory rate that the synapse sees while the neuron follows its input, u_E = x.
 
-    Parameters
-    ----------
-    x : array, (n,)
-        Inputs; u_E = x.
-    r_I : float
-        Inhibitory rate, above 0.
-    rule : LinearThreshold or None
-        As for `circuit`.
+    x is (n,), r_I is above 0.
     """
     return PlasticityCurve(x, x, None, rate(PHI, x), _dw(x, x, np.full_like(x, r_I), rule))
 
@@ -111,37 +78,18 @@ def _dw(
 
 @dataclass(frozen=True)
 class SignChange:
-    """A zero crossing of Δw.
-
-    Parameters
-    ----------
-    rate : float
-        Postsynaptic rate at which Δw is zero.
-    to_potentiation : bool
-        True from depression (LTD) below to potentiation (LTP) above; False the other way.
-    """
+    """A zero crossing of Δw: at which postsynaptic rate, and whether LTP is above it or LTD."""
 
     rate: float
     to_potentiation: bool
 
 
 def sign_changes(rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0) -> list[SignChange]:
-    """Find the sign changes of Δw, by linear interpolation between neighbours.
+    """Find the sign changes of Δw, by linear interpolation between neighbours, from low rates up.
 
-    Parameters
-    ----------
-    rate : array, (n,)
-        Postsynaptic rate, rising.
-    dw : array, (n,)
-        Weight change.
-    negligible : float
-        Weight changes up to this size have no sign: what is left of a zero when the dynamics are
-        followed for a finite time.
-
-    Returns
-    -------
-    list of SignChange
-        From low rates to high; each within the spacing of `rate` of the true one.
+    Arrays are (n,), the rate rises; each is within its spacing of the true one. Weight changes up
+    to `negligible` have no sign: what is left of a zero when the dynamics are followed for a finite
+    time.
     """
     signed = np.abs(dw) > negligible
     rate, dw = rate[signed], dw[signed]
@@ -182,35 +130,18 @@ POISSON_BURSTS, POISSON_RATE = 1.6, 10.0
 
 @dataclass(frozen=True)
 class RelatedCurve:
-    """Weight change over a range of inputs.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Input.
-    rate : array, (n,)
-        Postsynaptic activity: the rate φ(u), or the rate of events.
-    dw : array, (n,)
-        Weight change Δw.
-    state : dict of array, each (n,)
-        The model's own variables, by name.
-    """
+    """Weight change Δw over a range of inputs x; arrays (n,)."""
 
     x: np.ndarray
-    rate: np.ndarray
+    rate: np.ndarray  # postsynaptic activity: the rate φ(u), or the rate of events
     dw: np.ndarray
-    state: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]  # the model's own variables, by name
 
 
 def sacramento(x: np.ndarray, target: float | None) -> RelatedCurve:
     """Learn from the soma's difference to what the basal dendrite predicts, Sacramento 2018.
 
-    Parameters
-    ----------
-    x : array, (n,)
-        Basal potentials.
-    target : float or None
-        Top-down drive of the apical dendrite and of the interneuron; None for none.
+    x are basal potentials; the target drives the apical dendrite and the interneuron.
     """
     drive = 0.0 if target is None else target
     u_E, u_I = np.zeros_like(x), np.zeros_like(x)
@@ -223,15 +154,7 @@ def sacramento(x: np.ndarray, target: float | None) -> RelatedCurve:
 
 
 def sacramento_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
-    """Clamp the apical dendrite to the inhibition −r_I; the soma is at rest.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Basal potentials.
-    r_I : float
-        Inhibitory rate.
-    """
+    """Clamp the apical dendrite to the inhibition −r_I; the soma is at rest."""
     u_E = (BASAL * x - APICAL * r_I) / (LEAK + BASAL + APICAL)
     return RelatedCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E})
 
@@ -242,15 +165,7 @@ def _dendritic_dw(x: np.ndarray, u_E: np.ndarray) -> np.ndarray:
 
 
 def meulemans(x: np.ndarray, target: float | None) -> RelatedCurve:
-    """Learn from how far control moves the neuron from its feedforward drive, Meulemans 2021/22.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Feedforward drive.
-    target : float or None
-        Rate that the controller steers to; None without control.
-    """
+    """Learn from how far control moves the neuron from its drive x, Meulemans 2021/22."""
     u = np.zeros_like(x)
     for _ in range(N_EULER_STEPS):
         control = 0.0 if target is None else target - rate(UNSHIFTED, u)
@@ -259,15 +174,7 @@ def meulemans(x: np.ndarray, target: float | None) -> RelatedCurve:
 
 
 def meulemans_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
-    """Take the clamped inhibition from the drive: u = x − r_I.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Feedforward drive.
-    r_I : float
-        Inhibitory rate.
-    """
+    """Take the clamped inhibition from the feedforward drive: u = x − r_I."""
     u = x - r_I
     return RelatedCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
 
@@ -275,14 +182,8 @@ def meulemans_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
 def payeur(x: np.ndarray, target: float | None) -> RelatedCurve:
     """Learn from bursts above or below their resting probability, Payeur 2021.
 
-    The model has no inhibition to clamp, hence no curve of an isolated neuron.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Somatic input.
-    target : float or None
-        Event rate that feedback teaches; None without feedback.
+    x is somatic input, the target an event rate that feedback teaches. The model has no inhibition
+    to clamp, hence no curve of an isolated neuron.
     """
     e = rate(UNSHIFTED, x)
     p = _sigmoid(np.zeros_like(e) if target is None else target - e)
@@ -292,12 +193,8 @@ def payeur(x: np.ndarray, target: float | None) -> RelatedCurve:
 def greedy(x: np.ndarray, target: float | None) -> RelatedCurve:
     """Learn from bursts, driven by what feedback does not cancel, Greedy 2022.
 
-    Parameters
-    ----------
-    x : array, (n,)
-        Somatic input of the hidden neuron.
-    target : float or None
-        Event rate taught to the output neuron that it drives, e₂ = φ(e); None without teaching.
+    x is somatic input of the hidden neuron, the target an event rate taught to the output neuron
+    that it drives, e₂ = φ(e).
     """
     e = rate(UNSHIFTED, x)
     e_2 = rate(UNSHIFTED, e)
@@ -309,15 +206,7 @@ def greedy(x: np.ndarray, target: float | None) -> RelatedCurve:
 
 
 def greedy_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
-    """Clamp the dendrite to −r_I; high event rates count as bursts, as Poisson spikes would.
-
-    Parameters
-    ----------
-    x : array, (n,)
-        Somatic input.
-    r_I : float
-        Inhibitory rate.
-    """
+    """Clamp the dendrite to −r_I; high event rates count as bursts, as Poisson spikes would."""
     e = rate(UNSHIFTED, x)
     by_chance = POISSON_BURSTS * (1 - np.exp(-e / POISSON_RATE))
     return _burst_curve(x, e, by_chance * _greedy_burst_probability(x, np.full_like(x, -r_I)))

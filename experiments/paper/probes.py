@@ -70,54 +70,31 @@ RUNS_AT_A_TIME = 2
 
 @dataclass(frozen=True)
 class Probe:
-    """What a batch shows of a network at one moment of its training.
+    """What a batch shows of a network at one moment of its training; angles are in degrees.
 
-    Parameters
-    ----------
-    angle_to_gradient : array, (L + 1,)
-        Between g and the gradient of the open-loop loss, degrees: hidden layers 1..L, readout.
-    angle_of_all : float
-        The same over all parameters as one vector.
-    angle_to_plain : array, (L + 1,)
-        Between g and backprop's gradient of the plain network of the same weights, degrees.
-    angle_to_exact : dict of array, each (L,)
-        By linear-threshold rule: between its g and the exact inverse's on this very network,
-        hidden layers, degrees. The readout's g is the same under all rules.
-    misreading : dict of array, each (L,)
-        By linear-threshold rule: batch mean of ‖û_I − u_I‖ on this very network.
-    work : array, (L,)
-        Batch mean of ‖c Q^l‖ at the closed loop's end state, in units of u_I.
-    total_work : float
-        Batch mean of the norm over all layers, (Σ_l ‖c Q^l‖²)^½.
+    `angle_to_exact` and `misreading` are by linear-threshold rule, on this very network.
     """
 
+    # (L + 1,), of g to the open-loop loss's: hidden layers 1..L, readout
     angle_to_gradient: np.ndarray
-    angle_of_all: float
+    angle_of_all: float  # the same over all parameters as one vector
+    # (L + 1,), to backprop's gradient of the plain network of the same weights
     angle_to_plain: np.ndarray
+    # each (L,), to the exact inverse's g; the readout's is the same under all rules
     angle_to_exact: dict[str, np.ndarray]
-    misreading: dict[str, np.ndarray]
-    work: np.ndarray
-    total_work: float
+    misreading: dict[str, np.ndarray]  # each (L,), batch mean of ‖û_I − u_I‖
+    work: np.ndarray  # (L,), batch mean of ‖c Q^l‖ at the closed loop's end state, in units of u_I
+    total_work: float  # batch mean of the norm over all layers, (Σ_l ‖c Q^l‖²)^½
 
 
 @dataclass(frozen=True)
 class Course:
-    """One training run, seen from inside at some of its steps.
+    """One training run, seen from inside at some of its steps."""
 
-    Parameters
-    ----------
-    steps : array of int, (n,)
-        Updates made before each look; 0 is the untrained network.
-    test_loss, test_accuracy : array, (n,)
-        Of the open loop over the test split.
-    probes : tuple of Probe
-        One a look; none for backprop, which has no control to look at.
-    """
-
-    steps: np.ndarray
-    test_loss: np.ndarray
+    steps: np.ndarray  # (n,), updates made before each look; 0 is the untrained network
+    test_loss: np.ndarray  # (n,), of the open loop over the test split, as the accuracy
     test_accuracy: np.ndarray
-    probes: tuple[Probe, ...]
+    probes: tuple[Probe, ...]  # one a look; none for backprop, which has no control to look at
 
 
 def learning_course(
@@ -131,21 +108,6 @@ def learning_course(
     """Train as `disinhib train` does, and look inside every so many steps.
 
     The validation split, never trained on, is the probing batch.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    dataset : Dataset
-        What is learnt.
-    seed : int
-        Of initial weights and batches.
-    n_epochs : int
-        Passes over the training split.
-    steps_between : int
-        Steps from one look to the next.
-    batch_size : int
-        Samples a step.
     """
     backend = fastest_cpu_backend()(
         configuration,
@@ -182,25 +144,9 @@ def learning_courses(
     n_epochs: int,
     steps_between: int,
 ) -> dict[tuple[int, str, int], Course]:
-    """Every rule at every depth from every seed, two runs at a time.
+    """Every rule at every depth from every seed, two runs at a time: by depth, rule and seed.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        What is learnt.
-    hidden_units : int
-        Of each hidden layer.
-    depths : tuple of int
-        Numbers of hidden layers.
-    seeds : tuple of int
-        Of initial weights and batches; rules of one depth and seed start alike.
-    n_epochs, steps_between : int
-        As for `learning_course`.
-
-    Returns
-    -------
-    dict of Course
-        By depth, rule and seed.
+    Rules of one depth and seed start alike.
     """
     runs = [(depth, rule, seed) for depth in depths for rule in RULES for seed in seeds]
     n_inputs = dataset.train.images.shape[1]
@@ -232,17 +178,7 @@ def _training(
 
 
 def probe(backend: Backend, x: np.ndarray, y: np.ndarray) -> Probe:
-    """Look at a network with a batch that it does not learn from.
-
-    Parameters
-    ----------
-    backend : Backend
-        The network; it is left as it is.
-    x : array, (batch, n_in)
-        Inputs.
-    y : array, (batch, n_out)
-        Labels.
-    """
+    """Look at a network with a batch that it does not learn from: x, (batch, n_in), and y."""
     configuration, learner = backend.configuration, backend.learner()
     parameters = learner.parameters
     open_loop, _ = backend.open_loop(x)
@@ -291,24 +227,8 @@ def open_loop_gradient(
 ) -> Parameters:
     """Gradient of the mean open-loop loss of the E–I network, through its fixed point.
 
-    δ_out = −e, and δ^l = (δ^{l+1} W^{l+1ᵀ}) ∘ φ_E' / (1 + φ_I' φ_E') at the open-loop end state.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Activations and loss.
-    parameters : Parameters
-        Weights and biases.
-    x : array, (batch, n_in)
-        Input.
-    y : array, (batch, n_out)
-        Label.
-    open_loop : NetworkState
-        Open-loop end state.
-
-    Returns
-    -------
-    gradients : Parameters
+    δ_out = −e, and δ^l = (δ^{l+1} W^{l+1ᵀ}) ∘ φ_E' / (1 + φ_I' φ_E') at the open-loop end state. x
+    is (batch, n_in), y is (batch, n_out).
     """
     phi_E, phi_I = configuration.activation_E, configuration.activation_I
     pre = [x, *(rate(phi_E, u) for u in open_loop.u_E)]
@@ -332,23 +252,7 @@ def top_down_currents(
     target: np.ndarray,
     state: NetworkState,
 ) -> tuple[np.ndarray, ...]:
-    """c Q^l of each hidden layer under control.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Controller and loss.
-    Q : tuple of array, each (batch, n_out, n_l)
-        Feedback weights.
-    target : array, (batch, n_out)
-        What the controller is given.
-    state : NetworkState
-        State under control.
-
-    Returns
-    -------
-    tuple of array, each (batch, n_l)
-    """
+    """c Q^l of each hidden layer under control, (batch, n_l); Q^l is (batch, n_out, n_l)."""
     e = error(configuration.loss, state.u_out, target)
     c = control_signal(configuration.controller, e, state.z)
     return tuple(disinhibition(c, Q_l) for Q_l in Q)

@@ -59,17 +59,7 @@ TABLE_RULES = ("backprop", "exact-inverse", "linear-threshold")
 
 @dataclass(frozen=True, order=True)
 class AccuracyRow:
-    """A way to learn.
-
-    Parameters
-    ----------
-    rule : str
-        Learning rule.
-    feedback : {'per-sample', 'averaged', ''}
-        Feedback weights; empty for backprop, which has none.
-    strength : {'strong', 'weak', ''}
-        Of the control; likewise.
-    """
+    """A way to learn: rule, feedback weights and strength of control, which backprop has not."""
 
     rule: str
     feedback: str = ""
@@ -81,19 +71,7 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class AccuracyCell:
-    """One training.
-
-    Parameters
-    ----------
-    row : AccuracyRow
-        How it learns.
-    dataset : str
-        What.
-    depth : int
-        Hidden layers.
-    seed : int
-        Of start and batch order.
-    """
+    """One training: how it learns, what, in how many hidden layers, and its seed."""
 
     row: AccuracyRow
     dataset: str
@@ -111,18 +89,7 @@ class AccuracyCell:
 def accuracy_rows(
     rules: Sequence[str], feedbacks: Sequence[str], strengths: Sequence[str]
 ) -> list[AccuracyRow]:
-    """Combine rules and ways of feedback; backprop is one row whatever they are.
-
-    Parameters
-    ----------
-    rules, feedbacks, strengths : sequence of str
-        As asked for.
-
-    Raises
-    ------
-    ConfigurationError
-        One of them does not exist.
-    """
+    """Combine rules and ways of feedback; backprop is one row whatever they are."""
     for option, given, known in (
         ("rules", rules, TABLE_RULES),
         ("feedback", feedbacks, FEEDBACKS),
@@ -148,16 +115,7 @@ def cell_configuration(
 ) -> RunConfiguration:
     """Configure the training of a cell, at the published values but for what is given.
 
-    Parameters
-    ----------
-    cell : AccuracyCell
-        Which.
-    epochs : int
-        How long.
-    settings : dict
-        `hidden_units` (a layer), `backend`, `dtype`, `threads`.
-    data_dir : str or path or None
-        Where the images are, if not in the usual places.
+    `settings` are `hidden_units` (a layer), `backend`, `dtype` and `threads`.
     """
     data_dir = None if data_dir is None else Path(data_dir)
     feedback = {}
@@ -194,24 +152,12 @@ DOES_NOT_MATTER = ("data_dir", "threads")
 
 @dataclass(frozen=True)
 class CellResult:
-    """A finished training.
-
-    Parameters
-    ----------
-    cell : AccuracyCell
-        Which.
-    configuration : dict
-        Of the run, plain values.
-    curves : dict of array, each (epochs,)
-        By name, see CURVES.
-    computed_by : str
-        Backend, version and device.
-    """
+    """A finished training: its configuration in plain values, and its curves, each (epochs,)."""
 
     cell: AccuracyCell
     configuration: dict[str, Any]
     curves: dict[str, np.ndarray]
-    computed_by: str
+    computed_by: str  # backend, version and device
 
     @property
     def test_accuracy(self) -> float:
@@ -222,34 +168,13 @@ class CellResult:
 def cell_result(
     cell: AccuracyCell, configuration: dict[str, Any], records: list[EpochRecord]
 ) -> CellResult:
-    """Sum up a run that has ended.
-
-    Parameters
-    ----------
-    cell : AccuracyCell
-        Which.
-    configuration : dict
-        Of the run.
-    records : list of EpochRecord
-        All its epochs.
-    """
+    """Sum up a run that has ended."""
     curves = {name: np.array([getattr(record, name) for record in records]) for name in CURVES}
     return CellResult(cell, configuration, curves, records[-1].computed_by)
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, CellResult]:
-    """Read all finished cells; none if there is no file yet.
-
-    Parameters
-    ----------
-    path : str or path
-        HDF5 file.
-
-    Raises
-    ------
-    FileError
-        It is damaged or something else.
-    """
+    """Read all finished cells; none if there is no file yet. A damaged or other file is refused."""
     path = Path(path)
     if not path.exists():
         return {}
@@ -283,20 +208,7 @@ def _read_result(group: h5py.Group) -> CellResult:
 
 
 def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) -> None:
-    """Write all finished cells, so that at every moment a whole file is on disk.
-
-    Parameters
-    ----------
-    path : str or path
-        HDF5 file.
-    results : dict of CellResult
-        By name of the cell.
-
-    Raises
-    ------
-    FileError
-        It cannot be written; the one before stands.
-    """
+    """Write all finished cells, so that at every moment a whole file is on disk."""
     path = Path(path)
 
     def fill(file: h5py.File) -> None:
@@ -317,22 +229,7 @@ def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) 
 def refuse_other_settings(
     result: CellResult, wanted: dict[str, Any], path: str | os.PathLike[str]
 ) -> None:
-    """Refuse to take a finished cell for one that was asked for with other settings.
-
-    Parameters
-    ----------
-    result : CellResult
-        As it is in the file.
-    wanted : dict
-        Configuration now asked for.
-    path : str or path
-        Of the file.
-
-    Raises
-    ------
-    ConfigurationError
-        They differ; the field and both values are named.
-    """
+    """Refuse to take a finished cell for one that was asked for with other settings."""
     path = Path(path)
     for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
         there, now = result.configuration.get(name), wanted.get(name)
@@ -358,17 +255,7 @@ MARKERS = {
 def grouped(
     results: Sequence[CellResult],
 ) -> dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]:
-    """Collect final test accuracies by (dataset, depth) and row, in percent.
-
-    Parameters
-    ----------
-    results : sequence of CellResult
-        Any number of seeds each.
-
-    Returns
-    -------
-    dict of dict of array, (seeds,)
-    """
+    """Collect final test accuracies by (dataset, depth) and row, in percent, (seeds,)."""
     table: dict[tuple[str, int], dict[AccuracyRow, list[float]]] = {}
     for result in sorted(results, key=lambda r: (r.cell.dataset, r.cell.depth, r.cell.seed)):
         column = table.setdefault((result.cell.dataset, result.cell.depth), {})
@@ -380,13 +267,7 @@ def grouped(
 
 
 def table_in_markdown(results: Sequence[CellResult]) -> str:
-    """Write mean ± standard deviation (of the sample, n − 1) of the test accuracy in percent.
-
-    Parameters
-    ----------
-    results : sequence of CellResult
-        Finished trainings.
-    """
+    """Write mean ± standard deviation (of the sample, n − 1) of the test accuracy in percent."""
     table = grouped(results)
     places = sorted(table)
     rows = _rows(table)
@@ -425,15 +306,7 @@ def _mean_and_deviation(values: np.ndarray | None) -> str:
 
 
 def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult]) -> None:
-    """Draw every seed's accuracy and the means, a panel a dataset and depth.
-
-    Parameters
-    ----------
-    path : str or path
-        Picture to write.
-    results : sequence of CellResult
-        Finished trainings.
-    """
+    """Draw every seed's accuracy and the means, a panel a dataset and depth."""
     # Imported here: slow to load, and most commands draw nothing.
     from .figures.style import PAGE, RULE_COLOURS, new_figure
 

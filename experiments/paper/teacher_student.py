@@ -42,15 +42,8 @@ Runner = Callable[..., ContinuousRun]
 class Schedule:
     """How long, and in what steps.
 
-    Parameters
-    ----------
-    sampling : Sampling
-        Interval between samples, and steps of the integration to an interval. One step to
-        a millisecond keeps the loss per epoch to a thousandth.
-    n_samples : int
-        Samples an epoch.
-    burn_in_epochs, training_epochs : int
-        Epochs in which only the feedback weights learn, and in which all does.
+    One step of the integration to a millisecond keeps the loss per epoch to a thousandth. In the
+    burn-in only the feedback weights learn, in training all does.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -75,15 +68,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Pair:
-    """What is drawn at random.
-
-    Parameters
-    ----------
-    waves : SineWaves
-        Inputs.
-    teacher, student : tuple
-        Weights and biases (W, b) of each.
-    """
+    """What is drawn at random: inputs, and weights and biases (W, b) of teacher and student."""
 
     waves: SineWaves
     teacher: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
@@ -92,32 +77,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Course:
-    """How a student learned, by training epoch.
+    """How a student learned, by training epoch; arrays (n_epochs,) where nothing else is said.
 
-    Parameters
-    ----------
-    open_loop_mse : array, (n_epochs,)
-        Mean over the samples of Σ (y − target)², of a copy of the student that runs through
-        the epoch from the same state without control, its weights held still.
-    closed_loop_mse : array, (n_epochs,)
-        The same of the student that is controlled and learns.
-    control_cost : array, (n_epochs,)
-        Mean over the samples of Σ_l ‖c Q^l‖².
-    target_variance : array, (n_epochs,)
-        Variance of the target over the samples, summed over the outputs: the MSE of a student
-        that knows each output's mean and nothing else.
-    before, after : array, (n_samples, n_out)
-        Output of such a copy in the first and in the last training epoch.
-    student : ContinuousState
-        At the end.
+    The open loop is of a copy of the student that runs through the epoch from the same state
+    without control, its weights held still. The target's variance is the MSE of a student that
+    knows each output's mean and nothing else.
     """
 
-    open_loop_mse: np.ndarray
-    closed_loop_mse: np.ndarray
-    control_cost: np.ndarray
-    target_variance: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    open_loop_mse: np.ndarray  # mean over the samples of Σ (y − target)²
+    closed_loop_mse: np.ndarray  # the same of the student that is controlled and learns
+    control_cost: np.ndarray  # mean over the samples of Σ_l ‖c Q^l‖²
+    target_variance: np.ndarray  # over the samples, summed over the outputs
+    before: np.ndarray  # (n_samples, n_out), output of a copy in the first training epoch
+    after: np.ndarray  # and in the last
     student: ContinuousState
 
     @property
@@ -132,15 +104,7 @@ class Course:
 
 
 def draw_pair(generator: np.random.Generator, sizes: tuple[int, ...]) -> Pair:
-    """Draw inputs, teacher and student, in this order.
-
-    Parameters
-    ----------
-    generator : numpy.random.Generator
-        Source of randomness.
-    sizes : tuple of int
-        Units per layer, inputs first.
-    """
+    """Draw inputs, teacher and student, in this order; sizes are units per layer, inputs first."""
     waves = draw_sine_waves(generator, sizes[0])
     teacher = draw_weights(generator, sizes)
     return Pair(waves, teacher, draw_weights(generator, sizes))
@@ -149,10 +113,7 @@ def draw_pair(generator: np.random.Generator, sizes: tuple[int, ...]) -> Pair:
 def published_pair(seed: int = PUBLISHED_SEED) -> Pair:
     """Networks and inputs of the published figure, 30-20-2, drawn as its notebook draws.
 
-    Parameters
-    ----------
-    seed : int
-        Of the notebook; that of the figure is 2.
+    The notebook's seed of the figure is 2.
     """
     n_in, n, n_out = 30, 20, 2
     for_inputs, for_student, for_teacher = split(key_of_seed(seed), 3)
@@ -178,24 +139,9 @@ def published_pair(seed: int = PUBLISHED_SEED) -> Pair:
 def teacher_outputs(
     network: ContinuousLearning, schedule: Schedule, pair: Pair, run: Runner = run_compiled
 ) -> list[np.ndarray]:
-    """Output of the teacher in every epoch, the burn-in's among them.
+    """Output (n_samples, n_out) of the teacher in every epoch, the burn-in's among them.
 
     The teacher runs in open loop from the zero state on, and none of its weights moves.
-
-    Parameters
-    ----------
-    network : ContinuousLearning
-        Shape and activations; the rule is without effect.
-    schedule : Schedule
-        Epochs.
-    pair : Pair
-        Inputs and teacher.
-    run : callable
-        Integrates an epoch.
-
-    Returns
-    -------
-    list of array, each (n_samples, n_out)
     """
     state, outputs = initial_state(network, *pair.teacher), []
     for epoch in range(schedule.burn_in_epochs + schedule.training_epochs):
@@ -213,25 +159,9 @@ def learn(
     targets: list[np.ndarray],
     run: Runner = run_compiled,
 ) -> Course:
-    """Let the student learn: burn-in, then training, on one clock.
+    """Let the student learn its teacher's outputs: burn-in, then training, on one clock.
 
-    Parameters
-    ----------
-    network : ContinuousLearning
-        Network and rule.
-    schedule : Schedule
-        Epochs.
-    pair : Pair
-        Inputs and student.
-    targets : list of array, each (n_samples, n_out)
-        What `teacher_outputs` returns.
-    run : callable
-        Integrates an epoch.
-
-    Raises
-    ------
-    FloatingPointError
-        The student left the finite numbers.
+    Raises FloatingPointError when the student leaves the finite numbers.
     """
     student = initial_state(network, *pair.student)
     sampling = schedule.sampling
@@ -266,13 +196,9 @@ def learn(
 
 
 def mean_squared_error(output: np.ndarray, target: np.ndarray) -> float:
-    """Mean over the samples of Σ (y − target)², summed over the outputs.
+    """Mean over the samples of Σ (y − target)², summed over the outputs; arrays (n_samples, n_out).
 
     `golden/teacher-student.h5` holds this one, at the inputs' samples.
-
-    Parameters
-    ----------
-    output, target : array, (n_samples, n_out)
     """
     return float(np.mean(np.sum((output - target) ** 2, axis=1)))
 
@@ -286,15 +212,7 @@ def _none(network: ContinuousLearning, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Printed:
-    """Of one rule, in the epochs listed.
-
-    Parameters
-    ----------
-    epochs : array of int, (n,)
-        Training epochs, counted from 0.
-    open_loop_mse, control_cost : array, (n,)
-        As `Course` has them.
-    """
+    """Of one rule, in the training epochs listed, from 0: as `Course` has them, (n,)."""
 
     epochs: np.ndarray
     open_loop_mse: np.ndarray
@@ -368,21 +286,7 @@ def split(key: np.ndarray, n: int) -> np.ndarray:
 
 
 def uniform(key: np.ndarray, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
-    """Numbers uniform in [low, high), drawn in single precision.
-
-    Parameters
-    ----------
-    key : array of uint32, (2,)
-        Used for one draw only.
-    shape : tuple of int
-        Of the result.
-    low, high : float
-        Limits.
-
-    Returns
-    -------
-    array of float32
-    """
+    """Numbers uniform in [low, high), in single precision; a key (2,) is used for one draw only."""
     # 23 random bits as the fraction of a number from 1 to 2.
     bits = (_words(key, int(np.prod(shape))) >> FRACTION_BITS) | ONE_AS_BITS
     fraction = bits.view(np.float32) - np.float32(1)
@@ -391,36 +295,13 @@ def uniform(key: np.ndarray, shape: tuple[int, ...], low: float, high: float) ->
 
 
 def normal(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal numbers, √2 erf⁻¹ of uniform ones.
-
-    Parameters
-    ----------
-    key : array of uint32, (2,)
-        Used for one draw only.
-    shape : tuple of int
-        Of the result.
-
-    Returns
-    -------
-    array of float64
-        Of single precision: the uniform numbers have 23 bits.
-    """
+    """Standard normal numbers, √2 erf⁻¹ of uniform ones, of which single precision is left."""
     above_minus_one = float(np.nextafter(np.float32(-1), np.float32(0)))
     return np.sqrt(2) * erfinv(uniform(key, shape, above_minus_one, 1).astype(np.float64))
 
 
 def threefry(key: np.ndarray, counter: np.ndarray) -> np.ndarray:
-    """Twenty rounds on pairs of words.
-
-    Parameters
-    ----------
-    key : array of uint32, (2,)
-    counter : array of uint32, (2, n)
-
-    Returns
-    -------
-    array of uint32, (2, n)
-    """
+    """Twenty rounds on pairs of words: key (2,), counter and result (2, n), all uint32."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     with np.errstate(over="ignore"):
         first, second = counter[0] + schedule[0], counter[1] + schedule[1]

@@ -211,19 +211,10 @@ SETTINGS: dict[str, list[str]] = {
 
 
 def run_configuration(settings: Mapping[str, Any], source: str) -> RunConfiguration:
-    """Validate settings.
+    """Validate settings, sections of which are mappings of their own.
 
-    Parameters
-    ----------
-    settings : mapping
-        By name; sections are mappings of their own.
-    source : str
-        Where they come from, for the message.
-
-    Raises
-    ------
-    ConfigurationError
-        A key is unknown or a value impossible; it is named, with what is allowed.
+    Raises ConfigurationError: a key is unknown or a value impossible; `source`, the key and what is
+    allowed are named.
     """
     try:
         configuration = RunConfiguration.model_validate({str(n): v for n, v in settings.items()})

@@ -38,12 +38,7 @@ UNITS = ("epochs", "steps", "minutes")
 class CheckpointInterval:
     """Save every so many epochs, learning steps or minutes.
 
-    Parameters
-    ----------
-    number : int
-        At least 1.
-    unit : {'epochs', 'steps', 'minutes'}
-        A run saved by steps or minutes is saved at the end of each epoch too.
+    A run saved by steps or minutes is saved at the end of each epoch too.
     """
 
     number: int = 1
@@ -64,13 +59,7 @@ class CheckpointInterval:
 
 
 def parse_checkpoint_interval(text: str) -> CheckpointInterval:
-    """Read '2 epochs', '100 steps' or '5 minutes'; the unit's s and the space may be missing.
-
-    Raises
-    ------
-    ConfigurationError
-        It is none of these.
-    """
+    """Read '2 epochs', '100 steps' or '5 minutes'; the unit's s and the space may be missing."""
     found = re.fullmatch(r"\s*([0-9]{1,9})\s*(epoch|step|minute)s?\s*", text)
     if found is None or int(found.group(1)) == 0:
         raise ConfigurationError(
@@ -98,25 +87,9 @@ def describe_divergence(
 ) -> str:
     """Find the step and the layers by taking the steps of a part again, one by one.
 
-    Parameters
-    ----------
-    backend : Backend
-        What diverged; its learner is lost.
-    data : PlacedData
-        What it learnt from.
-    order : array of int64, (steps, batch)
-        Batches of the part.
-    before : Learner
-        At the start of the part, all finite.
-    epoch : int
-        From 0.
-    steps : int
-        Of the epoch, before the part.
-
-    Returns
-    -------
-    str
-        One line, epochs and steps counted from 1.
+    The backend's learner is lost; `before` is that at the start of the part, all finite. `order` is
+    (steps, batch), the part's, and comes after `steps` of the epoch, both from 0; said they are
+    from 1.
     """
     rule = backend.configuration.rule
     backend.load(before)
@@ -143,13 +116,7 @@ def describe_divergence(
 def refuse_divergence_in_evaluation(
     directory: str | os.PathLike[str], epoch: int, evaluations: dict[str, Evaluation]
 ) -> None:
-    """Refuse a loss that is no number after an epoch whose training had one.
-
-    Raises
-    ------
-    TrainingDiverged
-        Naming the split and the epoch, from 1.
-    """
+    """Refuse a loss that is no number after an epoch, from 1, whose training had one."""
     directory = Path(directory)
     for split, evaluation in evaluations.items():
         if not np.all(np.isfinite(evaluation.loss)):
@@ -245,15 +212,7 @@ def train(
 
 
 class Saver:
-    """Writes the checkpoints of a run, and knows when the next is due.
-
-    Parameters
-    ----------
-    run : Run
-        What is saved.
-    interval : CheckpointInterval
-        How often.
-    """
+    """Writes the checkpoints of a run, and knows when the next is due."""
 
     def __init__(self, run: Run, interval: CheckpointInterval) -> None:
         self._run, self._interval = run, interval

@@ -19,14 +19,10 @@ REQUESTS = tuple(n for n in (signal.SIGINT, signal.SIGTERM, WARNING) if n is not
 def stop_on_interrupt() -> Iterator[Callable[[], int]]:
     """Turn the first interrupt, termination or warning into a request to stop.
 
-    A second interrupt or termination insists, as long as the first has not been heeded: when the
-    number has been asked for, the work is ending. In a thread other than the main one, to which
-    Python gives no signals, nothing is changed.
-
-    Yields
-    ------
-    callable
-        Gives the number of the signal that asked, 0 while none has.
+    What is yielded gives the number of the signal that asked, 0 while none has. A second interrupt
+    or termination insists, as long as the first has not been heeded: when the number has been asked
+    for, the work is ending. In a thread other than the main one, to which Python gives no signals,
+    nothing is changed.
     """
     asked, insistent, heeded = 0, False, False
 

@@ -34,41 +34,20 @@ MOST_BYTES = 1000
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a directory, and in which way.
-
-    Parameters
-    ----------
-    process : int
-        Its number.
-    host, numbering : str
-        Where it runs, and in which set of numbers: a container counts its processes for itself.
-    started : str or None
-        When it started, in the words of its system; None where that says nothing.
-    by : {'system', 'file'}
-        Whether the system's lock counts or that the file is there.
-    """
+    """Who holds a directory, and in which way."""
 
     process: int
     host: str
-    numbering: str
-    started: str | None
-    by: str
+    numbering: str  # in which set of numbers: a container counts its processes for itself
+    started: str | None  # in the words of its system; None where that says nothing
+    by: str  # 'system' or 'file': whether the system's lock counts or that the file is there
 
 
 class RunLock:
     """Holds a directory until it is released or the process ends, in whatever way.
 
-    Parameters
-    ----------
-    directory : str or path
-        Of the run; must exist.
-
-    Raises
-    ------
-    ConfigurationError
-        Another process holds it, and the message says which; or what is there is no lock.
-    OSError
-        The file cannot be written.
+    Raises ConfigurationError where another process holds it, or what is there is no lock; OSError
+    where the file cannot be written.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -100,13 +79,7 @@ class RunLock:
                 self._lock.release()
 
     def refuse_unless_held(self) -> None:
-        """Refuse to go on where others may be let in.
-
-        Raises
-        ------
-        ConfigurationError
-            It has been released, or this process was forked from the one that holds it.
-        """
+        """Refuse to go on where others may be let in: it is released, or this process is a fork."""
         if self._held is None or self._process != os.getpid():
             why = "has been released" if self._held is None else f"is process {self._process}'s"
             raise ConfigurationError(

@@ -76,23 +76,7 @@ def epoch_record(
     seconds: float,
     computed_by: str,
 ) -> EpochRecord:
-    """Sum up an epoch.
-
-    Parameters
-    ----------
-    epoch : int
-        From 1.
-    batch_size : int
-        Samples per step.
-    metrics : TrainingMetrics
-        All steps of the epoch.
-    valid, test : Evaluation
-        After the epoch.
-    training_seconds, seconds : float
-        Of training alone, and with evaluation.
-    computed_by : str
-        Backend, its version and its device.
-    """
+    """Sum up an epoch, from 1, of all its steps, with and without the time of its evaluation."""
     n_samples = metrics.loss.size * batch_size
     closed_loop_loss = float(metrics.closed_loop_loss.mean())
     return EpochRecord(
@@ -154,15 +138,7 @@ def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
 
 
 def keep_records(path: str | os.PathLike[str], epochs: int) -> list[EpochRecord]:
-    """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice.
-
-    Parameters
-    ----------
-    path : str or path
-        The log.
-    epochs : int
-        Epochs finished at the checkpoint.
-    """
+    """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice."""
     path = Path(path)
     records = [record for record in read_records(path) if record.epoch <= epochs]
     lines: list[str] = [json.dumps(dataclasses.asdict(record)) for record in records]
@@ -173,13 +149,7 @@ def keep_records(path: str | os.PathLike[str], epochs: int) -> list[EpochRecord]
 
 
 def _record(values: Any) -> EpochRecord:
-    """Build a record of values of the right kind.
-
-    Raises
-    ------
-    ValueError
-        Naming the first that is not.
-    """
+    """Build a record of values of the right kind; ValueError names the first that is not."""
     if not isinstance(values, dict):
         raise ValueError(f"{shown(values)} is no object")
     fields = {item.name: item for item in dataclasses.fields(EpochRecord)}
@@ -219,15 +189,7 @@ def _counts(counts: EndStateCounts) -> dict[str, int]:
 def draw_learning_curves(
     path: str | os.PathLike[str], runs: Mapping[str, Sequence[EpochRecord]]
 ) -> None:
-    """Draw train and test curves.
-
-    Parameters
-    ----------
-    path : str or path
-        PNG file to write.
-    runs : mapping of str to sequence of EpochRecord
-        One colour each; the name goes into the legend.
-    """
+    """Draw train and test curves of runs, a colour each, by the name for the legend."""
     # Imported here: slow to load, and most commands draw nothing.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter

@@ -71,22 +71,7 @@ CONTROL_GROUPS = (
 
 
 def refuse_more_than_memory(sizes: tuple[int, ...], batch_size: int, dtype: str) -> None:
-    """Refuse a network that certainly does not fit.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer.
-    batch_size : int
-        Samples per step.
-    dtype : {'float32', 'float64'}
-        Precision.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the sizes, what they need and what there is.
-    """
+    """Refuse a network that certainly does not fit, naming what it needs and what there is."""
     needed, there = needed_bytes(sizes, batch_size, dtype), available_bytes()
     if there is not None and needed > there:
         raise ConfigurationError(
@@ -128,57 +113,24 @@ def _gibibytes(n: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """All that a run works with.
-
-    Parameters
-    ----------
-    configuration : RunConfiguration
-        What is wanted.
-    directory : Path
-        Where everything is written.
-    dataset : Dataset
-        Images and labels.
-    backend : Backend
-        The network, at its present state.
-    train, validation, test : PlacedData
-        The dataset where the backend keeps it.
-    first_order : array of int64, (steps, batch), or None
-        Batches of the first epoch where a start file gives them.
-    data_digest : str
-        Of the data learnt from and judged by.
-    start_digest : str
-        Of what a start file gave; empty without one.
-    lock : RunLock
-        Keeps other processes out of the directory; released when training ends.
-    """
+    """All that a run works with."""
 
     configuration: RunConfiguration
-    directory: Path
+    directory: Path  # where everything is written
     dataset: Dataset
-    backend: Backend
-    train: PlacedData
+    backend: Backend  # the network, at its present state
+    train: PlacedData  # the dataset where the backend keeps it
     validation: PlacedData
     test: PlacedData
+    # (steps, batch), batches of the first epoch where a start file gives them
     first_order: np.ndarray | None
-    data_digest: str
-    start_digest: str
-    lock: RunLock
+    data_digest: str  # of the data learnt from and judged by
+    start_digest: str  # of what a start file gave; empty without one
+    lock: RunLock  # keeps other processes out of the directory; released when training ends
 
 
 def epoch_order(run: Run, epoch: int) -> np.ndarray:
-    """Batches of an epoch, those of the start file for the first if it gives any.
-
-    Parameters
-    ----------
-    run : Run
-        Whose.
-    epoch : int
-        From 0.
-
-    Returns
-    -------
-    array of int64, (steps, batch)
-    """
+    """Batches (steps, batch) of an epoch, from 0, the first as the start file has it if it does."""
     if epoch == 0 and run.first_order is not None:
         return run.first_order
     configuration = run.configuration
@@ -452,23 +404,9 @@ def resumed_configuration(
     saved: RunConfiguration,
     chosen: Mapping[str, Any],
 ) -> RunConfiguration:
-    """Configure the rest of a run.
+    """Configure the rest of a run, as it is `written` now and was `saved` in the checkpoint.
 
-    Parameters
-    ----------
-    config_file : str or path
-        Where `written` stands, for messages.
-    written : RunConfiguration
-        As it stands there now.
-    saved : RunConfiguration
-        The checkpoint's.
-    chosen : mapping
-        Settings given anew, `epochs` and those of `CHOSEN_ANEW`; None leaves one be.
-
-    Raises
-    ------
-    ConfigurationError
-        The two differ where they must not; the message names the field and both values.
+    Refused where the two differ and must not. `chosen` is given anew, None leaves one be.
     """
     config_file = Path(config_file)
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -488,13 +426,7 @@ def resumed_configuration(
 def refuse_fewer_epochs(
     said_by: str, epochs: int, directory: str | os.PathLike[str], position: Position
 ) -> None:
-    """Refuse a total that the run has passed.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the total and how far the run has come.
-    """
+    """Refuse a total that the run has passed."""
     directory = Path(directory)
     if epochs < position.epochs or (epochs == position.epochs and position.steps):
         raise ConfigurationError(
@@ -504,20 +436,7 @@ def refuse_fewer_epochs(
 
 
 def refuse_other_content(what: str, found: str, saved: str) -> None:
-    """Refuse data, a start file or a batch order that the checkpoint does not know.
-
-    Parameters
-    ----------
-    what : str
-        In words.
-    found, saved : str
-        Digests, now and the checkpoint's; where that is empty, it was not kept.
-
-    Raises
-    ------
-    ConfigurationError
-        They differ.
-    """
+    """Refuse data, a start file or a batch order of another digest; an empty one was not kept."""
     if saved and found != saved:
         raise ConfigurationError(
             f"{what} has SHA-256 {found[:12]}…, the checkpoint's had {saved[:12]}…: resumed, it "
@@ -526,13 +445,7 @@ def refuse_other_content(what: str, found: str, saved: str) -> None:
 
 
 def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse a generator that is not in the state in which the checkpoint's was.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the field and both values.
-    """
+    """Refuse a generator that is not in the state in which the checkpoint's was."""
     for field, now, then in differences(found, saved):
         raise ConfigurationError(
             f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
@@ -543,13 +456,7 @@ def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]
 def refuse_other_network(
     source: str | os.PathLike[str], learner: Learner, network: NetworkConfiguration
 ) -> None:
-    """Refuse a learner that is whole in itself, but of another network than is configured.
-
-    Raises
-    ------
-    ConfigurationError
-        Other sizes, or moments that the optimiser does not keep or would miss.
-    """
+    """Refuse a learner that is whole in itself, but of another network than is configured."""
     source = Path(source)
     parameters = learner.parameters
     widths = [W.shape[0] for W in (*parameters.weights, parameters.readout)]
@@ -573,24 +480,8 @@ def refuse_impossible_position(
 ) -> None:
     """Refuse a place in the run that no run comes to.
 
-    Parameters
-    ----------
-    source : str or path
-        For the message.
-    position : Position
-        The checkpoint's.
-    n_steps : int
-        That its optimiser has taken.
-    steps_of : callable
-        From an epoch, counted from 0, to its steps.
-    batch_size : int
-        Samples of a step.
-
-    Raises
-    ------
-    ConfigurationError
-        More steps than the epoch has, other steps than the optimiser took, or more samples right
-        than there were.
+    More steps than the epoch has, other steps than the optimiser took, or more samples right than
+    there were. `steps_of` gives the steps of an epoch, from 0.
     """
     # All epochs but the first, which a start file may order, are of one length.
     source = Path(source)

@@ -40,14 +40,7 @@ from .run import CHOSEN_ANEW, Run, begin, resume
 class ProgressDisplay:
     """Bar with samples/s, loss, accuracy and remaining time.
 
-    Parameters
-    ----------
-    console : Console
-        Where to show it. Without a terminal only the lines are printed.
-    n_epochs, batch_size : int
-        Of the whole run.
-    label : str
-        Put before every line.
+    Without a terminal only the lines of the epochs are printed; the label is put before each.
     """
 
     def __init__(self, console: Console, n_epochs: int, batch_size: int, label: str = "") -> None:

@@ -67,18 +67,7 @@ def make_figures(name: str, out: str | os.PathLike[str], picture_format: str) ->
 
 
 def figure_maker(name: str) -> Callable[[], FigureResult]:
-    """Find who makes a figure; its module is loaded only now.
-
-    Parameters
-    ----------
-    name : str
-        One of FIGURES.
-
-    Raises
-    ------
-    ConfigurationError
-        There is no such figure.
-    """
+    """Find who makes a figure; its module is loaded only now."""
     if name not in FIGURES:
         raise ConfigurationError(
             f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}, or all"
@@ -90,17 +79,7 @@ def figure_maker(name: str) -> Callable[[], FigureResult]:
 
 @dataclass(frozen=True)
 class Check:
-    """A claim that a reader would check, and how it came out.
-
-    Parameters
-    ----------
-    claim : str
-        In words.
-    passed : bool
-        Whether the numbers bear it out.
-    numbers : dict
-        Those that decided it.
-    """
+    """A claim that a reader would check, how it came out, and the numbers that decided it."""
 
     claim: str
     passed: bool
@@ -109,54 +88,22 @@ class Check:
 
 @dataclass(frozen=True)
 class FigureResult:
-    """A figure with all that belongs to it.
-
-    Parameters
-    ----------
-    picture : matplotlib.figure.Figure
-        Drawn in the house style.
-    data : dict of dict of array
-        By table, columns by name, each (n,): what the picture shows.
-    numbers : dict
-        Key numbers, plain values.
-    checks : list of Check
-        Claims and how they came out.
-    notes : list of str
-        Lines to print: tables in words and the like.
-    """
+    """A figure with all that belongs to it."""
 
     picture: Figure
-    data: dict[str, dict[str, np.ndarray]]
+    data: dict[str, dict[str, np.ndarray]]  # by table and column, each (n,): what the picture shows
     numbers: dict[str, Any]
     checks: list[Check]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # lines to print: tables in words and the like
 
 
 def write_figure(
     directory: str | os.PathLike[str], name: str, result: FigureResult, picture_format: str = "png"
 ) -> list[Path]:
-    """Write all of a figure, and close its picture.
+    """Write NAME.png (or another format), NAME-TABLE.csv and NAME.json, and list them.
 
-    Parameters
-    ----------
-    directory : path
-        Made if it is missing.
-    name : str
-        Files are NAME.png, NAME-TABLE.csv and NAME.json.
-    result : FigureResult
-        What to write.
-    picture_format : {'png', 'pdf', 'svg'}
-        Of the picture.
-
-    Returns
-    -------
-    list of Path
-        Files written.
-
-    Raises
-    ------
-    ConfigurationError
-        The directory cannot be written to, or SOURCE_DATE_EPOCH is no date.
+    Raises ConfigurationError where the directory cannot be written to, or SOURCE_DATE_EPOCH is
+    none.
     """
     directory = Path(directory)
     refuse_no_date(picture_format)
@@ -182,13 +129,7 @@ def write_figure(
 
 
 def refuse_no_date(picture_format: str) -> None:
-    """Refuse a date of pictures that is none, which only formats that are text have.
-
-    Raises
-    ------
-    ConfigurationError
-        SOURCE_DATE_EPOCH is set to something else than seconds.
-    """
+    """Refuse a SOURCE_DATE_EPOCH that is no seconds; only formats that are text have a date."""
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text or picture_format == "png":
         return

@@ -76,31 +76,16 @@ MS = 1000.0
 
 @dataclass(frozen=True)
 class Traces:
-    """One sample's path, open loop then control.
+    """One sample's path, open loop then control."""
 
-    Parameters
-    ----------
-    x : array, (1, n_in)
-        The image.
-    y : array, (1, n_out)
-        Its softened label, the controller's target.
-    parameters : Parameters
-        The network's.
-    Q : tuple of array, each (1, n_out, n_l)
-        Feedback weights, from the end of the open loop.
-    open_loop, closed_loop : NetworkState
-        Arrays (time, 1, n), one a millisecond; the second begins where the first ends.
-    open_end, closed_end : NetworkState
-        The fixed points, found without integrating; arrays (1, n).
-    """
-
-    x: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # (1, n_in), the image
+    y: np.ndarray  # (1, n_out), its softened label, the controller's target
     parameters: Parameters
-    Q: FeedbackWeights
+    Q: FeedbackWeights  # each (1, n_out, n_l), from the end of the open loop
+    # arrays (time, 1, n), one a millisecond, as in the next, which begins where this ends
     open_loop: NetworkState
     closed_loop: NetworkState
-    open_end: NetworkState
+    open_end: NetworkState  # the fixed points, found without integrating; arrays (1, n)
     closed_end: NetworkState
 
 
@@ -124,20 +109,7 @@ def make() -> FigureResult:
 
 
 def first_corrected_sample(dataset: Dataset, parameters: Parameters) -> int:
-    """First test image that is taken for another in open loop, and for what it is under control.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Its test split is searched.
-    parameters : Parameters
-        Of the network.
-
-    Returns
-    -------
-    int
-        Position in the test split.
-    """
+    """First test image that is taken for another in open loop, and not under control."""
     x = dataset.test.images / dataset.full_scale
     y = softened_labels(dataset.test.labels, dataset.n_classes)
     open_loop, _ = open_loop_end_state(CONFIGURATION, Solver(), parameters, x)
@@ -149,17 +121,7 @@ def first_corrected_sample(dataset: Dataset, parameters: Parameters) -> int:
 
 
 def traces_of(parameters: Parameters, x: np.ndarray, y: np.ndarray) -> Traces:
-    """Integrate one sample, and find its two fixed points besides.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        Weights and biases.
-    x : array, (1, n_in)
-        Input.
-    y : array, (1, n_out)
-        Target.
-    """
+    """Integrate one sample, x (1, n_in) and y (1, n_out), and find its two fixed points besides."""
     open_loop = open_loop_trajectory(CONFIGURATION, RECORDING, parameters, x)
     start = at(open_loop, -1)
     Q = feedback_weights(CONFIGURATION, parameters, start)

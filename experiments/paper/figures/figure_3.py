@@ -122,13 +122,7 @@ def make() -> FigureResult:
 
 
 def check_sign_at_target(curves: dict[float, PlasticityCurve]) -> Check:
-    """Under control and with the exact inverse, Δw = α x (r_tar − r_E) φ'(u_E) at rest.
-
-    Parameters
-    ----------
-    curves : dict of PlasticityCurve
-        By target rate.
-    """
+    """Under control and with the exact inverse, Δw = α x (r_tar − r_E) φ'(u_E) at rest."""
     found, passed = {}, True
     for target, curve in curves.items():
         changes = sign_changes(curve.r_E, curve.dw)
@@ -143,15 +137,7 @@ def check_sign_at_target(curves: dict[float, PlasticityCurve]) -> Check:
 
 
 def check_silent_without_control(exact: PlasticityCurve, fitted: list[PlasticityCurve]) -> Check:
-    """Without control u_I = r_E at rest, and the exact inverse leaves Δw = 0.
-
-    Parameters
-    ----------
-    exact : PlasticityCurve
-        With the exact inverse.
-    fitted : list of PlasticityCurve
-        With linear fits, for comparison.
-    """
+    """Without control u_I = r_E at rest, and the exact inverse leaves Δw = 0."""
     left = float(np.max(np.abs(exact.dw)))
     size = min(float(np.max(np.abs(curve.dw))) for curve in fitted)
     claim = (
@@ -166,13 +152,6 @@ def check_one_threshold(fit: LinearThreshold, curve: PlasticityCurve) -> Check:
 
     φ is convex, so that this has at most two zeros: from LTD to LTP, and back to LTD where the line
     overtakes φ⁻¹ again.
-
-    Parameters
-    ----------
-    fit : LinearThreshold
-        For the wording.
-    curve : PlasticityCurve
-        Without control.
     """
     up = potentiation_thresholds(curve.r_E, curve.dw)
     down = depression_thresholds(curve.r_E, curve.dw)
@@ -188,15 +167,7 @@ def check_one_threshold(fit: LinearThreshold, curve: PlasticityCurve) -> Check:
 def check_threshold_follows_inhibition(
     curves: dict[float, PlasticityCurve], fit: LinearThreshold
 ) -> Check:
-    """Isolated, Δw = x (r_E − θ − δ r_I) φ'(u_E): the threshold is θ + δ r_I.
-
-    Parameters
-    ----------
-    curves : dict of PlasticityCurve
-        By clamped inhibitory rate, rising.
-    fit : LinearThreshold
-        Gives θ and δ.
-    """
+    """Isolated, Δw = x (r_E − θ − δ r_I) φ'(u_E): the threshold is θ + δ r_I."""
     found = {
         f"{r_I:g}": potentiation_thresholds(curve.r_E, curve.dw) for r_I, curve in curves.items()
     }

@@ -55,24 +55,12 @@ TANGENT_AT_POTENTIAL = 0.1
 
 @dataclass(frozen=True)
 class Variant:
-    """A rule in one of its forms, and how it is drawn.
-
-    Parameters
-    ----------
-    name : str
-        In words.
-    network : ContinuousLearning
-        With the rule.
-    colour : str
-        Of its lines.
-    as_published : bool
-        With the notebook's departures; drawn dashed.
-    """
+    """A rule in one of its forms, and how it is drawn."""
 
     name: str
     network: ContinuousLearning
     colour: str
-    as_published: bool = False
+    as_published: bool = False  # with the notebook's departures; drawn dashed
 
 
 VARIANTS = {
@@ -111,22 +99,13 @@ TEACHER = "0.7"
 
 @dataclass(frozen=True)
 class Courses:
-    """All that was learned.
+    """All that was learned."""
 
-    Parameters
-    ----------
-    target_before, target_after : array, (n_samples, n_out)
-        Output of the published teacher in the first and last training epoch.
-    published : dict of Course
-        By variant, of the published pair.
-    seeds : dict of list of Course
-        By variant, one a seed, of our own pairs.
-    """
-
+    # (n_samples, n_out), of the published teacher in the first training epoch
     target_before: np.ndarray
-    target_after: np.ndarray
-    published: dict[str, Course]
-    seeds: dict[str, list[Course]]
+    target_after: np.ndarray  # and in the last
+    published: dict[str, Course]  # by variant, of the published pair
+    seeds: dict[str, list[Course]]  # by variant, one a seed, of our own pairs
 
 
 def make() -> FigureResult:
@@ -143,13 +122,7 @@ def make() -> FigureResult:
 
 
 def learn_all(schedule: Schedule) -> Courses:
-    """Let every variant learn every pair, pairs side by side.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        Epochs.
-    """
+    """Let every variant learn every pair, pairs side by side."""
     sizes = VARIANTS[RULES[0]].network.sizes
     pairs = [published_pair(), *(draw_pair(np.random.default_rng(seed), sizes) for seed in SEEDS)]
     with ThreadPoolExecutor(os.cpu_count()) as team:
@@ -178,13 +151,7 @@ def _targets(schedule: Schedule, pair: Pair) -> list[np.ndarray]:
 
 
 def checks_of(courses: Courses) -> list[Check]:
-    """What a reader would check of the courses.
-
-    Parameters
-    ----------
-    courses : Courses
-        Of 60 training epochs.
-    """
+    """What a reader would check of the courses, of 60 training epochs."""
     return [
         *(_published_course(courses, rule) for rule in RULES),
         _published_pair_learns(courses),

@@ -61,15 +61,7 @@ def make() -> FigureResult:
 
 
 def figure_of(courses: Courses, steps_an_epoch: int) -> FigureResult:
-    """Draw courses of training and judge them.
-
-    Parameters
-    ----------
-    courses : dict of Course
-        By depth, rule and seed, from `learning_courses`.
-    steps_an_epoch : int
-        Steps of one pass over the training split.
-    """
+    """Draw courses of training and judge them."""
     return FigureResult(
         picture=_picture(courses, steps_an_epoch),
         data={

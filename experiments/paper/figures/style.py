@@ -42,13 +42,7 @@ RULE_COLOURS = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure in the house style.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-    """
+    """Make an empty figure of so many inches in the house style."""
     use_style()
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -106,18 +100,9 @@ def columns(curve: PlasticityCurve) -> dict[str, np.ndarray]:
 
 
 def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Make one table of several.
+    """Make one table of several parts, columns by name, `x` (n,) among them.
 
-    Parameters
-    ----------
-    parts : sequence of mapping
-        Columns by name, `x` among them, (n,); a single value fills its column, and a column that a
-        part lacks is not a number there.
-
-    Returns
-    -------
-    dict of array
-        Columns by name, one part after the other.
+    A single value fills its column, and a column that a part lacks is not a number there.
     """
     names = dict.fromkeys(name for part in parts for name in part)
     return {

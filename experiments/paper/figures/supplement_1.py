@@ -57,69 +57,34 @@ EVENT_RATE = "event rate (a.u.)"
 
 @dataclass(frozen=True)
 class Model:
-    """A model of one row.
-
-    Parameters
-    ----------
-    name : str
-        Authors and year.
-    circuit : callable
-        Curve from inputs and a target, None without control.
-    isolated : callable or None
-        Curve from inputs and a clamped inhibitory rate; None where nothing inhibits.
-    controlled_until, isolated_until : float
-        Largest input under control and with clamped inhibition.
-    activity : str
-        What the postsynaptic activity is.
-    """
+    """A model of one row."""
 
     name: str
+    # from inputs and a target, None without control
     circuit: Callable[[np.ndarray, float | None], RelatedCurve]
+    # from inputs and a clamped inhibitory rate; None where nothing inhibits
     isolated: Callable[[np.ndarray, float], RelatedCurve] | None
-    controlled_until: float
-    isolated_until: float
-    activity: str
+    controlled_until: float  # largest input under control
+    isolated_until: float  # and with clamped inhibition
+    activity: str  # what the postsynaptic activity is
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A model's curves in the three panels.
+    """A model's curves in the three panels."""
 
-    Parameters
-    ----------
-    controlled : dict of RelatedCurve
-        By target rate.
-    uncontrolled : RelatedCurve
-        Without a target.
-    clamped : dict of RelatedCurve
-        By inhibitory rate, rising; empty where nothing inhibits.
-    """
-
-    controlled: dict[float, RelatedCurve]
+    controlled: dict[float, RelatedCurve]  # by target rate
     uncontrolled: RelatedCurve
-    clamped: dict[float, RelatedCurve]
+    clamped: dict[float, RelatedCurve]  # by inhibitory rate, rising; empty where nothing inhibits
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a model's curves show.
+    """What a model's curves show: three properties, in words too, and the rates that decided."""
 
-    Parameters
-    ----------
-    at_target : bool
-        Under control LTP turns into LTD at each target, and nowhere else.
-    without_control : bool
-        Without control LTD turns into LTP as postsynaptic activity rises.
-    follows_inhibition : bool
-        With clamped inhibition LTD turns into LTP, at an activity that rises with inhibition.
-    words : tuple of str
-        The three in words.
-    rates : dict of list of float
-        The sign changes that decided.
-    """
-
-    at_target: bool
-    without_control: bool
+    at_target: bool  # under control LTP turns into LTD at each target, and nowhere else
+    without_control: bool  # without control LTD turns into LTP as activity rises
+    # clamped, LTD turns into LTP at an activity that rises with inhibition
     follows_inhibition: bool
     words: tuple[str, str, str]
     rates: dict[str, list[float]]
@@ -172,13 +137,7 @@ def curves_of(model: Model) -> Curves:
 
 
 def judge(curves: Curves) -> Verdict:
-    """Read the three properties off a model's curves.
-
-    Parameters
-    ----------
-    curves : Curves
-        Of the model.
-    """
+    """Read the three properties off a model's curves."""
     size = max(float(np.max(np.abs(curve.dw))) for curve in curves.controlled.values())
     rates: dict[str, list[float]] = {}
 
@@ -220,13 +179,7 @@ def judge(curves: Curves) -> Verdict:
 
 
 def check_verdicts(verdicts: dict[str, Verdict]) -> list[Check]:
-    """What supplement 1 is to show.
-
-    Parameters
-    ----------
-    verdicts : dict of Verdict
-        By model, `OURS` among them.
-    """
+    """What supplement 1 is to show."""
     others = {name: one for name, one in verdicts.items() if name != OURS}
     checks = [
         Check(

@@ -57,21 +57,11 @@ CLOSE = 1.0
 
 @dataclass(frozen=True)
 class FitCurves:
-    """Curves of one linear fit.
+    """Curves of one linear fit."""
 
-    Parameters
-    ----------
-    controlled : dict of PlasticityCurve
-        By target rate.
-    uncontrolled : PlasticityCurve
-        Without a target.
-    clamped : dict of PlasticityCurve
-        By clamped inhibitory rate, rising.
-    """
-
-    controlled: dict[float, PlasticityCurve]
+    controlled: dict[float, PlasticityCurve]  # by target rate
     uncontrolled: PlasticityCurve
-    clamped: dict[float, PlasticityCurve]
+    clamped: dict[float, PlasticityCurve]  # by clamped inhibitory rate, rising
 
 
 def make() -> FigureResult:
@@ -116,13 +106,7 @@ def error_at(fit: LinearThreshold, target: float) -> float:
 
 
 def notes_of(curves: dict[LinearThreshold, FitCurves]) -> list[str]:
-    """Put where the curves change sign into words.
-
-    Parameters
-    ----------
-    curves : dict of FitCurves
-        By fit.
-    """
+    """Put where the curves change sign into words."""
     notes = []
     for fit, one in curves.items():
         controlled = ", ".join(
@@ -145,11 +129,6 @@ def check_close_fits_keep_the_target(
     At rest u_I = r_E − α (r_tar − r_E), so that Δw = 0 where r_E = θ + δ φ(u_I). To first order in
     the fit's error ε at the target that is ε / (1 − (1 + α) δ φ'(r_tar)) away from it: nearer than
     ε as long as δ φ' is above a third.
-
-    Parameters
-    ----------
-    curves : dict of dict of PlasticityCurve
-        By fit and by target rate.
     """
     numbers, passed, words = {}, True, []
     for fit, by_target in curves.items():
@@ -169,13 +148,7 @@ def check_close_fits_keep_the_target(
 
 
 def check_threshold_without_control(curves: dict[LinearThreshold, PlasticityCurve]) -> Check:
-    """Without control the sign is that of r_E − û_I: a threshold only for fits that cross φ⁻¹.
-
-    Parameters
-    ----------
-    curves : dict of PlasticityCurve
-        By fit.
-    """
+    """Without control the sign is that of r_E − û_I: a threshold only for fits that cross φ⁻¹."""
     rates = np.linspace(0.05, 6.4, 2000)
     numbers, passed, words = {}, True, []
     for fit, curve in curves.items():
@@ -195,13 +168,7 @@ def check_threshold_without_control(curves: dict[LinearThreshold, PlasticityCurv
 def check_clamped_thresholds(
     curves: dict[LinearThreshold, dict[float, PlasticityCurve]],
 ) -> Check:
-    """Isolated, the threshold is θ + δ r_I, where that is a rate that the neuron reaches.
-
-    Parameters
-    ----------
-    curves : dict of dict of PlasticityCurve
-        By fit and by clamped inhibitory rate.
-    """
+    """Isolated, the threshold is θ + δ r_I, where that is a rate that the neuron reaches."""
     numbers, passed = {}, True
     for fit, by_rate in curves.items():
         for r_I, curve in by_rate.items():
