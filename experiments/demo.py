@@ -40,14 +40,14 @@ def draw_plasticity_sign(path: str | os.PathLike[str]) -> None:
     for number, r_I in enumerate(INHIBITORY_RATES):
         curve = isolated(x, r_I, LinearThreshold())
         colour = f"C{number}"
-        clamped.plot(curve.r_E, curve.dw, color=colour, label=f"$r_I$ = {r_I:g}")
+        clamped.plot(curve.rate, curve.dw, color=colour, label=f"$r_I$ = {r_I:g}")
         clamped.plot(1.5 + 1.5 * r_I, 0, "o", color=colour, markersize=5)
     clamped.set_title("inhibition clamped: it moves the threshold", fontsize="medium")
     for number, target in enumerate(TARGETS):
         inputs = np.linspace(0, 13, 261) if target is None else x
         curve = circuit(inputs, target, LinearThreshold())
         label = "no target" if target is None else f"target rate {target:g}"
-        controlled.plot(curve.r_E, curve.dw, color=f"C{number}", label=label)
+        controlled.plot(curve.rate, curve.dw, color=f"C{number}", label=label)
         if target is not None:
             controlled.axvline(target, color=f"C{number}", linewidth=0.8, linestyle=":")
     controlled.set_title("dis-inhibited towards a target rate", fontsize="medium")

@@ -1,23 +1,31 @@
 """Plasticity curves of one E-I pair with one synapse (section 8; figure 3 of the paper).
 
-Time is in units of τ here, and φ has shift 3.
+Then where a curve changes sign, and the same curves of related models of error-driven learning
+(section 9; supplement 1). Time is in units of τ here, and φ has shift 3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ...refimpl import SoftReLU, inverse, rate, slope
 
-# --- Plasticity curves of one E-I pair with one synapse (section 8; figure 3 of the paper).
-
+Rates = TypeVar("Rates", float, np.ndarray)
 
 PHI = SoftReLU(shift=3.0)
 DISINHIBITION_GAIN = 5.0
 EULER_STEP = 1 / 50
 N_EULER_STEPS = 600
+
+TARGETS = (4.0, 3.0)
+CLAMPED = tuple(float(r_I) for r_I in np.linspace(0.01, 2, 4))
+"""Inhibitory rates of the isolated neuron."""
+INPUTS = np.linspace(0, 10, 401)
+INPUTS_WITHOUT_TARGET = np.linspace(0, 13, 521)
 
 
 @dataclass(frozen=True)
@@ -27,16 +35,45 @@ class LinearThreshold:
     theta: float = 1.5
     delta: float = 1.5
 
+    def __call__(self, r_I: Rates) -> Rates:
+        """û_I of any rates."""
+        return self.theta + self.delta * r_I
+
 
 @dataclass(frozen=True)
 class PlasticityCurve:
     """Weight change Δw over a range of inputs x; arrays (n,)."""
 
     x: np.ndarray
-    u_E: np.ndarray
-    u_I: np.ndarray | None  # None for an isolated neuron
-    r_E: np.ndarray
+    rate: np.ndarray  # postsynaptic activity: the rate φ(u), or the rate of events
     dw: np.ndarray
+    state: dict[str, np.ndarray]  # the model's own variables, by name
+
+    @property
+    def spacing(self) -> float:
+        """Largest step of the rates, within which sign changes are known."""
+        return float(np.max(np.abs(np.diff(self.rate))))
+
+    def changes(self, negligible: float = 0.0) -> list[SignChange]:
+        """Where Δw changes sign."""
+        return sign_changes(self.rate, self.dw, negligible)
+
+    def to_ltp(self, negligible: float = 0.0) -> list[float]:
+        """Rates at which LTD turns into LTP: thresholds."""
+        return [one.rate for one in self.changes(negligible) if one.to_potentiation]
+
+    def to_ltd(self, negligible: float = 0.0) -> list[float]:
+        """Rates at which LTP turns into LTD."""
+        return [one.rate for one in self.changes(negligible) if not one.to_potentiation]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves of one model, or one fit, under the three conditions of figure 3."""
+
+    controlled: dict[float, PlasticityCurve]  # by target rate
+    uncontrolled: PlasticityCurve
+    clamped: dict[float, PlasticityCurve]  # by inhibitory rate, rising; empty if nothing inhibits
 
 
 def circuit(
@@ -47,14 +84,15 @@ def circuit(
     u̇_E = −u_E − φ(u_I) + x and u̇_I = −u_I + φ(u_E) − α (r_tar − φ(u_E)), α = 0 without a target.
     The synapse estimates u_I by `rule`, or by the exact inverse. x is (n,).
     """
-    u_E, u_I = np.zeros_like(x), np.zeros_like(x)
-    for _ in range(N_EULER_STEPS):
+
+    def motion(u_E: np.ndarray, u_I: np.ndarray) -> tuple[np.ndarray, ...]:
         r_E = rate(PHI, u_E)
         c = 0.0 if target is None else DISINHIBITION_GAIN * (target - r_E)
-        du_E = -u_E - rate(PHI, u_I) + x
-        du_I = -u_I + r_E - c
-        u_E, u_I = u_E + EULER_STEP * du_E, u_I + EULER_STEP * du_I
-    return PlasticityCurve(x, u_E, u_I, rate(PHI, u_E), _dw(x, u_E, rate(PHI, u_I), rule))
+        return -u_E - rate(PHI, u_I) + x, -u_I + r_E - c
+
+    u_E, u_I = _at_rest(motion, np.zeros_like(x), np.zeros_like(x))
+    dw = _dw(x, u_E, rate(PHI, u_I), rule)
+    return PlasticityCurve(x, rate(PHI, u_E), dw, {"u_E": u_E, "u_I": u_I})
 
 
 def isolated(x: np.ndarray, r_I: float, rule: LinearThreshold | None = None) -> PlasticityCurve:
@@ -62,18 +100,25 @@ def isolated(x: np.ndarray, r_I: float, rule: LinearThreshold | None = None) -> 
 
     x is (n,), r_I is above 0.
     """
-    return PlasticityCurve(x, x, None, rate(PHI, x), _dw(x, x, np.full_like(x, r_I), rule))
+    return PlasticityCurve(x, rate(PHI, x), _dw(x, x, np.full_like(x, r_I), rule), {"u_E": x})
+
+
+def _at_rest(
+    motion: Callable[..., tuple[np.ndarray, ...]], *start: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Follow potentials by Euler's steps for as long as the published figures do."""
+    state = start
+    for _ in range(N_EULER_STEPS):
+        state = tuple(u + EULER_STEP * du for u, du in zip(state, motion(*state), strict=True))
+    return state
 
 
 def _dw(
     x: np.ndarray, u_E: np.ndarray, r_I: np.ndarray, rule: LinearThreshold | None
 ) -> np.ndarray:
     """Δw = x (r_E − û_I) φ'(u_E)."""
-    estimate = inverse(PHI, r_I) if rule is None else rule.theta + rule.delta * r_I
+    estimate = inverse(PHI, r_I) if rule is None else rule(r_I)
     return x * (rate(PHI, u_E) - estimate) * slope(PHI, u_E)
-
-
-# --- Where a plasticity curve changes sign: its thresholds.
 
 
 @dataclass(frozen=True)
@@ -101,20 +146,7 @@ def sign_changes(rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0) -> l
     return changes
 
 
-def potentiation_thresholds(
-    rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0
-) -> list[float]:
-    """Rates at which LTD turns into LTP; arguments as for `sign_changes`."""
-    return [one.rate for one in sign_changes(rate, dw, negligible) if one.to_potentiation]
-
-
-def depression_thresholds(rate: np.ndarray, dw: np.ndarray, negligible: float = 0.0) -> list[float]:
-    """Rates at which LTP turns into LTD; arguments as for `sign_changes`."""
-    return [one.rate for one in sign_changes(rate, dw, negligible) if not one.to_potentiation]
-
-
-# --- Plasticity curves of related models of error-driven learning (section 9; supplement 1).
-
+# Related models, which have the plain φ.
 
 UNSHIFTED = SoftReLU()
 
@@ -128,35 +160,26 @@ POISSON_BURSTS, POISSON_RATE = 1.6, 10.0
 """Bursts that a high event rate alone makes, in the isolated neuron of Greedy 2022."""
 
 
-@dataclass(frozen=True)
-class RelatedCurve:
-    """Weight change Δw over a range of inputs x; arrays (n,)."""
-
-    x: np.ndarray
-    rate: np.ndarray  # postsynaptic activity: the rate φ(u), or the rate of events
-    dw: np.ndarray
-    state: dict[str, np.ndarray]  # the model's own variables, by name
-
-
-def sacramento(x: np.ndarray, target: float | None) -> RelatedCurve:
+def sacramento(x: np.ndarray, target: float | None) -> PlasticityCurve:
     """Learn from the soma's difference to what the basal dendrite predicts, Sacramento 2018.
 
     x are basal potentials; the target drives the apical dendrite and the interneuron.
     """
     drive = 0.0 if target is None else target
-    u_E, u_I = np.zeros_like(x), np.zeros_like(x)
-    for _ in range(N_EULER_STEPS):
+
+    def motion(u_E: np.ndarray, u_I: np.ndarray) -> tuple[np.ndarray, ...]:
         v_A = SELF_PREDICTION * rate(UNSHIFTED, u_I) + drive
         du_E = -LEAK * u_E + BASAL * (x - u_E) + APICAL * (v_A - u_E)
-        du_I = -LEAK * u_I + INTERNEURON * (rate(UNSHIFTED, u_E) - u_I) + drive
-        u_E, u_I = u_E + EULER_STEP * du_E, u_I + EULER_STEP * du_I
-    return RelatedCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E, "u_I": u_I})
+        return du_E, -LEAK * u_I + INTERNEURON * (rate(UNSHIFTED, u_E) - u_I) + drive
+
+    u_E, u_I = _at_rest(motion, np.zeros_like(x), np.zeros_like(x))
+    return PlasticityCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E, "u_I": u_I})
 
 
-def sacramento_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+def sacramento_isolated(x: np.ndarray, r_I: float) -> PlasticityCurve:
     """Clamp the apical dendrite to the inhibition −r_I; the soma is at rest."""
     u_E = (BASAL * x - APICAL * r_I) / (LEAK + BASAL + APICAL)
-    return RelatedCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E})
+    return PlasticityCurve(x, rate(UNSHIFTED, u_E), _dendritic_dw(x, u_E), {"u_E": u_E})
 
 
 def _dendritic_dw(x: np.ndarray, u_E: np.ndarray) -> np.ndarray:
@@ -164,22 +187,24 @@ def _dendritic_dw(x: np.ndarray, u_E: np.ndarray) -> np.ndarray:
     return x * (rate(UNSHIFTED, u_E) - rate(UNSHIFTED, x * (BASAL / (LEAK + BASAL + APICAL))))
 
 
-def meulemans(x: np.ndarray, target: float | None) -> RelatedCurve:
+def meulemans(x: np.ndarray, target: float | None) -> PlasticityCurve:
     """Learn from how far control moves the neuron from its drive x, Meulemans 2021/22."""
-    u = np.zeros_like(x)
-    for _ in range(N_EULER_STEPS):
+
+    def motion(u: np.ndarray) -> tuple[np.ndarray, ...]:
         control = 0.0 if target is None else target - rate(UNSHIFTED, u)
-        u = u + EULER_STEP * (-u + x + control)
-    return RelatedCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
+        return (-u + x + control,)
+
+    (u,) = _at_rest(motion, np.zeros_like(x))
+    return PlasticityCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
 
 
-def meulemans_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+def meulemans_isolated(x: np.ndarray, r_I: float) -> PlasticityCurve:
     """Take the clamped inhibition from the feedforward drive: u = x − r_I."""
     u = x - r_I
-    return RelatedCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
+    return PlasticityCurve(x, rate(UNSHIFTED, u), x * (u - x), {"u": u})
 
 
-def payeur(x: np.ndarray, target: float | None) -> RelatedCurve:
+def payeur(x: np.ndarray, target: float | None) -> PlasticityCurve:
     """Learn from bursts above or below their resting probability, Payeur 2021.
 
     x is somatic input, the target an event rate that feedback teaches. The model has no inhibition
@@ -190,7 +215,7 @@ def payeur(x: np.ndarray, target: float | None) -> RelatedCurve:
     return _burst_curve(x, e, p)
 
 
-def greedy(x: np.ndarray, target: float | None) -> RelatedCurve:
+def greedy(x: np.ndarray, target: float | None) -> PlasticityCurve:
     """Learn from bursts, driven by what feedback does not cancel, Greedy 2022.
 
     x is somatic input of the hidden neuron, the target an event rate taught to the output neuron
@@ -205,7 +230,7 @@ def greedy(x: np.ndarray, target: float | None) -> RelatedCurve:
     return _burst_curve(x, e, _greedy_burst_probability(x, u))
 
 
-def greedy_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
+def greedy_isolated(x: np.ndarray, r_I: float) -> PlasticityCurve:
     """Clamp the dendrite to −r_I; high event rates count as bursts, as Poisson spikes would."""
     e = rate(UNSHIFTED, x)
     by_chance = POISSON_BURSTS * (1 - np.exp(-e / POISSON_RATE))
@@ -217,9 +242,9 @@ def _greedy_burst_probability(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     return _sigmoid(BURST_SLOPE * u * slope(UNSHIFTED, x) / rate(UNSHIFTED, x))
 
 
-def _burst_curve(x: np.ndarray, e: np.ndarray, p: np.ndarray) -> RelatedCurve:
+def _burst_curve(x: np.ndarray, e: np.ndarray, p: np.ndarray) -> PlasticityCurve:
     """Δw = x e (p − ½)."""
-    return RelatedCurve(x, e, x * e * (p - 0.5), {"event_rate": e, "burst_probability": p})
+    return PlasticityCurve(x, e, x * e * (p - 0.5), {"event_rate": e, "burst_probability": p})
 
 
 def _sigmoid(v: np.ndarray) -> np.ndarray:

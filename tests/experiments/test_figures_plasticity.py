@@ -15,8 +15,10 @@ from disinhib.experiments.paper.figures import (
     supplement_2 as linear_fits,
     write_figure,
 )
-from disinhib.experiments.paper.figures.style import CLAMPED, TARGETS, stack
+from disinhib.experiments.paper.figures.style import stack
 from disinhib.experiments.paper.plasticity_curves import (
+    CLAMPED,
+    TARGETS,
     LinearThreshold,
     circuit,
     greedy,

@@ -21,8 +21,8 @@ def test_curves_of_the_circuit(rule, target):
     curve = circuit(golden["x"], TARGETS[target], RULES[rule])
     assert golden.keys() == {"x", "dw", "u_E", "u_I"}
     np.testing.assert_allclose(curve.dw, golden["dw"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(curve.u_E, golden["u_E"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(curve.u_I, golden["u_I"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(curve.state["u_E"], golden["u_E"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(curve.state["u_I"], golden["u_I"], rtol=0, atol=1e-10)
 
 
 def test_curves_of_the_isolated_neuron():

@@ -11,14 +11,12 @@ from disinhib.experiments.paper.plasticity_curves import (
     LinearThreshold,
     SignChange,
     circuit,
-    depression_thresholds,
     greedy,
     greedy_isolated,
     isolated,
     meulemans,
     meulemans_isolated,
     payeur,
-    potentiation_thresholds,
     sacramento,
     sacramento_isolated,
     sign_changes,
@@ -66,9 +64,9 @@ def test_sacramento_at_rest_under_a_target(target):
     u_I = inverse_softplus(target / 0.55)
     crossing = 1.1 * u_I - target
     curve = sacramento(np.linspace(0, 10, 2001), target)
-    (found,) = depression_thresholds(curve.rate, curve.dw)
+    (found,) = curve.to_ltd()
     assert found == pytest.approx(crossing, abs=1e-4)
-    assert potentiation_thresholds(curve.rate, curve.dw) == []
+    assert curve.to_ltp() == []
 
 
 @pytest.mark.parametrize("target", [3.0, 4.0])
@@ -111,7 +109,7 @@ def test_the_circuit_has_one_where_depression_turns_into_potentiation():
 
         roots = brentq(estimate_error, 0, 3), brentq(estimate_error, 3, 8)
         curve = circuit(np.linspace(0, 13, 1301), None, LinearThreshold(theta, delta))
-        changes = sign_changes(curve.r_E, curve.dw)
+        changes = sign_changes(curve.rate, curve.dw)
         assert [one.to_potentiation for one in changes] == [True, False]
         np.testing.assert_allclose([one.rate for one in changes], roots, rtol=0, atol=1e-3)
 
@@ -120,14 +118,14 @@ def test_the_circuit_has_one_where_depression_turns_into_potentiation():
 def test_the_circuit_under_control(target):
     """Exact inverse: Δw = α x (r_tar − r_E) φ', as u_I = r_E − α (r_tar − r_E) at rest."""
     curve = circuit(np.linspace(0, 10, 401), target)
-    slope = 1 / (1 + np.exp(3 - curve.u_E))
-    expected = 5 * curve.x * (target - curve.r_E) * slope
+    slope = 1 / (1 + np.exp(3 - curve.state["u_E"]))
+    expected = 5 * curve.x * (target - curve.rate) * slope
     # Euler's 600 steps leave (1 − 1/50)^600 = 5.4e-6 of u_E's way from 0 to at most x. u_I follows
     # it with gain 6 φ' ≤ 6 and the same time constant, so it lags by 6 · 600/49 times as much,
     # 4e-4 x, and Δw by 4e-4 x².
     np.testing.assert_array_less(np.abs(curve.dw - expected), 4.5e-4 * curve.x**2 + 1e-12)
-    assert np.all(curve.dw[(curve.x > 0) & (curve.r_E < target - 0.01)] > 0)
-    assert np.all(curve.dw[curve.r_E > target + 0.01] < 0)
+    assert np.all(curve.dw[(curve.x > 0) & (curve.rate < target - 0.01)] > 0)
+    assert np.all(curve.dw[curve.rate > target + 0.01] < 0)
 
 
 def test_isolated_thresholds_move_with_inhibition():
@@ -136,7 +134,7 @@ def test_isolated_thresholds_move_with_inhibition():
     found = []
     for r_I in rates:
         curve = isolated(x, r_I, LinearThreshold())
-        found += [one.rate for one in sign_changes(curve.r_E, curve.dw)]
+        found += [one.rate for one in sign_changes(curve.rate, curve.dw)]
     np.testing.assert_allclose(found, 1.5 + 1.5 * rates, rtol=0, atol=1e-3)
 
 

@@ -6,7 +6,7 @@ and tables of figure 3 and its supplements.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,21 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from ..plasticity_curves import LinearThreshold, PlasticityCurve
+from ....refimpl import inverse
+from ..plasticity_curves import PHI, Curves, LinearThreshold, PlasticityCurve
 
-COLUMN, PAGE = 3.4, 7.0
-"""Widths of a column and of a page, inches."""
+PAGE = 7.0
+"""Width of a page, inches."""
 
-BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE, YELLOW, BLACK = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#56b4e9",
-    "#e69f00",
-    "#cc79a7",
-    "#f0e442",
-    "#000000",
-)
+BLUE, VERMILION, GREEN, SKY = "#0072b2", "#d55e00", "#009e73", "#56b4e9"
+ORANGE, PURPLE, BLACK = "#e69f00", "#cc79a7", "#000000"
 """M. Okabe & K. Ito, Color universal design, 2008."""
 
 RULE_COLOURS = {
@@ -42,36 +35,43 @@ RULE_COLOURS = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of so many inches in the house style."""
-    use_style()
+    """Make an empty figure of so many inches in the house style, which later ones follow too."""
+    matplotlib.style.use(str(files("disinhib.experiments.paper.figures") / "figures.mplstyle"))
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def use_style() -> None:
-    """Take over the style file, which pictures made afterwards follow."""
-    matplotlib.style.use(str(files("disinhib.experiments.paper.figures") / "figures.mplstyle"))
-
-
-def label_panel(axes: object, letter: str) -> None:
+def label_panel(axes: Axes, letter: str) -> None:
     """Write a bold letter above the upper left corner of a panel."""
-    axes.set_title(letter, loc="left", fontweight="bold")  # type: ignore[attr-defined]
+    axes.set_title(letter, loc="left", fontweight="bold")
 
 
-# --- What the figures of plasticity curves share: conditions, marks, colours and tables.
+# What the figures of plasticity curves share.
 
-
-TARGETS = (4.0, 3.0)
-CLAMPED = tuple(float(r_I) for r_I in np.linspace(0.01, 2, 4))
-"""Inhibitory rates of the isolated neuron."""
-
+FIT = LinearThreshold()
 TARGET_COLOURS = {4.0: VERMILION, 3.0: ORANGE}
 RATE_LABEL = "postsynaptic rate $r_E$ (a.u.)"
 CHANGE_LABEL = "weight change Δw (a.u.)"
 
 
-def spacing(rate: np.ndarray) -> float:
-    """Largest step of a curve's rates, within which its sign changes are known."""
-    return float(np.max(np.abs(np.diff(rate))))
+def draw_controlled(axes: Axes, curves: dict[float, PlasticityCurve]) -> None:
+    """Draw curves by target rate, and the targets as dotted lines in their colours."""
+    for target, curve in curves.items():
+        colour = TARGET_COLOURS[target]
+        axes.plot(curve.rate, curve.dw, color=colour, label=f"target {target:g}")
+        axes.axvline(target, color=colour, linewidth=0.8, linestyle=":", zorder=1)
+
+
+def draw_clamped(axes: Axes, curves: dict[float, PlasticityCurve]) -> None:
+    """Draw curves by clamped inhibitory rate, rising."""
+    for (r_I, curve), colour in zip(curves.items(), shades(len(curves)), strict=True):
+        axes.plot(curve.rate, curve.dw, color=colour, label=f"$r_I$ = {r_I:.2f}")
+
+
+def draw_conditions(panels: Sequence[Axes], curves: Curves) -> None:
+    """Draw a panel a condition: under control, without, isolated."""
+    draw_controlled(panels[0], curves.controlled)
+    panels[1].plot(curves.uncontrolled.rate, curves.uncontrolled.dw, color=GREEN)
+    draw_clamped(panels[2], curves.clamped)
 
 
 def shades(n: int) -> list[tuple[float, float, float]]:
@@ -79,6 +79,11 @@ def shades(n: int) -> list[tuple[float, float, float]]:
     blue = np.array(to_rgb(BLUE))
     mixed = [1 - (1 - blue) * part for part in np.linspace(0.35, 1, n)]
     return [(float(r), float(g), float(b)) for r, g, b in mixed]
+
+
+def mark_zero(axes: Axes) -> None:
+    """Draw the line at Δw = 0, behind the curves."""
+    axes.axhline(0, color=BLACK, linewidth=0.6, zorder=1)
 
 
 def name_of(fit: LinearThreshold) -> str:
@@ -91,12 +96,14 @@ def text_of(fit: LinearThreshold) -> str:
     return f"{fit.theta:g} + {fit.delta:g} r_I".replace("-", "−")
 
 
-def columns(curve: PlasticityCurve) -> dict[str, np.ndarray]:
+def columns(curve: PlasticityCurve, activity: str = "r_E") -> dict[str, np.ndarray]:
     """Columns of a curve's table."""
-    state = {"x": curve.x, "u_E": curve.u_E}
-    if curve.u_I is not None:
-        state["u_I"] = curve.u_I
-    return {**state, "r_E": curve.r_E, "dw": curve.dw}
+    return {"x": curve.x, **curve.state, activity: curve.rate, "dw": curve.dw}
+
+
+def inverse_table(r_I: np.ndarray, fits: Iterable[LinearThreshold]) -> dict[str, np.ndarray]:
+    """Columns of φ⁻¹ and what fits make of it."""
+    return {"r_I": r_I, "exact": inverse(PHI, r_I), **{name_of(fit): fit(r_I) for fit in fits}}
 
 
 def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -113,14 +120,11 @@ def stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     }
 
 
-def mark_zero(axes: Axes) -> None:
-    """Draw the line at Δw = 0, behind the curves."""
-    axes.axhline(0, color=BLACK, linewidth=0.6, zorder=1)
-
-
-def mark_target(axes: Axes, target: float) -> None:
-    """Draw a target rate as a dotted line in its colour."""
-    axes.axvline(target, color=TARGET_COLOURS[target], linewidth=0.8, linestyle=":", zorder=1)
+def by_condition(
+    curves: Mapping[float, PlasticityCurve], changes: Callable[[PlasticityCurve], list[float]]
+) -> dict[str, list[float]]:
+    """Rates at which curves change sign, by target or clamped rate as words."""
+    return {f"{key:g}": changes(curve) for key, curve in curves.items()}
 
 
 def rates_text(rates: list[float]) -> str:

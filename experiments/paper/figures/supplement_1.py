@@ -10,40 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..plasticity_curves import (
+    CLAMPED,
+    INPUTS_WITHOUT_TARGET,
     POISSON_BURSTS,
     POISSON_RATE,
-    LinearThreshold,
+    TARGETS,
+    Curves,
     PlasticityCurve,
-    RelatedCurve,
     circuit,
-    depression_thresholds,
     greedy,
     greedy_isolated,
     isolated,
     meulemans,
     meulemans_isolated,
     payeur,
-    potentiation_thresholds,
     sacramento,
     sacramento_isolated,
 )
 from .catalogue import Check, FigureResult
 from .style import (
-    CLAMPED,
-    GREEN,
+    FIT,
     PAGE,
-    TARGET_COLOURS,
-    TARGETS,
+    columns,
+    draw_conditions,
     label_panel,
-    mark_target,
     mark_zero,
     new_figure,
     rates_text,
-    shades,
     stack,
 )
-
-FIT = LinearThreshold(1.5, 1.5)
 
 TARGET_DISTANCE = 0.1
 """How near a target a sign change counts as at it: a tenth of the distance between targets."""
@@ -61,21 +56,12 @@ class Model:
 
     name: str
     # from inputs and a target, None without control
-    circuit: Callable[[np.ndarray, float | None], RelatedCurve]
+    circuit: Callable[[np.ndarray, float | None], PlasticityCurve]
     # from inputs and a clamped inhibitory rate; None where nothing inhibits
-    isolated: Callable[[np.ndarray, float], RelatedCurve] | None
+    isolated: Callable[[np.ndarray, float], PlasticityCurve] | None
     controlled_until: float  # largest input under control
     isolated_until: float  # and with clamped inhibition
     activity: str  # what the postsynaptic activity is
-
-
-@dataclass(frozen=True)
-class Curves:
-    """A model's curves in the three panels."""
-
-    controlled: dict[float, RelatedCurve]  # by target rate
-    uncontrolled: RelatedCurve
-    clamped: dict[float, RelatedCurve]  # by inhibitory rate, rising; empty where nothing inhibits
 
 
 @dataclass(frozen=True)
@@ -111,15 +97,12 @@ def make() -> FigureResult:
     )
     data = {}
     for name, one in curves.items():
-        parts = [
-            *(
-                {"condition": f"target {target:g}", **_columns(c)}
-                for target, c in one.controlled.items()
-            ),
-            {"condition": "no target", **_columns(one.uncontrolled)},
-            *({"condition": f"r_I {r_I:.4g}", **_columns(c)} for r_I, c in one.clamped.items()),
-        ]
-        data[name.lower().replace(" ", "-").replace("/", "-")] = stack(parts)
+        parts = {f"target {target:g}": curve for target, curve in one.controlled.items()}
+        parts["no target"] = one.uncontrolled
+        parts |= {f"r_I {r_I:.4g}": curve for r_I, curve in one.clamped.items()}
+        data[name.lower().replace(" ", "-").replace("/", "-")] = stack(
+            [{"condition": key, **columns(part, "activity")} for key, part in parts.items()]
+        )
     numbers = {name: verdict.rates for name, verdict in verdicts.items()}
     numbers["Greedy 2022"]["by chance alone"] = [chance]
     return FigureResult(_draw(curves), data, numbers, check_verdicts(verdicts), notes)
@@ -131,7 +114,7 @@ def curves_of(model: Model) -> Curves:
     x_isolated = np.linspace(0, model.isolated_until, 501)
     return Curves(
         {target: model.circuit(x, target) for target in TARGETS},
-        model.circuit(np.linspace(0, 13, 521), None),
+        model.circuit(INPUTS_WITHOUT_TARGET, None),
         {} if model.isolated is None else {r: model.isolated(x_isolated, r) for r in CLAMPED},
     )
 
@@ -144,26 +127,22 @@ def judge(curves: Curves) -> Verdict:
     at_target = True
     found = []
     for target, curve in curves.controlled.items():
-        down = depression_thresholds(curve.rate, curve.dw, NEGLIGIBLE * size)
+        down = curve.to_ltd(NEGLIGIBLE * size)
         rates[f"target {target:g}"] = down
         found.append(f"{rates_text(down)} for target {target:g}")
         at_target &= len(down) == 1 and abs(down[0] - target) <= TARGET_DISTANCE
     controlled = f"{_yes(at_target)}, LTP turns into LTD at {', '.join(found)}"
 
-    curve = curves.uncontrolled
-    up = potentiation_thresholds(curve.rate, curve.dw, NEGLIGIBLE * size)
+    up = curves.uncontrolled.to_ltp(NEGLIGIBLE * size)
     rates["no target"] = up
     follows_activity = len(up) == 1
     uncontrolled = (
         f"yes, LTD turns into LTP at {rates_text(up)}"
         if follows_activity
-        else f"no, {_without_threshold([curve], size)}"
+        else f"no, {_without_threshold([curves.uncontrolled], size)}"
     )
 
-    thresholds = [
-        potentiation_thresholds(curve.rate, curve.dw, NEGLIGIBLE * size)
-        for curve in curves.clamped.values()
-    ]
+    thresholds = [curve.to_ltp(NEGLIGIBLE * size) for curve in curves.clamped.values()]
     for r_I, one in zip(curves.clamped, thresholds, strict=True):
         rates[f"r_I {r_I:.4g}"] = one
     single = [one[0] for one in thresholds if len(one) == 1]
@@ -212,18 +191,13 @@ def by_chance_alone() -> float:
     return float(-POISSON_RATE * np.log(1 - 1 / POISSON_BURSTS))
 
 
-def _ours(curve: PlasticityCurve) -> RelatedCurve:
-    state = {"u_E": curve.u_E} if curve.u_I is None else {"u_E": curve.u_E, "u_I": curve.u_I}
-    return RelatedCurve(curve.x, curve.r_E, curve.dw, state)
-
-
-def _our_circuit(x: np.ndarray, target: float | None) -> RelatedCurve:
+def _our_circuit(x: np.ndarray, target: float | None) -> PlasticityCurve:
     """As in figure 3: exact inverse under control, linear threshold without."""
-    return _ours(circuit(x, target, FIT if target is None else None))
+    return circuit(x, target, FIT if target is None else None)
 
 
-def _our_isolated(x: np.ndarray, r_I: float) -> RelatedCurve:
-    return _ours(isolated(x, r_I, FIT))
+def _our_isolated(x: np.ndarray, r_I: float) -> PlasticityCurve:
+    return isolated(x, r_I, FIT)
 
 
 MODELS = (
@@ -240,7 +214,7 @@ def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
 
 
-def _without_threshold(curves: list[RelatedCurve], size: float) -> str:
+def _without_threshold(curves: list[PlasticityCurve], size: float) -> str:
     dw = np.concatenate([curve.dw for curve in curves])
     potentiates, depresses = np.max(dw) > NEGLIGIBLE * size, np.min(dw) < -NEGLIGIBLE * size
     if potentiates and depresses:
@@ -250,23 +224,11 @@ def _without_threshold(curves: list[RelatedCurve], size: float) -> str:
     return "no change at all"
 
 
-def _columns(curve: RelatedCurve) -> dict[str, np.ndarray]:
-    return {"x": curve.x, **curve.state, "activity": curve.rate, "dw": curve.dw}
-
-
 def _draw(curves: dict[str, Curves]) -> Figure:
     figure = new_figure(PAGE, 8.4)
     grid = figure.subplots(len(MODELS), 3)
     for model, row, letter in zip(MODELS, grid, "abcde", strict=True):
-        one = curves[model.name]
-        for target, curve in one.controlled.items():
-            row[0].plot(
-                curve.rate, curve.dw, color=TARGET_COLOURS[target], label=f"target {target:g}"
-            )
-            mark_target(row[0], target)
-        row[1].plot(one.uncontrolled.rate, one.uncontrolled.dw, color=GREEN)
-        for (r_I, curve), colour in zip(one.clamped.items(), shades(len(one.clamped)), strict=True):
-            row[2].plot(curve.rate, curve.dw, color=colour, label=f"$r_I$ = {r_I:.2f}")
+        draw_conditions(row, curves[model.name])
         for axes in row:
             if axes.lines:
                 mark_zero(axes)
