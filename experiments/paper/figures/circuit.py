@@ -165,13 +165,14 @@ def _potential(kind: str, l: int) -> Callable[[NetworkState], np.ndarray]:
     return lambda state: (state.u_E if kind == "E" else state.u_I)[l]
 
 
+def _outputs(state: NetworkState) -> np.ndarray:
+    return softmax(state.u_out)
+
+
 def _control_shown(traces: Traces) -> tuple[np.ndarray, np.ndarray]:
     time, c = _shown(traces, lambda path: control(path, traces.y))
     # The open loop has an error but no control.
     return time, np.where(np.arange(len(time))[:, None] <= OPEN_LOOP_MS, 0, c)
-
-
-# The picture.
 
 
 def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, int]) -> Figure:
@@ -189,8 +190,21 @@ def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, in
             for unit, colour in zip(chosen, UNIT_COLOURS, strict=True):
                 axes.plot(time, u[:, unit], color=colour)
             axes.set_ylabel(rf"$u_\mathrm{{{kind}}}$ of layer {l + 1} (a.u.)")
-    _draw_outputs(panels["out"], traces)
-    _draw_control(panels["c"], traces)
+    time, p = _shown(traces, _outputs)
+    _draw_classes(panels["out"], traces, time, p)
+    label = int(np.argmax(traces.y))
+    panels["out"].annotate(
+        f"class {label}: target {traces.y[0, label]:.2f}",
+        (1, 0.97),
+        xycoords="axes fraction",
+        ha="right",
+        va="top",
+        fontsize=7,
+        color=ORANGE,
+    )
+    panels["out"].set(ylim=(0, 1.3 * p.max()), ylabel="softmax($u_\\mathrm{out}$)")
+    _draw_classes(panels["c"], traces, *_control_shown(traces))
+    panels["c"].set_ylabel("control $c$ (a.u.)")
     for name in ("E1", "E2", "I1", "I2", "out", "c"):
         panels[name].axvline(OPEN_LOOP_MS, color="0.5", linestyle="--", linewidth=0.8)
         panels[name].set_xlim(0, OPEN_LOOP_MS + SHOWN_CONTROL_MS)
@@ -216,34 +230,13 @@ def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, in
     return figure
 
 
-def _draw_outputs(axes: Axes, traces: Traces) -> None:
-    time, p = _shown(traces, lambda path: softmax(path.u_out))
+def _draw_classes(axes: Axes, traces: Traces, time: np.ndarray, values: np.ndarray) -> None:
+    """Draw (time, n_out): the label's in colour, the others grey behind it."""
     label = int(np.argmax(traces.y))
-    for k in range(p.shape[1]):
+    for k in range(values.shape[1]):
         if k != label:
-            axes.plot(time, p[:, k], color="0.75", linewidth=0.8)
-    axes.plot(time, p[:, label], color=ORANGE)
-    axes.annotate(
-        f"class {label}: target {traces.y[0, label]:.2f}",
-        (1, 0.97),
-        xycoords="axes fraction",
-        ha="right",
-        va="top",
-        fontsize=7,
-        color=ORANGE,
-    )
-    axes.set_ylim(0, 1.3 * p.max())
-    axes.set_ylabel("softmax($u_\\mathrm{out}$)")
-
-
-def _draw_control(axes: Axes, traces: Traces) -> None:
-    time, c = _control_shown(traces)
-    label = int(np.argmax(traces.y))
-    for k in range(c.shape[1]):
-        if k != label:
-            axes.plot(time, c[:, k], color="0.75", linewidth=0.8)
-    axes.plot(time, c[:, label], color=ORANGE)
-    axes.set_ylabel("control $c$ (a.u.)")
+            axes.plot(time, values[:, k], color="0.75", linewidth=0.8)
+    axes.plot(time, values[:, label], color=ORANGE)
 
 
 def _draw_image(axes: Axes, traces: Traces, image_shape: tuple[int, int]) -> None:
@@ -329,11 +322,8 @@ def _arrow(
     )
 
 
-# The data, the numbers and what they say.
-
-
 def _table(traces: Traces, units: list[np.ndarray]) -> dict[str, np.ndarray]:
-    time, p = _shown(traces, lambda path: softmax(path.u_out))
+    time, p = _shown(traces, _outputs)
     table = {"time_ms": time}
     for l, chosen in enumerate(units):
         for kind in "EI":
@@ -366,57 +356,41 @@ def _numbers(traces: Traces, units: list[np.ndarray], sample: int) -> dict[str, 
 
 def checks_of(traces: Traces) -> list[Check]:
     """Judge what the traces should show."""
+    apart = _distance(at(traces.open_loop, -1), traces.open_end)
+    left = _distance(at(traces.closed_loop, SHOWN_CONTROL_MS), traces.closed_end)
+    change = _distance(traces.open_end, traces.closed_end)
+    apart_under_control = _distance(at(traces.closed_loop, -1), traces.closed_end)
+    before, after = (_loss(traces, at(path, -1)) for path in (traces.open_loop, traces.closed_loop))
     return [
-        _open_loop_rests(traces),
-        _most_of_control_is_shown(traces),
-        _closed_loop_rests(traces),
-        _loss_falls(traces),
+        Check(
+            f"after {OPEN_LOOP_MS} ms the open loop is within {OPEN_LOOP_TOLERANCE:g} of its fixed "
+            "point",
+            apart <= OPEN_LOOP_TOLERANCE,
+            {"greatest distance": apart},
+        ),
+        Check(
+            f"after {SHOWN_CONTROL_MS} ms of control at most {SHOWN_SHARE_LEFT:.0%} of the change "
+            "is still to come",
+            left <= SHOWN_SHARE_LEFT * change,
+            {"share left": left / change},
+        ),
+        Check(
+            f"after {CONTROL_MS / MS:g} s of control the closed loop is within "
+            f"{CLOSED_LOOP_TOLERANCE:g} of its fixed point",
+            apart_under_control <= CLOSED_LOOP_TOLERANCE,
+            {"greatest distance": apart_under_control},
+        ),
+        Check(
+            "the loss against the label is lower under control than in open loop",
+            after < before,
+            {"open loop": before, "under control": after},
+        ),
         _inhibition_departs_by_the_current(traces),
     ]
 
 
 def _distance(first: NetworkState, second: NetworkState) -> float:
     return float(np.max(np.abs(pack(first) - pack(second))))
-
-
-def _open_loop_rests(traces: Traces) -> Check:
-    distance = _distance(at(traces.open_loop, -1), traces.open_end)
-    return Check(
-        f"after {OPEN_LOOP_MS} ms the open loop is within {OPEN_LOOP_TOLERANCE:g} of its fixed "
-        "point",
-        distance <= OPEN_LOOP_TOLERANCE,
-        {"greatest distance": distance},
-    )
-
-
-def _most_of_control_is_shown(traces: Traces) -> Check:
-    left = _distance(at(traces.closed_loop, SHOWN_CONTROL_MS), traces.closed_end)
-    change = _distance(traces.open_end, traces.closed_end)
-    return Check(
-        f"after {SHOWN_CONTROL_MS} ms of control at most {SHOWN_SHARE_LEFT:.0%} of the change "
-        "is still to come",
-        left <= SHOWN_SHARE_LEFT * change,
-        {"share left": left / change},
-    )
-
-
-def _closed_loop_rests(traces: Traces) -> Check:
-    distance = _distance(at(traces.closed_loop, -1), traces.closed_end)
-    return Check(
-        f"after {CONTROL_MS / MS:g} s of control the closed loop is within "
-        f"{CLOSED_LOOP_TOLERANCE:g} of its fixed point",
-        distance <= CLOSED_LOOP_TOLERANCE,
-        {"greatest distance": distance},
-    )
-
-
-def _loss_falls(traces: Traces) -> Check:
-    before, after = (_loss(traces, at(path, -1)) for path in (traces.open_loop, traces.closed_loop))
-    return Check(
-        "the loss against the label is lower under control than in open loop",
-        after < before,
-        {"open loop": before, "under control": after},
-    )
 
 
 def _inhibition_departs_by_the_current(traces: Traces) -> Check:

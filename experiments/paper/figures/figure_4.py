@@ -9,9 +9,11 @@ excitatory unit fires at r₀ = 0.5. An inhibitory unit, of a fifth the scale, f
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,7 +25,6 @@ from ....refimpl import PUBLISHED, ContinuousLearning
 from ..teacher_student import (
     PRINTED,
     Course,
-    Pair,
     Schedule,
     draw_pair,
     learn,
@@ -33,9 +34,10 @@ from ..teacher_student import (
 from .catalogue import Check, FigureResult
 from .style import (
     BLACK,
+    BLUE,
     GREEN,
     PAGE,
-    RULE_COLOURS,
+    VERMILION,
     label_panel,
     new_figure,
 )
@@ -60,36 +62,34 @@ class Variant:
     name: str
     network: ContinuousLearning
     colour: str
-    as_published: bool = False  # with the notebook's departures; drawn dashed
+
+    @property
+    def as_published(self) -> bool:
+        """Whether it has the notebook's departures; drawn dashed."""
+        return self.network.departures == PUBLISHED
+
+    @property
+    def line(self) -> Literal["-", "--"]:
+        """Style of its lines."""
+        return "--" if self.as_published else "-"
 
 
+EXACT, LINEAR = (ContinuousLearning(rule=rule) for rule in ("exact-inverse", "linear-threshold"))
 VARIANTS = {
-    "exact-inverse": Variant(
-        "exact inverse",
-        ContinuousLearning(rule="exact-inverse"),
-        RULE_COLOURS["exact-inverse"],
-    ),
-    "linear-threshold": Variant(
-        "linear threshold",
-        ContinuousLearning(rule="linear-threshold"),
-        RULE_COLOURS["linear-threshold"],
-    ),
+    "exact-inverse": Variant("exact inverse", EXACT, BLUE),
+    "linear-threshold": Variant("linear threshold", LINEAR, VERMILION),
     "linear-threshold-at-0.1": Variant(
         "linear threshold, tangent at $r_I$ = 0.1",
-        ContinuousLearning(rule="linear-threshold", r_0=TANGENT_AT_POTENTIAL),
+        dataclasses.replace(LINEAR, r_0=TANGENT_AT_POTENTIAL),
         GREEN,
     ),
     "exact-inverse-as-published": Variant(
-        "exact inverse, as published",
-        ContinuousLearning(rule="exact-inverse", departures=PUBLISHED),
-        RULE_COLOURS["exact-inverse"],
-        as_published=True,
+        "exact inverse, as published", dataclasses.replace(EXACT, departures=PUBLISHED), BLUE
     ),
     "linear-threshold-as-published": Variant(
         "linear threshold, as published",
-        ContinuousLearning(rule="linear-threshold", departures=PUBLISHED),
-        RULE_COLOURS["linear-threshold"],
-        as_published=True,
+        dataclasses.replace(LINEAR, departures=PUBLISHED),
+        VERMILION,
     ),
 }
 RULES = ("exact-inverse", "linear-threshold")
@@ -123,31 +123,23 @@ def make() -> FigureResult:
 
 def learn_all(schedule: Schedule) -> Courses:
     """Let every variant learn every pair, pairs side by side."""
-    sizes = VARIANTS[RULES[0]].network.sizes
-    pairs = [published_pair(), *(draw_pair(np.random.default_rng(seed), sizes) for seed in SEEDS)]
+    own = (draw_pair(np.random.default_rng(seed), EXACT.sizes) for seed in SEEDS)
+    pairs = [published_pair(), *own]
     with ThreadPoolExecutor(os.cpu_count()) as team:
-        targets = list(team.map(lambda pair: _targets(schedule, pair), pairs))
-        work = [
-            (variant.network, pair, aim)
+        targets = list(team.map(partial(teacher_outputs, EXACT, schedule), pairs))
+        done = [
+            team.submit(learn, variant.network, schedule, pair, aim)
             for pair, aim in zip(pairs, targets, strict=True)
             for variant in VARIANTS.values()
         ]
-        done = list(team.map(lambda one: learn(one[0], schedule, one[1], one[2]), work))
-    by_pair = [done[i : i + len(VARIANTS)] for i in range(0, len(done), len(VARIANTS))]
-    by_variant = {name: [courses[v] for courses in by_pair] for v, name in enumerate(VARIANTS)}
+        learned = [course.result() for course in done]
+    by_variant = {name: learned[v :: len(VARIANTS)] for v, name in enumerate(VARIANTS)}
     return Courses(
         target_before=targets[0][schedule.burn_in_epochs],
         target_after=targets[0][-1],
         published={name: courses[0] for name, courses in by_variant.items()},
         seeds={name: courses[1:] for name, courses in by_variant.items()},
     )
-
-
-def _targets(schedule: Schedule, pair: Pair) -> list[np.ndarray]:
-    return teacher_outputs(VARIANTS[RULES[0]].network, schedule, pair)
-
-
-# The checks.
 
 
 def checks_of(courses: Courses) -> list[Check]:
@@ -209,9 +201,6 @@ def _control_cost_falls(courses: Courses) -> Check:
     )
 
 
-# The picture.
-
-
 def _picture(schedule: Schedule, courses: Courses) -> Figure:
     figure = new_figure(PAGE, 5.6)
     panels = figure.subplot_mosaic(
@@ -223,14 +212,9 @@ def _picture(schedule: Schedule, courses: Courses) -> Figure:
         height_ratios=(1, 1, 2.2),
     )
     _draw_outputs(schedule, courses, panels)
+    work = r"control cost, mean $\Sigma\Vert cQ\Vert^2$"
     _draw_course(schedule, courses, panels["c"], "open_loop_mse", "open-loop MSE")
-    _draw_course(
-        schedule,
-        courses,
-        panels["d"],
-        "control_cost",
-        r"control cost, mean $\Sigma\Vert cQ\Vert^2$",
-    )
+    _draw_course(schedule, courses, panels["d"], "control_cost", work)
     _draw_factors(courses, panels["e"])
     for name, letter in (("a1", "a"), ("b1", "b"), ("c", "c"), ("d", "d"), ("e", "e")):
         label_panel(panels[name], letter)
@@ -243,23 +227,19 @@ def _legend() -> list[Line2D]:
         Line2D([], [], color=TEACHER, linewidth=2.4, label="teacher"),
         Line2D([], [], color=BLACK, linewidth=0.9, label="student before learning"),
     ]
-    for variant in VARIANTS.values():
-        lines.append(
-            Line2D([], [], color=variant.colour, linestyle=_line(variant), label=variant.name)
+    lines += [
+        Line2D([], [], color=variant.colour, linestyle=variant.line, label=variant.name)
+        for variant in VARIANTS.values()
+    ]
+    lines += [
+        Line2D([], [], color="0.2", marker=marker, markersize=size, linestyle="", label=label)
+        for marker, size, label in (
+            (".", 4, "printed in the published notebook"),
+            ("*", 7, "published pair (a-d too)"),
+            ("o", 4, "pairs of our own"),
         )
-    for marker, size, label in (
-        (".", 4, "printed in the published notebook"),
-        ("*", 7, "published pair (a-d too)"),
-        ("o", 4, "pairs of our own"),
-    ):
-        lines.append(
-            Line2D([], [], color="0.2", marker=marker, markersize=size, linestyle="", label=label)
-        )
+    ]
     return lines
-
-
-def _line(variant: Variant) -> Literal["-", "--"]:
-    return "--" if variant.as_published else "-"
 
 
 def _draw_outputs(schedule: Schedule, courses: Courses, panels: dict[str, Axes]) -> None:
@@ -275,7 +255,7 @@ def _draw_outputs(schedule: Schedule, courses: Courses, panels: dict[str, Axes])
             axes.plot(time, target[:, i], color=TEACHER, linewidth=2.4)
             for name, output in students.items():
                 variant = VARIANTS.get(name)
-                colour, line = (variant.colour, _line(variant)) if variant else (BLACK, "-")
+                colour, line = (variant.colour, variant.line) if variant else (BLACK, "-")
                 axes.plot(time, output[:, i], color=colour, linestyle=line, linewidth=0.9)
             axes.set_xlim(0, schedule.epoch_seconds)
             axes.set_ylim(0, None)
@@ -291,7 +271,7 @@ def _draw_course(
     for name, course in courses.published.items():
         variant, values = VARIANTS[name], getattr(course, quantity)
         time = (np.arange(len(values)) + 0.5) * schedule.epoch_seconds
-        axes.semilogy(time, values, color=variant.colour, linestyle=_line(variant), linewidth=0.9)
+        axes.semilogy(time, values, color=variant.colour, linestyle=variant.line, linewidth=0.9)
     for printed in PRINTED.values():
         time = (printed.epochs + 0.5) * schedule.epoch_seconds
         axes.semilogy(time, getattr(printed, quantity), "o", color=BLACK, markersize=1.6, zorder=3)
@@ -305,25 +285,14 @@ def _draw_factors(courses: Courses, axes: Axes) -> None:
         factors = [course.factor for course in courses.seeds[name]]
         spread = x + np.linspace(-0.22, 0.22, len(factors))
         face = "none" if variant.as_published else variant.colour
-        axes.semilogy(
-            spread, factors, "o", color=variant.colour, markerfacecolor=face, markersize=4
-        )
-        axes.semilogy(
-            x,
-            courses.published[name].factor,
-            "*",
-            color=variant.colour,
-            markerfacecolor=face,
-            markersize=8,
-        )
+        style = {"color": variant.colour, "markerfacecolor": face}
+        axes.semilogy(spread, factors, "o", markersize=4, **style)
+        axes.semilogy(x, courses.published[name].factor, "*", markersize=8, **style)
     axes.axhline(GOAL, color="0.5", linestyle=":", linewidth=0.8)
     axes.set_xlim(-0.5, len(VARIANTS) - 0.5)
     axes.set_xticks([])
     axes.set_xlabel("rule, by colour")
     axes.set_ylabel("last / first open-loop MSE")
-
-
-# Data, numbers, notes.
 
 
 def _tables(schedule: Schedule, courses: Courses) -> dict[str, dict[str, np.ndarray]]:
@@ -349,31 +318,25 @@ def _tables(schedule: Schedule, courses: Courses) -> dict[str, dict[str, np.ndar
 
 
 def _numbers(courses: Courses) -> dict[str, dict[str, object]]:
-    return {
-        name: {
+    numbers: dict[str, dict[str, object]] = {}
+    for name, course in courses.published.items():
+        by_seed = dict(zip(SEEDS, courses.seeds[name], strict=True))
+        numbers[name] = {
             "published_pair_open_loop_mse": course.open_loop_mse[[0, -1]],
             "published_pair_closed_loop_mse": course.closed_loop_mse[[0, -1]],
             "published_pair_control_cost": course.control_cost[[0, -1]],
             "published_pair_factor": course.factor,
             "published_pair_variance_left": course.variance_left,
-            "variance_left_by_seed": {
-                seed: one.variance_left
-                for seed, one in zip(SEEDS, courses.seeds[name], strict=True)
-            },
-            "factor_by_seed": {
-                seed: one.factor for seed, one in zip(SEEDS, courses.seeds[name], strict=True)
-            },
+            "variance_left_by_seed": {seed: one.variance_left for seed, one in by_seed.items()},
+            "factor_by_seed": {seed: one.factor for seed, one in by_seed.items()},
             "first_open_loop_mse_by_seed": {
-                seed: one.open_loop_mse[0]
-                for seed, one in zip(SEEDS, courses.seeds[name], strict=True)
+                seed: one.open_loop_mse[0] for seed, one in by_seed.items()
             },
             "control_cost_by_seed": {
-                seed: one.control_cost[[0, -1]]
-                for seed, one in zip(SEEDS, courses.seeds[name], strict=True)
+                seed: one.control_cost[[0, -1]] for seed, one in by_seed.items()
             },
         }
-        for name, course in courses.published.items()
-    }
+    return numbers
 
 
 def _notes(courses: Courses) -> list[str]:

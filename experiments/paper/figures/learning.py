@@ -9,7 +9,6 @@ layers, and g: test accuracy, by rule. What is measured and why: `..probes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from ....datasets import load_dataset
 from ....refimpl import RULES
-from ..probes import INHIBITORY_RULES, Course, Probe, learning_courses
+from ..probes import INHIBITORY_RULES, Course, learning_courses
 from .catalogue import Check, FigureResult
 from .style import (
     BLACK,
@@ -41,6 +40,7 @@ N_EPOCHS = 60
 BATCH_SIZE = 100
 EPOCHS_BETWEEN = 2
 
+EXACT, LINEAR = "exact-inverse", "linear-threshold"
 LAYER_COLOURS = (SKY, ORANGE, PURPLE)
 NAMES = {
     "backprop": "backprop",
@@ -75,12 +75,16 @@ def figure_of(courses: Courses, steps_an_epoch: int) -> FigureResult:
 
 
 def over_seeds(
-    courses: Courses, depth: int, rule: str, quantity: Callable[[Probe], Any]
+    courses: Courses, depth: int, rule: str, quantity: str, of: str | None = None
 ) -> np.ndarray:
-    """One quantity of all probes of a depth and rule, (seeds, looks, ...)."""
-    return np.array(
-        [[quantity(look) for look in run.probes] for run in _runs(courses, depth, rule)]
-    )
+    """One quantity of all probes of a depth and rule, (seeds, looks, ...).
+
+    Of what is kept by linear-threshold rule, that of one.
+    """
+    values = [
+        [getattr(look, quantity) for look in run.probes] for run in _runs(courses, depth, rule)
+    ]
+    return np.array(values if of is None else [[value[of] for value in run] for run in values])
 
 
 def _runs(courses: Courses, depth: int, rule: str) -> list[Course]:
@@ -91,9 +95,6 @@ def _depths(courses: Courses) -> list[int]:
     return sorted({depth for depth, _, _ in courses})
 
 
-# The picture.
-
-
 def _picture(courses: Courses, steps_an_epoch: int) -> Figure:
     depths = _depths(courses)
     figure = new_figure(PAGE, 9.2)
@@ -101,21 +102,16 @@ def _picture(courses: Courses, steps_an_epoch: int) -> Figure:
     for column, depth in zip(grid.T, depths, strict=True):
         epochs = _runs(courses, depth, "backprop")[0].steps / steps_an_epoch
         for axes, rule in zip(column[:3], INHIBITORY_RULES, strict=True):
-            _draw_layers(
-                axes, epochs, over_seeds(courses, depth, rule, lambda p: p.angle_to_gradient), depth
-            )
-        parting = over_seeds(
-            courses, depth, "exact-inverse", lambda p: p.angle_to_exact["linear-threshold"]
-        )
+            angles = over_seeds(courses, depth, rule, "angle_to_gradient")
+            _draw_layers(axes, epochs, angles, depth)
+        parting = over_seeds(courses, depth, EXACT, "angle_to_exact", LINEAR)
         _draw_layers(column[3], epochs, parting, depth)
-        work = over_seeds(courses, depth, "exact-inverse", lambda p: p.work)
-        misreading = over_seeds(
-            courses, depth, "exact-inverse", lambda p: p.misreading["linear-threshold"]
-        )
+        work = over_seeds(courses, depth, EXACT, "work")
         _draw_layers(column[4], epochs, work, depth)
+        misreading = over_seeds(courses, depth, EXACT, "misreading", LINEAR)
         _draw_layers(column[4], epochs, misreading, depth, linestyle="--")
         for rule in INHIBITORY_RULES:
-            total = over_seeds(courses, depth, rule, lambda p: p.total_work)
+            total = over_seeds(courses, depth, rule, "total_work")
             _draw_band(column[5], epochs, total, color=RULE_COLOURS[rule])
         for rule in RULES:
             accuracy = np.array([run.test_accuracy for run in _runs(courses, depth, rule)])
@@ -181,34 +177,25 @@ def _label(grid: np.ndarray) -> None:
 
 def _add_legends(grid: np.ndarray) -> None:
     layers = [
-        Line2D([], [], color=colour, label=f"layer {l}")
+        _line(f"layer {l}", color=colour)
         for l, colour in enumerate(LAYER_COLOURS[: grid.shape[1]], 1)
     ]
-    readout = Line2D([], [], color=BLACK, linestyle=":", label="readout")
+    readout = _line("readout", color=BLACK, linestyle=":")
     grid[0, -1].legend(handles=[*layers, readout], ncols=2, loc="upper right", borderaxespad=0)
-    grid[4, -1].legend(
-        handles=[
-            Line2D([], [], color="0.4", label="work ‖$c\\,Q^l$‖"),
-            Line2D(
-                [],
-                [],
-                color="0.4",
-                linestyle="--",
-                label=r"misreading ‖$\hat{u}_\mathrm{I}-u_\mathrm{I}$‖",
-            ),
-        ],
-        loc="lower right",
+    work = _line("work ‖$c\\,Q^l$‖", color="0.4")
+    misreading = _line(
+        r"misreading ‖$\hat{u}_\mathrm{I}-u_\mathrm{I}$‖", color="0.4", linestyle="--"
     )
+    grid[4, -1].legend(handles=[work, misreading], loc="lower right")
     rules = [
-        Line2D(
-            [], [], color=RULE_COLOURS[rule], label=NAMES[rule] + " (in g)" * (rule == "backprop")
-        )
+        _line(NAMES[rule] + " (in g)" * (rule == "backprop"), color=RULE_COLOURS[rule])
         for rule in RULES
     ]
     grid[5, 0].legend(handles=rules, loc="upper right", borderaxespad=0)
 
 
-# The data.
+def _line(label: str, **style: Any) -> Line2D:
+    return Line2D([], [], label=label, **style)
 
 
 def _layer_table(courses: Courses, steps_an_epoch: int) -> dict[str, np.ndarray]:
@@ -230,12 +217,9 @@ def _layer_table(courses: Courses, steps_an_epoch: int) -> dict[str, np.ndarray]
                 }
                 for other in INHIBITORY_RULES[1:]:
                     name = other.replace("-", "_")
-                    row[f"angle_of_{name}_to_exact_degrees"] = (
-                        look.angle_to_exact[other][l] if is_hidden else np.nan
-                    )
-                    row[f"misreading_of_{name}"] = (
-                        look.misreading[other][l] if is_hidden else np.nan
-                    )
+                    angles, misreading = look.angle_to_exact[other], look.misreading[other]
+                    row[f"angle_of_{name}_to_exact_degrees"] = angles[l] if is_hidden else np.nan
+                    row[f"misreading_of_{name}"] = misreading[l] if is_hidden else np.nan
                 rows.append(row)
     return _columns(rows)
 
@@ -264,9 +248,6 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-# The numbers and what they say.
-
-
 def key_numbers(courses: Courses) -> dict[str, Any]:
     """By depth and rule: angles and work at start and end, final accuracy and loss.
 
@@ -293,10 +274,10 @@ def key_numbers(courses: Courses) -> dict[str, Any]:
 
 
 def _inside(courses: Courses, depth: int, rule: str) -> dict[str, Any]:
-    to_gradient = over_seeds(courses, depth, rule, lambda p: p.angle_to_gradient)
-    of_all = over_seeds(courses, depth, rule, lambda p: p.angle_of_all)
-    to_plain = over_seeds(courses, depth, rule, lambda p: p.angle_to_plain)
-    work = over_seeds(courses, depth, rule, lambda p: p.total_work)
+    to_gradient = over_seeds(courses, depth, rule, "angle_to_gradient")
+    of_all = over_seeds(courses, depth, rule, "angle_of_all")
+    to_plain = over_seeds(courses, depth, rule, "angle_to_plain")
+    work = over_seeds(courses, depth, rule, "total_work")
     return {
         "angle_start": to_gradient[:, 0].mean(axis=0),
         "angle_end": to_gradient[:, -1].mean(axis=0),
@@ -316,26 +297,19 @@ def _inside(courses: Courses, depth: int, rule: str) -> dict[str, Any]:
 def _parting(courses: Courses, depth: int) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for rule in INHIBITORY_RULES[1:]:
-        angles, misreading = _of_exact(courses, depth, rule)
+        angles = over_seeds(courses, depth, EXACT, "angle_to_exact", rule)
+        misreading = over_seeds(courses, depth, EXACT, "misreading", rule)
         numbers |= {
             f"angle_start, {rule}": angles[:, 0].mean(axis=0),
             f"angle_end, {rule}": angles[:, -1].mean(axis=0),
             f"misreading_start, {rule}": misreading[:, 0].mean(axis=0),
             f"misreading_end, {rule}": misreading[:, -1].mean(axis=0),
         }
-    work = over_seeds(courses, depth, "exact-inverse", lambda p: p.work)
+    work = over_seeds(courses, depth, EXACT, "work")
     return numbers | {
         "work_start": work[:, 0].mean(axis=0),
         "work_end": work[:, -1].mean(axis=0),
     }
-
-
-def _of_exact(courses: Courses, depth: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Another rule's angle and misreading on the exact inverse's networks."""
-    return (
-        over_seeds(courses, depth, "exact-inverse", lambda p: p.angle_to_exact[rule]),
-        over_seeds(courses, depth, "exact-inverse", lambda p: p.misreading[rule]),
-    )
 
 
 def checks_of(courses: Courses) -> list[Check]:
@@ -353,9 +327,7 @@ def checks_of(courses: Courses) -> list[Check]:
 
 def _exact_inverse_descends(courses: Courses) -> Check:
     greatest = {
-        depth: float(
-            over_seeds(courses, depth, "exact-inverse", lambda p: p.angle_to_gradient).max()
-        )
+        depth: float(over_seeds(courses, depth, EXACT, "angle_to_gradient").max())
         for depth in _depths(courses)
     }
     return Check(
@@ -369,9 +341,8 @@ def _exact_inverse_descends(courses: Courses) -> Check:
 def _exact_inverse_approaches_the_gradient(courses: Courses) -> Check:
     numbers, passed = {}, True
     for depth in _depths(courses):
-        hidden = over_seeds(
-            courses, depth, "exact-inverse", lambda p: p.angle_to_gradient[:-1]
-        ).mean(axis=0)
+        angles = over_seeds(courses, depth, EXACT, "angle_to_gradient")
+        hidden = angles[..., :-1].mean(axis=0)
         numbers[depth] = {"start": hidden[0], "end": hidden[-1]}
         passed &= bool(np.all(hidden[-1] < hidden[0]))
     return Check(
@@ -384,12 +355,8 @@ def _exact_inverse_approaches_the_gradient(courses: Courses) -> Check:
 def _linear_threshold_descends_as_a_whole(courses: Courses) -> Check:
     by_depth = {
         depth: {
-            "all parameters": over_seeds(
-                courses, depth, "linear-threshold", lambda p: p.angle_of_all
-            ).max(),
-            "single layer": over_seeds(
-                courses, depth, "linear-threshold", lambda p: p.angle_to_gradient
-            ).max(),
+            "all parameters": over_seeds(courses, depth, LINEAR, "angle_of_all").max(),
+            "single layer": over_seeds(courses, depth, LINEAR, "angle_to_gradient").max(),
         }
         for depth in _depths(courses)
     }
@@ -402,14 +369,13 @@ def _linear_threshold_descends_as_a_whole(courses: Courses) -> Check:
 
 
 def _work_falls(courses: Courses) -> Check:
-    factors, passed = {}, True
+    factors = {}
     for depth in _depths(courses):
-        work = over_seeds(courses, depth, "exact-inverse", lambda p: p.total_work)
+        work = over_seeds(courses, depth, EXACT, "total_work")
         factors[depth] = work[:, 0] / work[:, -1]
-        passed &= bool(np.all(factors[depth] > 2))
     return Check(
         "exact inverse: the controller's work more than halves, in every run",
-        passed,
+        all(bool(np.all(factor > 2)) for factor in factors.values()),
         {"factor by depth and seed": factors},
     )
 
@@ -417,7 +383,7 @@ def _work_falls(courses: Courses) -> Check:
 def _rules_part(courses: Courses) -> Check:
     numbers, passed = {}, True
     for depth in _depths(courses):
-        angles, _ = _of_exact(courses, depth, "linear-threshold")
+        angles = over_seeds(courses, depth, EXACT, "angle_to_exact", LINEAR)
         numbers[depth] = {"start": angles[:, 0].mean(axis=0), "end": angles[:, -1].mean(axis=0)}
         passed &= bool(np.all(angles[:, -1] > angles[:, 0]))
     return Check(
@@ -431,9 +397,8 @@ def _rules_part(courses: Courses) -> Check:
 def _misreading_overtakes_the_work(courses: Courses) -> Check:
     numbers, passed = {}, True
     for depth in _depths(courses):
-        _, misreading = _of_exact(courses, depth, "linear-threshold")
-        work = over_seeds(courses, depth, "exact-inverse", lambda p: p.work)
-        share = misreading[..., 0] / work[..., 0]
+        misreading = over_seeds(courses, depth, EXACT, "misreading", LINEAR)
+        share = misreading[..., 0] / over_seeds(courses, depth, EXACT, "work")[..., 0]
         numbers[depth] = {"start": share[:, 0], "end": share[:, -1]}
         passed &= bool(np.all(share[:, 0] < 1) and np.all(share[:, -1] > 1))
     return Check(
@@ -445,11 +410,10 @@ def _misreading_overtakes_the_work(courses: Courses) -> Check:
 
 
 def _losses_are_ordered(courses: Courses) -> Check:
-    order = ("backprop", "exact-inverse", "linear-threshold", "linear-threshold-fixed")
     losses = {
         depth: {
             rule: float(np.mean([run.test_loss[-1] for run in _runs(courses, depth, rule)]))
-            for rule in order
+            for rule in ("backprop", *INHIBITORY_RULES)
         }
         for depth in _depths(courses)
     }
