@@ -1,4 +1,8 @@
-"""The trainings behind a table of accuracies, one a cell and seed."""
+"""The table of accuracies: the command `disinhib reproduce table`, and all that it writes.
+
+One training a cell and seed; those that have ended are kept in one HDF5 file that grows by one at a
+time, from which the table and its picture are made: mean and standard deviation over seeds.
+"""
 
 from __future__ import annotations
 
@@ -48,310 +52,6 @@ from ..training import (
     stop_on_interrupt,
     train,
 )
-
-# --- The trainings behind a table of accuracies, one a cell and seed.
-
-
-FEEDBACKS = ("per-sample", "averaged")
-STRENGTHS = ("strong", "weak")
-TABLE_RULES = ("backprop", "exact-inverse", "linear-threshold")
-
-
-@dataclass(frozen=True, order=True)
-class AccuracyRow:
-    """A way to learn: rule, feedback weights and strength of control, which backprop has not."""
-
-    rule: str
-    feedback: str = ""
-    strength: str = ""
-
-    def __str__(self) -> str:
-        return ", ".join(part for part in (self.rule, self.feedback, self.strength) if part)
-
-
-@dataclass(frozen=True)
-class AccuracyCell:
-    """One training: how it learns, what, in how many hidden layers, and its seed."""
-
-    row: AccuracyRow
-    dataset: str
-    depth: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its run and of its results."""
-        parts = (self.row.rule, self.row.feedback, self.row.strength)
-        way = "-".join(part for part in parts if part)
-        return f"{self.dataset}-depth-{self.depth}-{way}-seed-{self.seed}"
-
-
-def accuracy_rows(
-    rules: Sequence[str], feedbacks: Sequence[str], strengths: Sequence[str]
-) -> list[AccuracyRow]:
-    """Combine rules and ways of feedback; backprop is one row whatever they are."""
-    for option, given, known in (
-        ("rules", rules, TABLE_RULES),
-        ("feedback", feedbacks, FEEDBACKS),
-        ("strength", strengths, STRENGTHS),
-    ):
-        for value in given:
-            if value not in known:
-                raise ConfigurationError(f"{option} has {value!r}: choose from {', '.join(known)}")
-    rows = []
-    for rule in rules:
-        if rule == "backprop":
-            rows.append(AccuracyRow(rule))
-            continue
-        rows += [AccuracyRow(rule, f, s) for s in strengths for f in feedbacks]
-    return rows
-
-
-def cell_configuration(
-    cell: AccuracyCell,
-    epochs: int,
-    settings: dict[str, Any],
-    data_dir: str | os.PathLike[str] | None,
-) -> RunConfiguration:
-    """Configure the training of a cell, at the published values but for what is given.
-
-    `settings` are `hidden_units` (a layer), `backend`, `dtype` and `threads`.
-    """
-    data_dir = None if data_dir is None else Path(data_dir)
-    feedback = {}
-    if cell.row.feedback:
-        feedback = {
-            "average": cell.row.feedback == "averaged",
-            "strong": cell.row.strength == "strong",
-        }
-    chosen = {
-        "dataset": cell.dataset,
-        "data_dir": data_dir,
-        "rule": cell.row.rule,
-        "hidden": [settings["hidden_units"]] * cell.depth,
-        "epochs": epochs,
-        "seed": cell.seed,
-        "backend": settings["backend"],
-        "dtype": settings["dtype"],
-        "threads": settings["threads"],
-        "feedback": feedback,
-    }
-    return run_configuration(
-        {name: value for name, value in chosen.items() if value is not None}, "command line"
-    )
-
-
-# --- Finished trainings of a table, in one HDF5 file that grows by one at a time.
-
-
-SCHEMA = "disinhib-accuracies"
-CURVES = ("train_loss", "train_accuracy", "valid_accuracy", "test_loss", "test_accuracy", "seconds")
-DOES_NOT_MATTER = ("data_dir", "threads")
-"""Settings that two runs of one cell may differ in."""
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """A finished training: its configuration in plain values, and its curves, each (epochs,)."""
-
-    cell: AccuracyCell
-    configuration: dict[str, Any]
-    curves: dict[str, np.ndarray]
-    computed_by: str  # backend, version and device
-
-    @property
-    def test_accuracy(self) -> float:
-        """After the last epoch."""
-        return float(self.curves["test_accuracy"][-1])
-
-
-def cell_result(
-    cell: AccuracyCell, configuration: dict[str, Any], records: list[EpochRecord]
-) -> CellResult:
-    """Sum up a run that has ended."""
-    curves = {name: np.array([getattr(record, name) for record in records]) for name in CURVES}
-    return CellResult(cell, configuration, curves, records[-1].computed_by)
-
-
-def read_results(path: str | os.PathLike[str]) -> dict[str, CellResult]:
-    """Read all finished cells; none if there is no file yet. A damaged or other file is refused."""
-    path = Path(path)
-    if not path.exists():
-        return {}
-    with reading(path) as file:
-        refuse_other_schema(file, SCHEMA)
-        check_digest(file)
-        if "cells" not in file:
-            return {}
-        cells = find_group(file, "cells")
-        return {name: _read_result(find_group(cells, name)) for name in cells}
-
-
-def _read_result(group: h5py.Group) -> CellResult:
-    about = read_json(group, "cell")
-    try:
-        cell = AccuracyCell(AccuracyRow(**about.pop("row")), **about)
-        named_alike = group.name == f"/cells/{cell.name}"
-    except (KeyError, TypeError, ValueError) as problem:
-        raise FileError(f"{group.file.filename}: {group.name} is no cell: {problem}") from problem
-    if not named_alike:
-        raise FileError(f"{group.file.filename}: {group.name} is the cell {cell.name}")
-    n_epochs = dataset_of_numbers(group, CURVES[0]).shape[:1]
-    if n_epochs in ((), (0,)):
-        raise FileError(f"{group.file.filename}: {group.name} has no epoch")
-    return CellResult(
-        cell,
-        read_json(group, "config"),
-        {curve: read_numbers(group, curve, n_epochs) for curve in CURVES},
-        read_text(group, "computed_by"),
-    )
-
-
-def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) -> None:
-    """Write all finished cells, so that at every moment a whole file is on disk."""
-    path = Path(path)
-
-    def fill(file: h5py.File) -> None:
-        file.attrs["schema"] = SCHEMA
-        file.attrs["schema_version"] = 1
-        for name, result in results.items():
-            group = file.create_group(f"cells/{name}")
-            row = vars(result.cell.row)
-            group.attrs["cell"] = json.dumps({**vars(result.cell), "row": row})
-            group.attrs["config"] = json.dumps(result.configuration)
-            group.attrs["computed_by"] = result.computed_by
-            for curve, values in result.curves.items():
-                group[curve] = values
-
-    write_signed_file(path, fill)
-
-
-def refuse_other_settings(
-    result: CellResult, wanted: dict[str, Any], path: str | os.PathLike[str]
-) -> None:
-    """Refuse to take a finished cell for one that was asked for with other settings."""
-    path = Path(path)
-    for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
-        there, now = result.configuration.get(name), wanted.get(name)
-        if there != now:
-            raise ConfigurationError(
-                f"{path} has {result.cell.name} with {name} {there}, now it is {now}: "
-                "choose another directory"
-            )
-
-
-# --- Accuracies as a table and a picture: mean and standard deviation over seeds.
-
-
-MARKERS = {
-    ("", ""): "s",
-    ("per-sample", "strong"): "o",
-    ("averaged", "strong"): "D",
-    ("per-sample", "weak"): "^",
-    ("averaged", "weak"): "v",
-}
-
-
-def grouped(
-    results: Sequence[CellResult],
-) -> dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]:
-    """Collect final test accuracies by (dataset, depth) and row, in percent, (seeds,)."""
-    table: dict[tuple[str, int], dict[AccuracyRow, list[float]]] = {}
-    for result in sorted(results, key=lambda r: (r.cell.dataset, r.cell.depth, r.cell.seed)):
-        column = table.setdefault((result.cell.dataset, result.cell.depth), {})
-        column.setdefault(result.cell.row, []).append(100 * result.test_accuracy)
-    return {
-        place: {row: np.array(values) for row, values in column.items()}
-        for place, column in table.items()
-    }
-
-
-def table_in_markdown(results: Sequence[CellResult]) -> str:
-    """Write mean ± standard deviation (of the sample, n − 1) of the test accuracy in percent."""
-    table = grouped(results)
-    places = sorted(table)
-    rows = _rows(table)
-    heads = [f"{dataset}, depth {depth}" for dataset, depth in places]
-    lines = [
-        "| " + " | ".join(["test accuracy, %", *heads]) + " |",
-        "|---" * (len(heads) + 1) + "|",
-    ]
-    for row in rows:
-        cells = [_mean_and_deviation(table[place].get(row)) for place in places]
-        lines.append("| " + " | ".join([str(row), *cells]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _rows(table: dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]) -> list[AccuracyRow]:
-    """Every row that there is: rules in order, strong before weak, per-sample before averaged."""
-
-    def place(row: AccuracyRow) -> tuple[int, int, int]:
-        if not row.feedback:
-            return TABLE_RULES.index(row.rule), 0, 0
-        return (
-            TABLE_RULES.index(row.rule),
-            STRENGTHS.index(row.strength),
-            FEEDBACKS.index(row.feedback),
-        )
-
-    return sorted({row for column in table.values() for row in column}, key=place)
-
-
-def _mean_and_deviation(values: np.ndarray | None) -> str:
-    if values is None:
-        return ""
-    if values.size == 1:
-        return f"{values[0]:.2f} (1 seed)"
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} ({values.size} seeds)"
-
-
-def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult]) -> None:
-    """Draw every seed's accuracy and the means, a panel a dataset and depth."""
-    # Imported here: slow to load, and most commands draw nothing.
-    from .figures.style import PAGE, RULE_COLOURS, new_figure
-
-    path = Path(path)
-    table = grouped(results)
-    places = sorted(table)
-    rows = _rows(table)[::-1]
-    figure = new_figure(PAGE, 1.0 + 0.28 * len(rows))
-    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
-    for axes, place in zip(panels, places, strict=True):
-        for height, row in enumerate(rows):
-            values = table[place].get(row)
-            if values is None:
-                continue
-            colour = RULE_COLOURS[row.rule]
-            marker = MARKERS[row.feedback, row.strength]
-            axes.plot(
-                values,
-                np.full(values.size, height),
-                marker,
-                color=colour,
-                markersize=3,
-                alpha=0.4,
-                linestyle="none",
-            )
-            spread = values.std(ddof=1) if values.size > 1 else 0.0
-            axes.errorbar(
-                values.mean(),
-                height,
-                xerr=spread,
-                fmt=marker,
-                color=colour,
-                capsize=3,
-                markersize=5,
-            )
-        axes.set_title(f"{place[0].replace('_', '-')}, depth {place[1]}")
-        axes.set_xlabel("test accuracy, %")
-        axes.grid(axis="x", alpha=0.3)
-        axes.margins(x=0.15, y=0.1)
-    panels[0].set_yticks(range(len(rows)), [str(row) for row in rows])
-    figure.savefig(path, dpi=200)
-
-
-# --- The command `disinhib reproduce table`.
-
 
 console = terminal_console()
 MOST_SEEDS, MOST_LAYERS = 1000, 100
@@ -447,8 +147,9 @@ def _train_cells(
             records = _train_cell(configurations[cell.name], directory, display, stop)
             if len(records) < epochs:
                 return stop()
+            curves = {name: np.array([getattr(one, name) for one in records]) for name in CURVES}
             plain = configurations[cell.name].as_dict()
-            results[cell.name] = cell_result(cell, plain, records)
+            results[cell.name] = CellResult(cell, plain, curves, records[-1].computed_by)
             write_results(out / "accuracies.h5", results)
             shutil.rmtree(directory)
             say(console, f"{cell.name}: test accuracy {results[cell.name].test_accuracy:.2%}")
@@ -521,3 +222,277 @@ def _check(table: Table) -> None:
 def _quickest() -> str:
     can_run = [d.name for d in backend_descriptions() if not d.unavailable]
     return "numba" if "numba" in can_run else can_run[0]
+
+
+# Ways to learn, and the trainings of a table.
+
+FEEDBACKS = ("per-sample", "averaged")
+STRENGTHS = ("strong", "weak")
+TABLE_RULES = ("backprop", "exact-inverse", "linear-threshold")
+
+
+@dataclass(frozen=True, order=True)
+class AccuracyRow:
+    """A way to learn: rule, feedback weights and strength of control, which backprop has not."""
+
+    rule: str
+    feedback: str = ""
+    strength: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Those that it has."""
+        return [part for part in (self.rule, self.feedback, self.strength) if part]
+
+    def __str__(self) -> str:
+        return ", ".join(self.parts)
+
+
+@dataclass(frozen=True)
+class AccuracyCell:
+    """One training: how it learns, what, in how many hidden layers, and its seed."""
+
+    row: AccuracyRow
+    dataset: str
+    depth: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its run and of its results."""
+        way = "-".join(self.row.parts)
+        return f"{self.dataset}-depth-{self.depth}-{way}-seed-{self.seed}"
+
+
+def accuracy_rows(
+    rules: Sequence[str], feedbacks: Sequence[str], strengths: Sequence[str]
+) -> list[AccuracyRow]:
+    """Combine rules and ways of feedback; backprop is one row whatever they are."""
+    for option, given, known in (
+        ("rules", rules, TABLE_RULES),
+        ("feedback", feedbacks, FEEDBACKS),
+        ("strength", strengths, STRENGTHS),
+    ):
+        for value in given:
+            if value not in known:
+                raise ConfigurationError(f"{option} has {value!r}: choose from {', '.join(known)}")
+    rows = []
+    for rule in rules:
+        if rule == "backprop":
+            rows.append(AccuracyRow(rule))
+        else:
+            rows += [AccuracyRow(rule, f, s) for s in strengths for f in feedbacks]
+    return rows
+
+
+def cell_configuration(
+    cell: AccuracyCell,
+    epochs: int,
+    settings: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+) -> RunConfiguration:
+    """Configure the training of a cell, at the published values but for what is given.
+
+    `settings` are `hidden_units` (a layer), `backend`, `dtype` and `threads`.
+    """
+    feedback = {}
+    if cell.row.feedback:
+        feedback = {
+            "average": cell.row.feedback == "averaged",
+            "strong": cell.row.strength == "strong",
+        }
+    chosen = {
+        "dataset": cell.dataset,
+        "data_dir": None if data_dir is None else Path(data_dir),
+        "rule": cell.row.rule,
+        "hidden": [settings["hidden_units"]] * cell.depth,
+        "epochs": epochs,
+        "seed": cell.seed,
+        **{name: settings[name] for name in ("backend", "dtype", "threads")},
+        "feedback": feedback,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return run_configuration(given, "command line")
+
+
+# What has ended.
+
+SCHEMA = "disinhib-accuracies"
+CURVES = ("train_loss", "train_accuracy", "valid_accuracy", "test_loss", "test_accuracy", "seconds")
+DOES_NOT_MATTER = ("data_dir", "threads")
+"""Settings that two runs of one cell may differ in."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished training: its configuration in plain values, and its curves, each (epochs,)."""
+
+    cell: AccuracyCell
+    configuration: dict[str, Any]
+    curves: dict[str, np.ndarray]
+    computed_by: str  # backend, version and device
+
+    @property
+    def test_accuracy(self) -> float:
+        """After the last epoch."""
+        return float(self.curves["test_accuracy"][-1])
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[str, CellResult]:
+    """Read all finished cells; none if there is no file yet. A damaged or other file is refused."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    with reading(path) as file:
+        refuse_other_schema(file, SCHEMA)
+        check_digest(file)
+        if "cells" not in file:
+            return {}
+        cells = find_group(file, "cells")
+        return {name: _read_result(find_group(cells, name)) for name in cells}
+
+
+def _read_result(group: h5py.Group) -> CellResult:
+    about = read_json(group, "cell")
+    try:
+        cell = AccuracyCell(AccuracyRow(**about.pop("row")), **about)
+        named_alike = group.name == f"/cells/{cell.name}"
+    except (KeyError, TypeError, ValueError) as problem:
+        raise FileError(f"{group.file.filename}: {group.name} is no cell: {problem}") from problem
+    if not named_alike:
+        raise FileError(f"{group.file.filename}: {group.name} is the cell {cell.name}")
+    n_epochs = dataset_of_numbers(group, CURVES[0]).shape[:1]
+    if n_epochs in ((), (0,)):
+        raise FileError(f"{group.file.filename}: {group.name} has no epoch")
+    return CellResult(
+        cell,
+        read_json(group, "config"),
+        {curve: read_numbers(group, curve, n_epochs) for curve in CURVES},
+        read_text(group, "computed_by"),
+    )
+
+
+def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) -> None:
+    """Write all finished cells, so that at every moment a whole file is on disk."""
+    path = Path(path)
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["schema_version"] = 1
+        for name, result in results.items():
+            group = file.create_group(f"cells/{name}")
+            row = vars(result.cell.row)
+            group.attrs["cell"] = json.dumps({**vars(result.cell), "row": row})
+            group.attrs["config"] = json.dumps(result.configuration)
+            group.attrs["computed_by"] = result.computed_by
+            for curve, values in result.curves.items():
+                group[curve] = values
+
+    write_signed_file(path, fill)
+
+
+def refuse_other_settings(
+    result: CellResult, wanted: dict[str, Any], path: str | os.PathLike[str]
+) -> None:
+    """Refuse to take a finished cell for one that was asked for with other settings."""
+    path = Path(path)
+    for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
+        there, now = result.configuration.get(name), wanted.get(name)
+        if there != now:
+            raise ConfigurationError(
+                f"{path} has {result.cell.name} with {name} {there}, now it is {now}: "
+                "choose another directory"
+            )
+
+
+# What is shown of it.
+
+MARKERS = {
+    ("", ""): "s",
+    ("per-sample", "strong"): "o",
+    ("averaged", "strong"): "D",
+    ("per-sample", "weak"): "^",
+    ("averaged", "weak"): "v",
+}
+
+
+def grouped(
+    results: Sequence[CellResult],
+) -> dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]:
+    """Collect final test accuracies by (dataset, depth) and row, in percent, (seeds,)."""
+    table: dict[tuple[str, int], dict[AccuracyRow, list[float]]] = {}
+    for result in sorted(results, key=lambda r: (r.cell.dataset, r.cell.depth, r.cell.seed)):
+        column = table.setdefault((result.cell.dataset, result.cell.depth), {})
+        column.setdefault(result.cell.row, []).append(100 * result.test_accuracy)
+    return {
+        place: {row: np.array(values) for row, values in column.items()}
+        for place, column in table.items()
+    }
+
+
+def table_in_markdown(results: Sequence[CellResult]) -> str:
+    """Write mean ± standard deviation (of the sample, n − 1) of the test accuracy in percent."""
+    table = grouped(results)
+    places = sorted(table)
+    rows = _rows(table)
+    heads = [f"{dataset}, depth {depth}" for dataset, depth in places]
+    lines = [
+        "| " + " | ".join(["test accuracy, %", *heads]) + " |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for row in rows:
+        cells = [_mean_and_deviation(table[place].get(row)) for place in places]
+        lines.append("| " + " | ".join([str(row), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(table: dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]) -> list[AccuracyRow]:
+    """Every row that there is: rules in order, strong before weak, per-sample before averaged."""
+
+    def place(row: AccuracyRow) -> tuple[int, ...]:
+        return (
+            TABLE_RULES.index(row.rule),
+            ("", *STRENGTHS).index(row.strength),
+            ("", *FEEDBACKS).index(row.feedback),
+        )
+
+    return sorted({row for column in table.values() for row in column}, key=place)
+
+
+def _mean_and_deviation(values: np.ndarray | None) -> str:
+    if values is None:
+        return ""
+    if values.size == 1:
+        return f"{values[0]:.2f} (1 seed)"
+    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} ({values.size} seeds)"
+
+
+def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult]) -> None:
+    """Draw every seed's accuracy and the means, a panel a dataset and depth."""
+    # Imported here: slow to load, and most commands draw nothing.
+    from .figures.style import PAGE, RULE_COLOURS, new_figure
+
+    path = Path(path)
+    table = grouped(results)
+    places = sorted(table)
+    rows = _rows(table)[::-1]
+    figure = new_figure(PAGE, 1.0 + 0.28 * len(rows))
+    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    for axes, place in zip(panels, places, strict=True):
+        for height, row in enumerate(rows):
+            values = table[place].get(row)
+            if values is None:
+                continue
+            colour, marker = RULE_COLOURS[row.rule], MARKERS[row.feedback, row.strength]
+            heights = np.full(values.size, height)
+            seeds = {"markersize": 3, "alpha": 0.4, "linestyle": "none"}
+            axes.plot(values, heights, marker, color=colour, **seeds)
+            spread = values.std(ddof=1) if values.size > 1 else 0.0
+            mean = {"xerr": spread, "fmt": marker, "capsize": 3, "markersize": 5}
+            axes.errorbar(values.mean(), height, color=colour, **mean)
+        axes.set_title(f"{place[0].replace('_', '-')}, depth {place[1]}")
+        axes.set_xlabel("test accuracy, %")
+        axes.grid(axis="x", alpha=0.3)
+        axes.margins(x=0.15, y=0.1)
+    panels[0].set_yticks(range(len(rows)), [str(row) for row in rows])
+    figure.savefig(path, dpi=200)

@@ -1,4 +1,7 @@
-"""A student learns its teacher's output in continuous time (section 10; figure 4)."""
+"""A student learns its teacher's output in continuous time (section 10; figure 4).
+
+Then what the published run printed, for comparison, and the random numbers that it drew.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,6 @@ from ...refimpl import (
     sample_times,
     sine_inputs,
 )
-
-# --- A student learns its teacher's output in continuous time (section 10; figure 4).
-
 
 PUBLISHED_SEED = 2
 Runner = Callable[..., ContinuousRun]
@@ -207,7 +207,7 @@ def _none(network: ContinuousLearning, x: np.ndarray) -> np.ndarray:
     return np.zeros((len(x), network.sizes[-1]))
 
 
-# --- What the published run of figure 4 printed, for comparison.
+# What the published run printed.
 
 
 @dataclass(frozen=True)
@@ -219,55 +219,42 @@ class Printed:
     control_cost: np.ndarray
 
 
-_EPOCHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59])
-
+# Training epoch; open-loop MSE and control cost of the linear threshold, then of the exact inverse,
+# which are called 'approx' and 'exact' there.
+_TABLE = """
+     0     5.264478  82.98541     5.264478  86.86559
+     1    1.5288918  46.06329    2.9760065   57.8122
+     2   0.40197185  32.34796    1.6316317 47.076866
+     3   0.08338577  35.42065   0.70705044 45.544342
+     4  0.034455735  28.30481    0.3614552 31.107737
+     5  0.036256824 35.201298   0.22125536 38.120228
+     6  0.017446216 32.222694   0.10380677  36.82704
+     7  0.009882145 24.002752  0.058052476 30.642311
+     8  0.013240991 29.842937  0.040836748 35.369793
+    47 0.0022482849 7.6678724 0.0041299774 10.984397
+    48 0.0078717675  23.17245  0.012517019 34.000057
+    49 0.0026421382  9.644203 0.0046539586 12.195984
+    50 0.0020503323  7.111653  0.004027646 10.309206
+    51 0.0042231944 11.641614  0.006738095 14.528125
+    52 0.0031552766  12.54819 0.0054130643 15.185344
+    53 0.0023563295  9.031395  0.003778749 13.640756
+    54 0.0021084158 11.454344  0.003290375 14.648328
+    55 0.0022970946  7.439664 0.0046065454 10.135722
+    56 0.0023051226  8.680688  0.005032514 12.748427
+    57 0.0016454085  5.677426 0.0031517143  8.780663
+    58 0.0024180203  9.239791  0.004034292 12.867696
+    59 0.0014332049 7.9643216 0.0029323017 11.295608
+"""
+_EPOCHS, *_COLUMNS = np.array(_TABLE.split(), dtype=float).reshape(-1, 5).T
 PRINTED = {
-    "linear-threshold": Printed(
-        _EPOCHS,
-        np.array(
-            [
-                *(5.264478, 1.5288918, 0.40197185, 0.08338577, 0.034455735, 0.036256824),
-                *(0.017446216, 0.009882145, 0.013240991),
-                *(0.0022482849, 0.0078717675, 0.0026421382, 0.0020503323, 0.0042231944),
-                *(0.0031552766, 0.0023563295, 0.0021084158, 0.0022970946, 0.0023051226),
-                *(0.0016454085, 0.0024180203, 0.0014332049),
-            ]
-        ),
-        np.array(
-            [
-                *(82.98541, 46.06329, 32.34796, 35.42065, 28.30481, 35.201298, 32.222694),
-                *(24.002752, 29.842937, 7.6678724, 23.17245, 9.644203, 7.111653, 11.641614),
-                *(12.54819, 9.031395, 11.454344, 7.439664, 8.680688, 5.677426, 9.239791),
-                7.9643216,
-            ]
-        ),
-    ),
-    "exact-inverse": Printed(
-        _EPOCHS,
-        np.array(
-            [
-                *(5.264478, 2.9760065, 1.6316317, 0.70705044, 0.3614552, 0.22125536),
-                *(0.10380677, 0.058052476, 0.040836748),
-                *(0.0041299774, 0.012517019, 0.0046539586, 0.004027646, 0.006738095),
-                *(0.0054130643, 0.003778749, 0.003290375, 0.0046065454, 0.005032514),
-                *(0.0031517143, 0.004034292, 0.0029323017),
-            ]
-        ),
-        np.array(
-            [
-                *(86.86559, 57.8122, 47.076866, 45.544342, 31.107737, 38.120228, 36.82704),
-                *(30.642311, 35.369793, 10.984397, 34.000057, 12.195984, 10.309206, 14.528125),
-                *(15.185344, 13.640756, 14.648328, 10.135722, 12.748427, 8.780663, 12.867696),
-                11.295608,
-            ]
-        ),
-    ),
+    rule: Printed(_EPOCHS.astype(int), *columns)
+    for rule, columns in zip(
+        ("linear-threshold", "exact-inverse"), (_COLUMNS[:2], _COLUMNS[2:]), strict=True
+    )
 }
-"""Called 'approx' and 'exact' there."""
 
 
-# --- Random numbers of the published run: Threefry-2x32 as JAX draws from it.
-
+# Random numbers of the published run: Threefry-2x32 as JAX draws from it.
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = np.uint32(0x1BD11BDA)
