@@ -1,7 +1,11 @@
-"""What is wrong with a configuration or an argument, said in one line."""
+"""Every setting of a network, of its learning and of its solver, checked when it is given.
+
+Imports nothing of ours, and every chapter may import it. Sections are those of `model.md`.
+"""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,183 +13,10 @@ from typing import Any
 
 import numpy as np
 
-# --- What is wrong with a configuration or an argument, said in one line.
-
+Array = np.ndarray
 
 Setting = float | np.ndarray
 """A number, or one per replica in an array of shape (R, 1, 1)."""
-
-LONGEST_SHOWN = 60
-"""Characters of a value that a message repeats."""
-
-
-class ConfigurationError(ValueError):
-    """A setting that the model does not admit; the message is one line."""
-
-
-class ArgumentError(ValueError):
-    """An array or number that does not fit the network, or is no number; the message is one line.
-
-    It names the argument, what came, and what would be right.
-    """
-
-
-def shown(value: object) -> str:
-    """Write a value for a message: as Python does, in one line, and only the beginning of it."""
-    try:
-        text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):
-        # Python writes no whole number of more than 4,300 digits.
-        return "too long a number"
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
-
-
-def require(
-    owner: Any,
-    name: str,
-    *,
-    above: float | None = None,
-    minimum: float | None = None,
-    below: float | None = None,
-    maximum: float | None = None,
-    among: tuple[str, ...] | tuple[bool, ...] | None = None,
-    whole: bool = False,
-    per_replica: bool = False,
-    because: str = "",
-) -> None:
-    """Check one field of a frozen dataclass, and turn NumPy scalars into plain numbers.
-
-    Plain numbers matter: NumPy promotes a float32 array by a `np.float64` scalar, but
-    not by a Python float.
-
-    Parameters
-    ----------
-    owner : dataclass
-        The object that holds the field.
-    name : str
-        The field.
-    above, minimum, below, maximum : float, optional
-        Exclusive and inclusive limits.
-    among : tuple of str or of bool, optional
-        Allowed words, or true and false.
-    whole : bool
-        A whole number is needed.
-    per_replica : bool
-        An array of shape (R, 1, 1) is a number as well.
-    because : str
-        Why the limits are what they are.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the field, its value and what would be right. Truth values, text and lists are
-        no numbers, and 1 is no truth value.
-    """
-    value = getattr(owner, name)
-    where = f"{type(owner).__name__}.{name}"
-    if among is not None:
-        kind = (bool, np.bool_) if isinstance(among[0], bool) else str
-        if not isinstance(value, kind) or value not in among:
-            choices = ", ".join(str(choice).lower() for choice in among)
-            raise ConfigurationError(f"{where} is {shown(value)}: choose one of {choices}")
-        plain = bool(value) if isinstance(among[0], bool) else str.__str__(value)
-        object.__setattr__(owner, name, plain)
-        return
-    number = np.asarray(whole_number(where, value)) if whole else _real(where, value, per_replica)
-    if number.ndim == 0:
-        object.__setattr__(owner, name, number.item())
-    for limit, words, holds in (
-        (above, "above", lambda bound: number > bound),
-        (minimum, "at least", lambda bound: number >= bound),
-        (below, "below", lambda bound: number < bound),
-        (maximum, "at most", lambda bound: number <= bound),
-    ):
-        if limit is not None and not np.all(holds(limit)):
-            why = f", since {because}" if because else ""
-            raise ConfigurationError(f"{where} is {shown(value)}: must be {words} {limit:g}{why}")
-
-
-def whole_number(where: str, value: object, minimum: int | None = None) -> int:
-    """Take a whole number that 64 bits hold as a plain one.
-
-    Parameters
-    ----------
-    where : str
-        What it is, for the message.
-    value : object
-        Python's or NumPy's; a truth value, text or a float is none.
-    minimum : int, optional
-        Smallest allowed.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming it, its value and what would be right.
-    """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ConfigurationError(f"{where} is {shown(value)}: a whole number is needed")
-    if not -(2**63) <= value < 2**63:
-        raise ConfigurationError(f"{where} is {shown(value)}: a number of 64 bits is needed")
-    if minimum is not None and value < minimum:
-        raise ConfigurationError(f"{where} is {value}: must be at least {minimum}")
-    return int(value)
-
-
-def real_number(where: str, value: object) -> float:
-    """Take a finite number as a plain one.
-
-    Parameters
-    ----------
-    where : str
-        What it is, for the message.
-    value : object
-        Python's or NumPy's; a truth value, text or a list is none.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming it, its value and what would be right.
-    """
-    return float(_real(where, value, per_replica=False))
-
-
-def require_kind(owner: Any, **kinds: type) -> None:
-    """Refuse parts of a configuration that are no objects of their class.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the field, its value and the class.
-    """
-    for name, kind in kinds.items():
-        value = getattr(owner, name)
-        if not isinstance(value, kind):
-            where = f"{type(owner).__name__}.{name}"
-            raise ConfigurationError(f"{where} is {shown(value)}: a {kind.__name__} is needed")
-
-
-def _real(where: str, value: object, per_replica: bool) -> np.ndarray:
-    is_array = isinstance(value, np.ndarray) and value.ndim > 0
-    if is_array and not per_replica:
-        raise ConfigurationError(f"{where} is {shown(value)}: it is one number for all replicas")
-    number = np.asarray(np.nan)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            number = np.asarray(float(value))
-    elif isinstance(value, (np.number, np.ndarray)) and value.dtype.kind in "iuf":
-        number = np.asarray(value, dtype=float)
-    if not number.size or not np.all(np.isfinite(number)):
-        raise ConfigurationError(f"{where} is {shown(value)}: a finite number is needed")
-    if is_array and (number.ndim < 3 or number.shape[-2:] != (1, 1)):
-        raise ConfigurationError(
-            f"{where} has shape {number.shape}: a number is needed, or an array of shape "
-            "(R, 1, 1), a number a replica"
-        )
-    return number
-
-
-# --- Every number that defines a network, its learning and its solver (model page, sections 1-7).
-
 
 LOSSES = ("softmax-cross-entropy", "mse")
 RULES = ("exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop")
@@ -200,7 +31,7 @@ MOST_STEPS = 2**31 - 1
 
 @dataclass(frozen=True)
 class SoftReLU:
-    """φ(u) = s · log(1 + exp(k (u − m))).
+    """φ(u) = s · log(1 + exp(k (u − m))) (section 1; `circuit.rate`).
 
     Parameters
     ----------
@@ -217,8 +48,7 @@ class SoftReLU:
     shift: Setting = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "scale", above=0, per_replica=True)
-        require(self, "sharpness", above=0, per_replica=True)
+        require(self, "scale", "sharpness", above=0, per_replica=True)
         require(self, "shift", per_replica=True)
 
 
@@ -243,9 +73,7 @@ class Controller:
     tau: Setting = 0.1
 
     def __post_init__(self) -> None:
-        require(self, "k_p", minimum=0, per_replica=True)
-        require(self, "k_i", minimum=0, per_replica=True)
-        require(self, "leak", minimum=0, per_replica=True)
+        require(self, "k_p", "k_i", "leak", minimum=0, per_replica=True)
         require(self, "tau", above=0, per_replica=True)
 
     @property
@@ -290,8 +118,7 @@ class Feedback:
     to_readout: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("average", "normalize", "strong", "to_readout"):
-            require(self, name, among=(True, False))
+        require(self, "average", "normalize", "strong", "to_readout", among=(True, False))
         require(self, "norm", above=0, per_replica=True)
         why = "1 is the way to the label, and beyond it lies no target"
         require(self, "nudge", above=0, maximum=1, per_replica=True, because=why)
@@ -319,8 +146,7 @@ class MeanInhibition:
 
     def __post_init__(self) -> None:
         require(self, "rate", minimum=0, maximum=1, per_replica=True)
-        require(self, "init", above=0, per_replica=True)
-        require(self, "fixed_point", above=0, per_replica=True)
+        require(self, "init", "fixed_point", above=0, per_replica=True)
 
 
 @dataclass(frozen=True)
@@ -346,8 +172,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         require(self, "name", among=OPTIMIZERS)
         require(self, "learning_rate", minimum=0, per_replica=True)
-        require(self, "beta_1", minimum=0, below=1)
-        require(self, "beta_2", minimum=0, below=1)
+        require(self, "beta_1", "beta_2", minimum=0, below=1)
         require(self, "epsilon", above=0)
 
 
@@ -397,8 +222,7 @@ class NetworkConfiguration:
             )
         require_kind(self, activation_E=SoftReLU, activation_I=SoftReLU, controller=Controller)
         require_kind(self, feedback=Feedback, mean_inhibition=MeanInhibition, optimizer=Optimizer)
-        require(self, "tau_E", above=0, per_replica=True)
-        require(self, "tau_I", above=0, per_replica=True)
+        require(self, "tau_E", "tau_I", above=0, per_replica=True)
         require(self, "loss", among=LOSSES)
         require(self, "rule", among=RULES)
 
@@ -459,16 +283,12 @@ class Solver:
         require(self, "method", among=METHODS)
         require(self, "step_control", among=STEP_CONTROLS)
         require(self, "settled", among=SETTLED)
-        require(self, "rtol", minimum=0)
-        require(self, "atol", minimum=0)
-        for name in ("dt", "dt_min", "dt_max", "horizon"):
-            require(self, name, above=0)
+        require(self, "rtol", "atol", minimum=0)
+        require(self, "dt", "dt_min", "dt_max", "horizon", above=0)
         require(self, "max_steps", minimum=1, maximum=MOST_STEPS, whole=True)
-        for name in ("p", "i", "d"):
-            require(self, name)
+        require(self, "p", "i", "d")
         shrinks = "a step that was rejected is tried again with a shorter one"
-        require(self, "safety", above=0, below=1, because=shrinks)
-        require(self, "factor_min", above=0, below=1, because=shrinks)
+        require(self, "safety", "factor_min", above=0, below=1, because=shrinks)
         require(self, "factor_max", minimum=1)
         for lower, upper in (("dt_min", "dt_max"), ("factor_min", "safety")):
             if getattr(self, lower) > getattr(self, upper):
@@ -478,20 +298,159 @@ class Solver:
                 )
 
 
-def checked_sizes(sizes: Any) -> tuple[int, ...]:
-    """Take the units of every layer as plain whole numbers.
+# What is wrong with a setting, said in one line.
+
+LONGEST_SHOWN = 60
+"""Characters of a value that a message repeats."""
+
+
+class ConfigurationError(ValueError):
+    """A setting that the model does not admit; the message is one line."""
+
+
+class ArgumentError(ValueError):
+    """An array or number that does not fit the network, or is no number; the message is one line.
+
+    It names the argument, what came, and what would be right.
+    """
+
+
+def shown(value: object) -> str:
+    """Write a value for a message: as Python does, in one line, and only the beginning of it."""
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):
+        # Python writes no whole number of more than 4,300 digits.
+        return "too long a number"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def require(
+    owner: Any,
+    *names: str,
+    above: float | None = None,
+    minimum: float | None = None,
+    below: float | None = None,
+    maximum: float | None = None,
+    among: tuple[str, ...] | tuple[bool, ...] | None = None,
+    whole: bool = False,
+    per_replica: bool = False,
+    because: str = "",
+) -> None:
+    """Check fields of a frozen dataclass, and turn NumPy scalars into plain numbers.
+
+    Plain numbers matter: NumPy promotes a float32 array by a `np.float64` scalar, but
+    not by a Python float.
 
     Parameters
     ----------
-    sizes : sequence of int
-        Python's or NumPy's.
+    owner : dataclass
+        The object that holds the fields.
+    *names : str
+        The fields.
+    above, minimum, below, maximum : float, optional
+        Exclusive and inclusive limits.
+    among : tuple of str or of bool, optional
+        Allowed words, or true and false.
+    whole, per_replica : bool
+        A whole number is needed; an array of shape (R, 1, 1) is a number as well.
+    because : str
+        Why the limits are what they are.
 
     Raises
     ------
     ConfigurationError
-        One is no whole number above 0.
+        Naming the field, its value and what would be right. Truth values, text and lists are
+        no numbers, and 1 is no truth value.
     """
+    for name in names:
+        value, where = getattr(owner, name), f"{type(owner).__name__}.{name}"
+        if among is not None:
+            object.__setattr__(owner, name, _one_of(where, value, among))
+            continue
+        number = np.asarray(
+            whole_number(where, value) if whole else _real(where, value, per_replica)
+        )
+        if number.ndim == 0:
+            object.__setattr__(owner, name, number.item())
+        for limit, words, holds in (
+            (above, "above", operator.gt),
+            (minimum, "at least", operator.ge),
+            (below, "below", operator.lt),
+            (maximum, "at most", operator.le),
+        ):
+            if limit is not None and not np.all(holds(number, limit)):
+                why = f", since {because}" if because else ""
+                raise ConfigurationError(
+                    f"{where} is {shown(value)}: must be {words} {limit:g}{why}"
+                )
+
+
+def _one_of(where: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    are_flags = isinstance(choices[0], bool)
+    if not isinstance(value, (bool, np.bool_) if are_flags else str) or value not in choices:
+        listed = ", ".join(str(choice).lower() for choice in choices)
+        raise ConfigurationError(f"{where} is {shown(value)}: choose one of {listed}")
+    return bool(value) if are_flags else str.__str__(value)
+
+
+def whole_number(where: str, value: object, minimum: int | None = None) -> int:
+    """Take a whole number that 64 bits hold, Python's or NumPy's, as a plain one.
+
+    `where` names it in the message of the ConfigurationError that anything else raises.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ConfigurationError(f"{where} is {shown(value)}: a whole number is needed")
+    if not -(2**63) <= value < 2**63:
+        raise ConfigurationError(f"{where} is {shown(value)}: a number of 64 bits is needed")
+    if minimum is not None and value < minimum:
+        raise ConfigurationError(f"{where} is {value}: must be at least {minimum}")
+    return int(value)
+
+
+def real_number(where: str, value: object) -> float:
+    """Take a finite number, Python's or NumPy's, as a plain one; see `whole_number`."""
+    return float(_real(where, value, per_replica=False))
+
+
+def _real(where: str, value: object, per_replica: bool) -> Array:
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0
+    if is_array and not per_replica:
+        raise ConfigurationError(f"{where} is {shown(value)}: it is one number for all replicas")
+    number = np.asarray(np.nan)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            number = np.asarray(float(value))
+    elif isinstance(value, (np.number, np.ndarray)) and value.dtype.kind in "iuf":
+        number = np.asarray(value, dtype=float)
+    if not number.size or not np.all(np.isfinite(number)):
+        raise ConfigurationError(f"{where} is {shown(value)}: a finite number is needed")
+    if is_array and (number.ndim < 3 or number.shape[-2:] != (1, 1)):
+        raise ConfigurationError(
+            f"{where} has shape {number.shape}: a number is needed, or an array of shape "
+            "(R, 1, 1), a number a replica"
+        )
+    return number
+
+
+def checked_sizes(sizes: Any) -> tuple[int, ...]:
+    """Take the units of every layer as plain whole numbers above 0."""
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
         raise ConfigurationError(f"sizes is {shown(sizes)}: a whole number a layer is needed")
-    listed = list(sizes)
-    return tuple(whole_number(f"sizes[{i}]", n, minimum=1) for i, n in enumerate(listed))
+    return tuple(whole_number(f"sizes[{i}]", n, minimum=1) for i, n in enumerate(list(sizes)))
+
+
+def require_kind(owner: Any, **kinds: type) -> None:
+    """Refuse parts of a configuration that are no objects of their class."""
+    for name, kind in kinds.items():
+        value = getattr(owner, name)
+        if not isinstance(value, kind):
+            where = f"{type(owner).__name__}.{name}"
+            raise ConfigurationError(f"{where} is {shown(value)}: a {kind.__name__} is needed")
+
+
+def with_axes(setting: Setting, n: int) -> Setting:
+    """Fit a setting that is a number a replica, (R, 1, 1), to arrays of n axes a replica."""
+    if np.ndim(setting) == 0:
+        return setting
+    return np.reshape(setting, (*np.shape(setting)[:-2], *[1] * n))

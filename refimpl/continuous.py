@@ -1,4 +1,8 @@
-"""Sine waves as inputs of a network in continuous time (section 10)."""
+"""Teacher and student: all potentials and all weights move at once (section 10, figure 4).
+
+Layers l = 1..L are E-I layers, the output among them as layer L. One sample at a time: potentials
+are (n_l,), weights W^l (n_{l-1}, n_l), feedback weights Q^l (n_out, n_l).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from .circuit import control_signal, integral_derivative, linearized_inverse, rate, slope
 from .configuration import (
+    Array,
     ConfigurationError,
     Controller,
     Feedback,
@@ -19,187 +24,6 @@ from .configuration import (
 )
 from .feedback import conditioned
 from .integration import TSITOURAS_54, Derivative, runge_kutta_step
-
-# --- Sine waves as inputs of a network in continuous time (section 10).
-
-
-AMPLITUDES, FREQUENCIES, PHASES = (0.1, 1.0), (0.1, 2.0), (0.0, np.pi)
-"""Limits between which waves are drawn; frequencies in hertz, phases in radians."""
-
-
-@dataclass(frozen=True)
-class SineWaves:
-    """x_i(t) = A_i sin(2π f_i t + ϕ_i).
-
-    Parameters
-    ----------
-    amplitude : array, (n,)
-        A.
-    frequency : array, (n,)
-        f, hertz.
-    phase : array, (n,)
-        ϕ, radians.
-    """
-
-    amplitude: np.ndarray
-    frequency: np.ndarray
-    phase: np.ndarray
-
-
-def draw_sine_waves(generator: np.random.Generator, n: int) -> SineWaves:
-    """Draw amplitudes, frequencies and phases, each uniform between its limits.
-
-    Parameters
-    ----------
-    generator : numpy.random.Generator
-        Source of randomness.
-    n : int
-        Number of waves.
-    """
-    return SineWaves(
-        *(generator.uniform(*limits, n) for limits in (AMPLITUDES, FREQUENCIES, PHASES))
-    )
-
-
-def sine_inputs(waves: SineWaves, time: np.ndarray) -> np.ndarray:
-    """Samples of the waves.
-
-    Parameters
-    ----------
-    waves : SineWaves
-        Waves.
-    time : array, (n_samples,)
-        Times, seconds.
-
-    Returns
-    -------
-    array, (n_samples, n)
-    """
-    angle = 2 * np.pi * waves.frequency * time[:, None] + waves.phase
-    return waves.amplitude * np.sin(angle)
-
-
-def sample_times(epoch: int, n_samples: int, sample_interval: float) -> np.ndarray:
-    """Times of an epoch's samples, on one clock that runs on from epoch to epoch.
-
-    Sample 0 of epoch 0 is at time 0. An epoch of 5000 samples has 4999 intervals: a state
-    is carried from the last sample of one epoch to the first of the next while the clock
-    goes on by an interval. The published run does so; `golden/teacher-student.h5` shows it,
-    its states after burn-in being those of 4.999 s, its second epoch starting at 5 s.
-
-    Parameters
-    ----------
-    epoch : int
-        Counted from 0.
-    n_samples : int
-        Samples an epoch.
-    sample_interval : float
-        Seconds.
-
-    Returns
-    -------
-    array, (n_samples,)
-        Seconds.
-    """
-    return (epoch * n_samples + np.arange(n_samples)) * sample_interval
-
-
-# --- What moves in continuous time: potentials, the integral, and all weights (section 10).
-
-
-INITIAL_SCALE = 2.0
-"""Deviation of a first weight is this over √n_in, of a first bias this over √n_layer."""
-
-
-@dataclass(frozen=True)
-class ContinuousState:
-    """State of a network that learns while it runs, or its time derivative.
-
-    Layers l = 1..L are E-I layers, the output among them as layer L.
-
-    Parameters
-    ----------
-    u_E, u_I : tuple of array, each (n_l,)
-        Potentials of the excitatory and inhibitory units.
-    z : array, (n_out,)
-        Integral of the controller.
-    Q : tuple of array, each (n_out, n_l)
-        Feedback weights.
-    W : tuple of array, each (n_{l-1}, n_l)
-        Forward weights.
-    b : tuple of array, each (n_l,)
-        Biases.
-    """
-
-    u_E: tuple[np.ndarray, ...]
-    u_I: tuple[np.ndarray, ...]
-    z: np.ndarray
-    Q: tuple[np.ndarray, ...]
-    W: tuple[np.ndarray, ...]
-    b: tuple[np.ndarray, ...]
-
-
-def pack_continuous(state: ContinuousState) -> np.ndarray:
-    """Join a state into one array (n,), in the order u_E, u_I, z, Q, W, b."""
-    parts = (*state.u_E, *state.u_I, state.z, *state.Q, *state.W, *state.b)
-    return np.concatenate([part.reshape(-1) for part in parts])
-
-
-def unpack_continuous(y: np.ndarray, sizes: tuple[int, ...]) -> ContinuousState:
-    """Split what `pack_continuous` joined; the arrays are views of `y`.
-
-    Parameters
-    ----------
-    y : array, (n,)
-        Packed state.
-    sizes : tuple of int
-        Units per layer, inputs first.
-    """
-    layers, n_out = sizes[1:], sizes[-1]
-    start = 0
-
-    def take(*shape: int) -> np.ndarray:
-        nonlocal start
-        first, start = start, start + int(np.prod(shape))
-        return y[first:start].reshape(shape)
-
-    return ContinuousState(
-        u_E=tuple(take(n) for n in layers),
-        u_I=tuple(take(n) for n in layers),
-        z=take(n_out),
-        Q=tuple(take(n_out, n) for n in layers),
-        W=tuple(take(n_in, n) for n_in, n in pairwise(sizes)),
-        b=tuple(take(n) for n in layers),
-    )
-
-
-def draw_weights(
-    generator: np.random.Generator, sizes: tuple[int, ...]
-) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """W^l from N(0, 1) · 2/√n_{l−1}, b^l from N(0, 1) · 2/√n_l.
-
-    Parameters
-    ----------
-    generator : numpy.random.Generator
-        Source of randomness.
-    sizes : tuple of int
-        Units per layer, inputs first.
-
-    Returns
-    -------
-    W : tuple of array, each (n_{l-1}, n_l)
-    b : tuple of array, each (n_l,)
-    """
-    W = tuple(
-        generator.standard_normal((n_in, n)) * INITIAL_SCALE / np.sqrt(n_in)
-        for n_in, n in pairwise(sizes)
-    )
-    b = tuple(generator.standard_normal(n) * INITIAL_SCALE / np.sqrt(n) for n in sizes[1:])
-    return W, b
-
-
-# --- Learning while running: all potentials and all weights move at once (section 10, figure 4).
-
 
 CONTINUOUS_RULES = ("exact-inverse", "linear-threshold")
 
@@ -222,8 +46,7 @@ class Departures:
     excitatory_inverse: bool = False
 
     def __post_init__(self) -> None:
-        require(self, "slope_at_rate", among=(True, False))
-        require(self, "excitatory_inverse", among=(True, False))
+        require(self, "slope_at_rate", "excitatory_inverse", among=(True, False))
 
 
 PAPER = Departures()
@@ -254,11 +77,6 @@ class ContinuousLearning:
         Where the linear threshold is linearised.
     departures : Departures
         From the paper's equations; by default none.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible; the message names it and what would be right.
     """
 
     sizes: tuple[int, ...] = (30, 20, 2)
@@ -283,8 +101,7 @@ class ContinuousLearning:
                 f"sizes is {self.sizes}: inputs and at least one layer are needed, "
                 "each of at least one unit"
             )
-        for name in ("tau_E", "tau_I", "tau_Q", "tau_W", "feedback_norm", "r_0"):
-            require(self, name, above=0)
+        require(self, "tau_E", "tau_I", "tau_Q", "tau_W", "feedback_norm", "r_0", above=0)
         require(self, "rule", among=CONTINUOUS_RULES)
         require_kind(self, activation_E=SoftReLU, activation_I=SoftReLU)
         require_kind(self, controller=Controller, departures=Departures)
@@ -313,190 +130,46 @@ CLOSED_LOOP = Phase(control=True, feedback_learns=False, weights_learn=False)
 LEARNING = Phase(control=True, feedback_learns=True, weights_learn=True)
 
 
-def initial_state(
-    configuration: ContinuousLearning, W: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]
-) -> ContinuousState:
-    """All potentials and the integral at zero, Q at its target there.
+@dataclass(frozen=True)
+class ContinuousState:
+    """State of a network that learns while it runs, or its time derivative.
 
     Parameters
     ----------
-    configuration : ContinuousLearning
-        Network.
+    u_E, u_I : tuple of array, each (n_l,)
+        Potentials of the excitatory and inhibitory units.
+    z : array, (n_out,)
+        Integral of the controller.
+    Q : tuple of array, each (n_out, n_l)
+        Feedback weights.
     W : tuple of array, each (n_{l-1}, n_l)
         Forward weights.
     b : tuple of array, each (n_l,)
         Biases.
     """
-    zero = tuple(np.zeros(n) for n in configuration.sizes[1:])
-    Q = feedback_targets(configuration, zero, zero, W)
-    return ContinuousState(zero, zero, np.zeros(configuration.sizes[-1]), Q, W, b)
 
-
-def output(configuration: ContinuousLearning, state: ContinuousState) -> np.ndarray:
-    """y = φ_E(u_E^L), (n_out,)."""
-    return rate(configuration.activation_E, state.u_E[-1])
-
-
-def control(
-    configuration: ContinuousLearning, phase: Phase, state: ContinuousState, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """c = k_p e + k_i z with the error e = target − y.
-
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Controller.
-    phase : Phase
-        Whether it acts.
-    state : ContinuousState
-        Present state.
-    target : array, (n_out,)
-        Desired output.
-
-    Returns
-    -------
-    c, dz : array, (n_out,)
-        Control signal, and the integral's derivative, per second; both 0 without control.
-    """
-    if not phase.control:
-        return np.zeros_like(state.z), np.zeros_like(state.z)
-    e = target - output(configuration, state)
-    c = control_signal(configuration.controller, e, state.z)
-    return c, integral_derivative(configuration.controller, e, state.z)
-
-
-def control_cost(c: np.ndarray, Q: tuple[np.ndarray, ...]) -> float:
-    """Σ_l ‖c Q^l‖².
-
-    Parameters
-    ----------
-    c : array, (n_out,)
-        Control signal.
-    Q : tuple of array, each (n_out, n_l)
-        Feedback weights.
-    """
-    return float(sum(np.sum((c @ Q_l) ** 2) for Q_l in Q))
-
-
-def feedback_targets(
-    configuration: ContinuousLearning,
-    u_E: tuple[np.ndarray, ...],
-    u_I: tuple[np.ndarray, ...],
-    W: tuple[np.ndarray, ...],
-) -> tuple[np.ndarray, ...]:
-    """J^l ∘ φ_I'(u_I^l), each layer's scaled to a norm: where the feedback weights move to.
-
-    J^L = diag(φ_E'(u_E^L)) and J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'(u_E^l): the derivative of the
-    outputs y by the drives, as section 4 has it for a linear readout.
-
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Activations and norm.
-    u_E, u_I : tuple of array, each (n_l,)
-        Potentials.
-    W : tuple of array, each (n_{l-1}, n_l)
-        Forward weights.
-
-    Returns
-    -------
-    tuple of array, each (n_out, n_l)
-    """
-    scaled = Feedback(norm=configuration.feedback_norm)
-    J = np.diag(slope(configuration.activation_E, u_E[-1]))
-    targets = [J * slope(configuration.activation_I, u_I[-1])]
-    for l in range(len(u_E) - 2, -1, -1):
-        J = (J @ W[l + 1].T) * slope(configuration.activation_E, u_E[l])
-        targets.insert(0, J * slope(configuration.activation_I, u_I[l]))
-    return tuple(conditioned(scaled, target) for target in targets)
-
-
-def estimated_inhibition(configuration: ContinuousLearning, u_I: np.ndarray) -> np.ndarray:
-    """û_I, what a synapse reads from its inhibition (section 5).
-
-    - exact inverse: φ_I⁻¹(r_I) = u_I;
-    - linear threshold: θ + δ r_I, the tangent of φ_I⁻¹ at r₀.
-
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Rule, r₀ and departures.
-    u_I : array, (n_l,)
-        Inhibitory potential.
-
-    Returns
-    -------
-    array, (n_l,)
-    """
-    if configuration.rule == "exact-inverse":
-        return u_I
-    theta, delta = threshold(configuration)
-    if configuration.departures.excitatory_inverse:
-        return theta + delta * u_I
-    return theta + delta * rate(configuration.activation_I, u_I)
-
-
-def threshold(configuration: ContinuousLearning) -> tuple[float, float]:
-    """θ and δ of the linear threshold."""
-    is_excitatory = configuration.departures.excitatory_inverse
-    phi = configuration.activation_E if is_excitatory else configuration.activation_I
-    theta, delta = linearized_inverse(phi, np.asarray(configuration.r_0))
-    return float(theta), float(delta)
-
-
-def postsynaptic_factor(
-    configuration: ContinuousLearning, u_E: np.ndarray, u_I: np.ndarray
-) -> np.ndarray:
-    """(r_E − û_I) φ_E'(u_E), the part of the weight change that is the neuron's own.
-
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Rule, activations and departures.
-    u_E, u_I : array, (n_l,)
-        Potentials.
-
-    Returns
-    -------
-    array, (n_l,)
-    """
-    r_E = rate(configuration.activation_E, u_E)
-    at = r_E if configuration.departures.slope_at_rate else u_E
-    return (r_E - estimated_inhibition(configuration, u_I)) * slope(configuration.activation_E, at)
+    u_E: tuple[Array, ...]
+    u_I: tuple[Array, ...]
+    z: Array
+    Q: tuple[Array, ...]
+    W: tuple[Array, ...]
+    b: tuple[Array, ...]
 
 
 def continuous_derivative(
     configuration: ContinuousLearning,
     phase: Phase,
-    x: np.ndarray,
-    target: np.ndarray,
+    x: Array,
+    target: Array,
     state: ContinuousState,
 ) -> ContinuousState:
-    """Time derivative of everything.
+    """Time derivative of everything (section 10); the target counts only under control.
 
-        τ_E du_E^l/dt = −u_E^l + a^l − φ_I(u_I^l)        a^l = φ_E(u_E^{l−1}) W^l + b^l
-        τ_I du_I^l/dt = −u_I^l + φ_E(u_E^l) − c Q^l
-        τ_c dz/dt = e − leak · z
-        τ_Q dQ^l/dt = −Q^l + J^l ∘ φ_I'(u_I^l), scaled
-        τ_W dW^l/dt = preᵀ (r_E − û_I) φ_E'              τ_W db^l/dt = (r_E − û_I) φ_E'
-
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Network.
-    phase : Phase
-        What is at work.
-    x : array, (n_in,)
-        Present input.
-    target : array, (n_out,)
-        Present target; without effect when there is no control.
-    state : ContinuousState
-        Present state.
-
-    Returns
-    -------
-    ContinuousState
-        Derivatives, per second.
+    τ_E du_E^l/dt = −u_E^l + a^l − φ_I(u_I^l)        a^l = φ_E(u_E^{l−1}) W^l + b^l
+    τ_I du_I^l/dt = −u_I^l + φ_E(u_E^l) − c Q^l
+    τ_c dz/dt = e − leak · z
+    τ_Q dQ^l/dt = −Q^l + J^l ∘ φ_I'(u_I^l), scaled
+    τ_W dW^l/dt = preᵀ (r_E − û_I) φ_E'              τ_W db^l/dt = (r_E − û_I) φ_E'
     """
     phi_E, phi_I = configuration.activation_E, configuration.activation_I
     c, dz = control(configuration, phase, state, target)
@@ -522,7 +195,73 @@ def continuous_derivative(
     return ContinuousState(tuple(du_E), tuple(du_I), dz, tuple(dQ), tuple(dW), tuple(db))
 
 
-# --- A network in continuous time along sampled inputs and targets (section 10).
+def control(
+    configuration: ContinuousLearning, phase: Phase, state: ContinuousState, target: Array
+) -> tuple[Array, Array]:
+    """c = k_p e + k_i z with e = target − y, and dz/dt; both 0 without control; (n_out,)."""
+    if not phase.control:
+        return np.zeros_like(state.z), np.zeros_like(state.z)
+    e = target - output(configuration, state)
+    c = control_signal(configuration.controller, e, state.z)
+    return c, integral_derivative(configuration.controller, e, state.z)
+
+
+def output(configuration: ContinuousLearning, state: ContinuousState) -> Array:
+    """y = φ_E(u_E^L), (n_out,)."""
+    return rate(configuration.activation_E, state.u_E[-1])
+
+
+def postsynaptic_factor(configuration: ContinuousLearning, u_E: Array, u_I: Array) -> Array:
+    """(r_E − û_I) φ_E'(u_E), the part of the weight change that is the neuron's own, (n_l,)."""
+    r_E = rate(configuration.activation_E, u_E)
+    at = r_E if configuration.departures.slope_at_rate else u_E
+    return (r_E - estimated_inhibition(configuration, u_I)) * slope(configuration.activation_E, at)
+
+
+def estimated_inhibition(configuration: ContinuousLearning, u_I: Array) -> Array:
+    """û_I, what a synapse reads from its inhibition (section 5), (n_l,).
+
+    - exact inverse: φ_I⁻¹(r_I) = u_I;
+    - linear threshold: θ + δ r_I, the tangent of φ_I⁻¹ at r₀.
+    """
+    if configuration.rule == "exact-inverse":
+        return u_I
+    theta, delta = threshold(configuration)
+    if configuration.departures.excitatory_inverse:
+        return theta + delta * u_I
+    return theta + delta * rate(configuration.activation_I, u_I)
+
+
+def threshold(configuration: ContinuousLearning) -> tuple[float, float]:
+    """θ and δ of the linear threshold."""
+    is_excitatory = configuration.departures.excitatory_inverse
+    phi = configuration.activation_E if is_excitatory else configuration.activation_I
+    theta, delta = linearized_inverse(phi, np.asarray(configuration.r_0))
+    return float(theta), float(delta)
+
+
+def feedback_targets(
+    configuration: ContinuousLearning,
+    u_E: tuple[Array, ...],
+    u_I: tuple[Array, ...],
+    W: tuple[Array, ...],
+) -> tuple[Array, ...]:
+    """J^l ∘ φ_I'(u_I^l), each layer's scaled to a norm: where the feedback weights move to.
+
+    J^L = diag(φ_E'(u_E^L)) and J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'(u_E^l): the derivative of the
+    outputs y by the drives, as section 4 has it for a linear readout.
+    """
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    scaled = Feedback(norm=configuration.feedback_norm)
+    J = np.diag(slope(phi_E, u_E[-1]))
+    targets = [J * slope(phi_I, u_I[-1])]
+    for l in range(len(u_E) - 2, -1, -1):
+        J = (J @ W[l + 1].T) * slope(phi_E, u_E[l])
+        targets.insert(0, J * slope(phi_I, u_I[l]))
+    return tuple(conditioned(scaled, target) for target in targets)
+
+
+# Along sampled inputs and targets.
 
 
 @dataclass(frozen=True)
@@ -560,8 +299,8 @@ class ContinuousRun:
     """
 
     state: ContinuousState
-    output: np.ndarray
-    control_cost: np.ndarray
+    output: Array
+    control_cost: Array
 
 
 def run_continuously(
@@ -569,29 +308,13 @@ def run_continuously(
     phase: Phase,
     sampling: Sampling,
     state: ContinuousState,
-    inputs: np.ndarray,
-    targets: np.ndarray,
+    inputs: Array,
+    targets: Array,
 ) -> ContinuousRun:
-    """Integrate from the first sample to the last by Tsitouras' method.
+    """Integrate from the first sample, where the state is, to the last by Tsitouras' method.
 
-    Parameters
-    ----------
-    configuration : ContinuousLearning
-        Network.
-    phase : Phase
-        What is at work.
-    sampling : Sampling
-        Interval between samples, and steps to an interval.
-    state : ContinuousState
-        At the first sample.
-    inputs : array, (n_samples, n_in)
-        x.
-    targets : array, (n_samples, n_out)
-        Desired output; without effect when there is no control.
-
-    Returns
-    -------
-    ContinuousRun
+    Inputs are (n_samples, n_in), targets (n_samples, n_out), both linear between samples; the
+    targets are without effect when there is no control.
     """
     n_samples, sizes = len(inputs), configuration.sizes
     y = pack_continuous(state)
@@ -601,18 +324,16 @@ def run_continuously(
         now = unpack_continuous(y, sizes)
         outputs[i] = output(configuration, now)
         c, _ = control(configuration, phase, now, targets[i])
-        costs[i] = control_cost(c, now.Q)
+        costs[i] = sum(np.sum((c @ Q_l) ** 2) for Q_l in now.Q)
         if i + 1 == n_samples:
             break
         ends = (inputs[i], inputs[i + 1]), (targets[i], targets[i + 1])
+        derivative = _clocked_derivative(configuration, phase, sampling, *ends)
         for step in range(sampling.steps):
             # A clock of its own tells the stages where between the samples they are.
             clocked = np.append(y, step / sampling.steps)
-            derivative = _clocked_derivative(configuration, phase, sampling, *ends)
-            clocked, _, _ = runge_kutta_step(
-                TSITOURAS_54, derivative, clocked, derivative(clocked), dt
-            )
-            y = clocked[:-1]
+            k = derivative(clocked)
+            y = runge_kutta_step(TSITOURAS_54, derivative, clocked, k, dt)[0][:-1]
     return ContinuousRun(unpack_continuous(y, sizes), outputs, costs)
 
 
@@ -620,12 +341,12 @@ def _clocked_derivative(
     configuration: ContinuousLearning,
     phase: Phase,
     sampling: Sampling,
-    x_ends: tuple[np.ndarray, np.ndarray],
-    target_ends: tuple[np.ndarray, np.ndarray],
+    x_ends: tuple[Array, Array],
+    target_ends: tuple[Array, Array],
 ) -> Derivative:
     """dy/dt of the packed state with the fraction of the interval as its last element."""
 
-    def derivative(clocked: np.ndarray) -> np.ndarray:
+    def derivative(clocked: Array) -> Array:
         fraction = clocked[-1]
         state = unpack_continuous(clocked[:-1], configuration.sizes)
         x = x_ends[0] + fraction * (x_ends[1] - x_ends[0])
@@ -634,3 +355,92 @@ def _clocked_derivative(
         return np.append(pack_continuous(change), 1 / sampling.interval)
 
     return derivative
+
+
+def pack_continuous(state: ContinuousState) -> Array:
+    """Join a state into one array (n,), in the order u_E, u_I, z, Q, W, b."""
+    parts = (*state.u_E, *state.u_I, state.z, *state.Q, *state.W, *state.b)
+    return np.concatenate([part.reshape(-1) for part in parts])
+
+
+def unpack_continuous(y: Array, sizes: tuple[int, ...]) -> ContinuousState:
+    """Split what `pack_continuous` joined; the arrays are views of `y`."""
+    layers, n_out = sizes[1:], sizes[-1]
+    start = 0
+
+    def take(*shape: int) -> Array:
+        nonlocal start
+        first, start = start, start + int(np.prod(shape))
+        return y[first:start].reshape(shape)
+
+    return ContinuousState(
+        u_E=tuple(take(n) for n in layers),
+        u_I=tuple(take(n) for n in layers),
+        z=take(n_out),
+        Q=tuple(take(n_out, n) for n in layers),
+        W=tuple(take(n_in, n) for n_in, n in pairwise(sizes)),
+        b=tuple(take(n) for n in layers),
+    )
+
+
+# How it starts, and what it is shown.
+
+INITIAL_SCALE = 2.0
+"""Deviation of a first weight is this over √n_in, of a first bias this over √n_layer."""
+
+AMPLITUDES, FREQUENCIES, PHASES = (0.1, 1.0), (0.1, 2.0), (0.0, np.pi)
+"""Limits between which waves are drawn; frequencies in hertz, phases in radians."""
+
+
+def draw_weights(
+    generator: np.random.Generator, sizes: tuple[int, ...]
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """W^l from N(0, 1) · 2/√n_{l−1}, b^l from N(0, 1) · 2/√n_l, inputs being layer 0."""
+    W = tuple(
+        generator.standard_normal((n_in, n)) * INITIAL_SCALE / np.sqrt(n_in)
+        for n_in, n in pairwise(sizes)
+    )
+    b = tuple(generator.standard_normal(n) * INITIAL_SCALE / np.sqrt(n) for n in sizes[1:])
+    return W, b
+
+
+def initial_state(
+    configuration: ContinuousLearning, W: tuple[Array, ...], b: tuple[Array, ...]
+) -> ContinuousState:
+    """All potentials and the integral at zero, Q at its target there."""
+    zero = tuple(np.zeros(n) for n in configuration.sizes[1:])
+    Q = feedback_targets(configuration, zero, zero, W)
+    return ContinuousState(zero, zero, np.zeros(configuration.sizes[-1]), Q, W, b)
+
+
+@dataclass(frozen=True)
+class SineWaves:
+    """x_i(t) = A_i sin(2π f_i t + ϕ_i), A, f in hertz and ϕ in radians being (n,)."""
+
+    amplitude: Array
+    frequency: Array
+    phase: Array
+
+
+def draw_sine_waves(generator: np.random.Generator, n: int) -> SineWaves:
+    """Draw amplitudes, frequencies and phases of n waves, each uniform between its limits."""
+    return SineWaves(
+        *(generator.uniform(*limits, n) for limits in (AMPLITUDES, FREQUENCIES, PHASES))
+    )
+
+
+def sine_inputs(waves: SineWaves, time: Array) -> Array:
+    """Waves at these times, (n_samples,) in seconds; the result is (n_samples, n)."""
+    angle = 2 * np.pi * waves.frequency * time[:, None] + waves.phase
+    return waves.amplitude * np.sin(angle)
+
+
+def sample_times(epoch: int, n_samples: int, sample_interval: float) -> Array:
+    """Seconds of an epoch's samples, on one clock that runs on from epoch to epoch, both from 0.
+
+    An epoch of 5000 samples has 4999 intervals: a state is carried from the last sample of
+    one epoch to the first of the next while the clock goes on by an interval. The published
+    run does so; `golden/teacher-student.h5` shows it, its states after burn-in being those of
+    4.999 s, its second epoch starting at 5 s.
+    """
+    return (epoch * n_samples + np.arange(n_samples)) * sample_interval

@@ -1,10 +1,11 @@
-"""Open- and closed-loop end states, by whichever method, and how they were reached."""
+"""Where a network comes to rest, by either method, and its path there (sections 2, 6 and 7)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,17 +21,9 @@ from .circuit import (
     resting_state,
     unpack,
 )
-from .configuration import (
-    NetworkConfiguration,
-    Setting,
-    Solver,
-    require,
-)
+from .configuration import Array, NetworkConfiguration, Setting, Solver, require, with_axes
 from .fixed_point import FixedPoint, closed_loop_fixed_point, open_loop_fixed_point
 from .integration import TABLEAUS, Derivative, integrate, integrate_recorded, root_mean_square
-
-# --- Open- and closed-loop end states, by whichever method, and how they were reached.
-
 
 MOST_STEPS_TO_REST = 20_000
 """Of an integration that stands in for a fixed point: a loop that rests does so in hundreds, and
@@ -59,27 +52,19 @@ class EndStateCounts:
     unsettled: int = 0
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
-        return EndStateCounts(
-            self.frozen_newton + other.frozen_newton,
-            self.fresh_newton + other.fresh_newton,
-            self.integrated + other.integrated,
-            self.unsettled + other.unsettled,
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return EndStateCounts(*(ours + theirs for ours, theirs in pairs))
 
 
 def open_loop_end_state(
-    configuration: NetworkConfiguration, solver: Solver, parameters: Parameters, x: np.ndarray
+    configuration: NetworkConfiguration, solver: Solver, parameters: Parameters, x: Array
 ) -> tuple[NetworkState, EndStateCounts]:
     """Where the network comes to rest without control (section 2).
 
     Parameters
     ----------
-    configuration : NetworkConfiguration
-        Network.
-    solver : Solver
-        Method.
-    parameters : Parameters
-        Weights and biases.
+    configuration, solver, parameters
+        Network, method, and weights and biases.
     x : array, (..., batch, n_in)
         Input, of the parameters' dtype.
 
@@ -90,37 +75,27 @@ def open_loop_end_state(
     counts : EndStateCounts
         How it was reached.
     """
-    a_1 = drive(x, parameters.weights[0], parameters.biases[0])
-    rest = resting_state(parameters, x)
-    return _end_state(
-        configuration,
-        solver,
-        lambda: open_loop_fixed_point(configuration, parameters, a_1, rest),
-        lambda state: open_loop_derivative(configuration, parameters, a_1, state),
-        rest,
-        is_closed=False,
-    )
+    a_1, rest = drive(x, parameters.weights[0], parameters.biases[0]), resting_state(parameters, x)
+    search = partial(open_loop_fixed_point, configuration, parameters, a_1, rest)
+    derivative = partial(open_loop_derivative, configuration, parameters, a_1)
+    return _end_state(configuration, solver, search, derivative, rest, is_closed=False)
 
 
 def closed_loop_end_state(
     configuration: NetworkConfiguration,
     solver: Solver,
     parameters: Parameters,
-    x: np.ndarray,
+    x: Array,
     Q: FeedbackWeights,
-    target: np.ndarray,
+    target: Array,
     open_loop: NetworkState,
 ) -> tuple[NetworkState, EndStateCounts]:
     """Where the network comes to rest under control, starting from the open loop (section 2).
 
     Parameters
     ----------
-    configuration : NetworkConfiguration
-        Network.
-    solver : Solver
-        Method.
-    parameters : Parameters
-        Weights and biases.
+    configuration, solver, parameters
+        Network, method, and weights and biases.
     x : array, (..., batch, n_in)
         Input.
     Q : tuple of array, each (..., batch, n_out, n_l)
@@ -144,34 +119,9 @@ def closed_loop_end_state(
     """
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
     start = dataclasses.replace(open_loop, z=np.zeros_like(open_loop.z))
-    return _end_state(
-        configuration,
-        solver,
-        lambda: closed_loop_fixed_point(configuration, parameters, a_1, Q, target, start),
-        lambda state: closed_loop_derivative(configuration, parameters, a_1, Q, target, state),
-        start,
-        is_closed=True,
-    )
-
-
-def packed_derivative(
-    configuration: NetworkConfiguration, derivative: Callable[[NetworkState], NetworkState]
-) -> Derivative:
-    """Turn a derivative of states into one of packed arrays.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Holds the sizes by which an array is split.
-    derivative : callable
-        From NetworkState to NetworkState.
-
-    Returns
-    -------
-    callable
-        From array (..., batch, n) to array.
-    """
-    return lambda y: pack(derivative(unpack(y, configuration.sizes)))
+    search = partial(closed_loop_fixed_point, configuration, parameters, a_1, Q, target, start)
+    derivative = partial(closed_loop_derivative, configuration, parameters, a_1, Q, target)
+    return _end_state(configuration, solver, search, derivative, start, is_closed=True)
 
 
 def _end_state(
@@ -182,37 +132,58 @@ def _end_state(
     start: NetworkState,
     is_closed: bool,
 ) -> tuple[NetworkState, EndStateCounts]:
-    def distance(k: np.ndarray) -> np.ndarray:
+    def distance(k: Array) -> Array:
         return distance_to_rest(configuration, unpack(k, configuration.sizes), is_closed)
 
     packed = packed_derivative(configuration, derivative)
     if solver.method != "fixed-point":
         end = integrate(packed, pack(start), solver, distance=distance)
-        return unpack(end.y, configuration.sizes), EndStateCounts(
-            integrated=end.settled.size, unsettled=int(np.sum(~end.settled))
-        )
+        counts = EndStateCounts(integrated=end.settled.size, unsettled=int(np.sum(~end.settled)))
+        return unpack(end.y, configuration.sizes), counts
     with np.errstate(over="ignore", invalid="ignore"):
         found = search()
     left = ~(found.found_frozen | found.found_fresh)
     state, unsettled = found.state, 0
     if np.any(left):
-        rtol, atol = tolerances_to_rest(start.u_out.dtype)
-        tight = dataclasses.replace(
-            solver,
-            method="tsit5",
-            rtol=rtol,
-            atol=atol,
-            max_steps=min(solver.max_steps, MOST_STEPS_TO_REST),
-        )
+        tight = solver_to_rest(solver, start.u_out.dtype)
         end = integrate(packed, pack(start), tight, active=left, distance=distance)
         state = choose(left, unpack(end.y, configuration.sizes), state)
         unsettled = int(np.sum(~end.settled))
-    return state, EndStateCounts(
-        frozen_newton=int(np.sum(found.found_frozen)),
-        fresh_newton=int(np.sum(found.found_fresh)),
-        integrated=int(np.sum(left)),
-        unsettled=unsettled,
-    )
+    frozen, fresh = int(np.sum(found.found_frozen)), int(np.sum(found.found_fresh))
+    return state, EndStateCounts(frozen, fresh, int(np.sum(left)), unsettled)
+
+
+def packed_derivative(
+    configuration: NetworkConfiguration, derivative: Callable[[NetworkState], NetworkState]
+) -> Derivative:
+    """Turn a derivative of states into one of packed arrays, (..., batch, n)."""
+    return lambda y: pack(derivative(unpack(y, configuration.sizes)))
+
+
+def solver_to_rest(solver: Solver, dtype: np.dtype) -> Solver:
+    """Make of a solver the one whose integration stands in for a fixed point."""
+    rtol, atol = tolerances_to_rest(dtype)
+    most = min(solver.max_steps, MOST_STEPS_TO_REST)
+    return dataclasses.replace(solver, method="tsit5", rtol=rtol, atol=atol, max_steps=most)
+
+
+def tolerances_to_rest(dtype: np.dtype) -> tuple[float, float]:
+    """Give rtol and atol at which an integration stands in for a fixed point in this precision."""
+    eps = float(np.finfo(dtype).eps)
+    return eps**0.6, eps**0.75
+
+
+def distance_to_rest(
+    configuration: NetworkConfiguration, k: NetworkState, is_closed: bool
+) -> Array:
+    """How far a state may be from rest: its derivative k times the slowest time constant.
+
+    The largest root mean square over any population of units, so that a few that crawl do
+    not drown among many that rest; (..., batch).
+    """
+    speeds = [root_mean_square(part) for part in (*k.u_E, *k.u_I, k.u_out, k.z)]
+    slowest = np.asarray(slowest_time_constant(configuration, is_closed), dtype=k.u_out.dtype)
+    return np.asarray(np.max(speeds, axis=0) * with_axes(slowest, 1))
 
 
 def slowest_time_constant(configuration: NetworkConfiguration, is_closed: bool) -> Setting:
@@ -220,13 +191,6 @@ def slowest_time_constant(configuration: NetworkConfiguration, is_closed: bool) 
 
     The integral left to itself decays with τ_c / leak, and control only makes it faster.
     Without a leak it follows the error, whose answer to the control is taken to be of order 1.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Time constants and controller.
-    is_closed : bool
-        Under control.
     """
     membrane = np.maximum(configuration.tau_E, configuration.tau_I)
     if not is_closed:
@@ -239,39 +203,7 @@ def slowest_time_constant(configuration: NetworkConfiguration, is_closed: bool) 
     return np.maximum(membrane, controller.tau / rate)
 
 
-def distance_to_rest(
-    configuration: NetworkConfiguration, k: NetworkState, is_closed: bool
-) -> np.ndarray:
-    """How far a state may be from rest: its derivative times the slowest time constant.
-
-    The largest root mean square over any population of units, so that a few that crawl do
-    not drown among many that rest.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Time constants.
-    k : NetworkState
-        Time derivative, arrays (..., batch, n).
-    is_closed : bool
-        Under control.
-
-    Returns
-    -------
-    array, (..., batch)
-    """
-    speeds = [root_mean_square(part) for part in (*k.u_E, *k.u_I, k.u_out, k.z)]
-    slowest = np.asarray(slowest_time_constant(configuration, is_closed), dtype=k.u_out.dtype)
-    return np.asarray(np.max(speeds, axis=0) * (slowest[..., 0] if slowest.ndim else slowest))
-
-
-def tolerances_to_rest(dtype: np.dtype) -> tuple[float, float]:
-    """Give rtol and atol at which an integration stands in for a fixed point in this precision."""
-    eps = float(np.finfo(dtype).eps)
-    return eps**0.6, eps**0.75
-
-
-# --- Recorded trajectories: the same dynamics with a constant step, kept along the way.
+# The same dynamics with a constant step, kept along the way.
 
 
 @dataclass(frozen=True)
@@ -303,33 +235,11 @@ class Recording:
 
 
 def open_loop_trajectory(
-    configuration: NetworkConfiguration,
-    recording: Recording,
-    parameters: Parameters,
-    x: np.ndarray,
+    configuration: NetworkConfiguration, recording: Recording, parameters: Parameters, x: Array
 ) -> NetworkState:
-    """Path from the resting state without control.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network.
-    recording : Recording
-        Method, step and what is kept.
-    parameters : Parameters
-        Weights and biases.
-    x : array, (..., batch, n_in)
-        Input.
-
-    Returns
-    -------
-    NetworkState
-        Arrays (time, ..., batch, n).
-    """
+    """Path from rest without control, in arrays (time, ..., batch, n); as `open_loop_end_state`."""
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
-    derivative = packed_derivative(
-        configuration, lambda state: open_loop_derivative(configuration, parameters, a_1, state)
-    )
+    derivative = partial(open_loop_derivative, configuration, parameters, a_1)
     return _recorded(configuration, recording, derivative, resting_state(parameters, x))
 
 
@@ -337,40 +247,17 @@ def closed_loop_trajectory(
     configuration: NetworkConfiguration,
     recording: Recording,
     parameters: Parameters,
-    x: np.ndarray,
+    x: Array,
     Q: FeedbackWeights,
-    target: np.ndarray,
+    target: Array,
     start: NetworkState,
 ) -> NetworkState:
     """Path under control, from a given state with the controller's integral at zero.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network.
-    recording : Recording
-        Method, step and what is kept.
-    parameters : Parameters
-        Weights and biases.
-    x : array, (..., batch, n_in)
-        Input.
-    Q : tuple of array, each (..., batch, n_out, n_l)
-        Feedback weights.
-    target : array, (..., batch, n_out)
-        What the controller is given.
-    start : NetworkState
-        Where the path begins; its integral is taken as 0.
-
-    Returns
-    -------
-    NetworkState
-        Arrays (time, ..., batch, n).
+    In arrays (time, ..., batch, n); see `closed_loop_end_state`.
     """
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
-    derivative = packed_derivative(
-        configuration,
-        lambda state: closed_loop_derivative(configuration, parameters, a_1, Q, target, state),
-    )
+    derivative = partial(closed_loop_derivative, configuration, parameters, a_1, Q, target)
     start = dataclasses.replace(start, z=np.zeros_like(start.z))
     return _recorded(configuration, recording, derivative, start)
 
@@ -378,15 +265,11 @@ def closed_loop_trajectory(
 def _recorded(
     configuration: NetworkConfiguration,
     recording: Recording,
-    derivative: Derivative,
+    derivative: Callable[[NetworkState], NetworkState],
     start: NetworkState,
 ) -> NetworkState:
+    packed, tableau = packed_derivative(configuration, derivative), TABLEAUS[recording.method]
     path = integrate_recorded(
-        derivative,
-        pack(start),
-        TABLEAUS[recording.method],
-        recording.dt,
-        recording.n_steps,
-        recording.every,
+        packed, pack(start), tableau, recording.dt, recording.n_steps, recording.every
     )
     return unpack(path, configuration.sizes)

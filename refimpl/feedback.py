@@ -5,25 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from .circuit import FeedbackWeights, NetworkState, Parameters, slope
-from .configuration import Feedback, NetworkConfiguration
+from .configuration import Array, Feedback, NetworkConfiguration, with_axes
 
 
 def feedback_weights(
     configuration: NetworkConfiguration, parameters: Parameters, open_loop: NetworkState
 ) -> FeedbackWeights:
-    """Q^l = J^l ∘ φ_I'(u_I^l), averaged, clipped and normalised as configured.
+    """Q^l = J^l ∘ φ_I'(u_I^l), averaged, clipped and normalised as configured (section 4).
 
     J^L = W_outᵀ ∘ φ_E'(u_E^L) and J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'(u_E^l), all at the
     open-loop end state.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Activations and feedback options.
-    parameters : Parameters
-        Weights.
-    open_loop : NetworkState
-        Open-loop end state.
 
     Returns
     -------
@@ -41,24 +32,15 @@ def feedback_weights(
     return tuple(conditioned(configuration.feedback, Q_l) for Q_l in Q)
 
 
-def conditioned(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
-    """Average, clip and normalise, in this order, as far as asked for.
+def conditioned(feedback: Feedback, Q: Array) -> Array:
+    """Average, clip and normalise one layer's Q, in this order, as far as asked for (section 4).
 
-    Parameters
-    ----------
-    feedback : Feedback
-        Options.
-    Q : array, (..., batch, n_out, n_l)
-        Feedback weights of one layer.
-
-    Returns
-    -------
-    array, (..., batch or 1, n_out, n_l)
+    From (..., batch, n_out, n_l) to (..., batch or 1, n_out, n_l).
     """
     if feedback.average:
         Q = np.mean(Q, axis=-3, keepdims=True)
     if feedback.clip is not None:
-        limit = _per_matrix(feedback.clip)
+        limit = with_axes(feedback.clip, 3)
         Q = np.clip(Q, -limit, limit)
     if feedback.normalize:
         # In units of the largest weight, so that no square underflows or overflows. A silent
@@ -66,28 +48,12 @@ def conditioned(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
         largest = np.max(np.abs(Q), axis=(-2, -1), keepdims=True)
         Q = Q / np.where(largest > 0, largest, 1)
         frobenius = np.sqrt(np.sum(Q**2, axis=(-2, -1), keepdims=True))
-        Q = Q * (_per_matrix(feedback.norm) / np.where(largest > 0, frobenius, 1))
+        Q = Q * (with_axes(feedback.norm, 3) / np.where(largest > 0, frobenius, 1))
     return Q
 
 
-def per_output_product(J: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Multiply the matrix of every sample by the same weights, as one matrix product.
-
-    Parameters
-    ----------
-    J : array, (..., batch, n_out, n)
-        One matrix a sample.
-    W : array, (..., n, m)
-        Weights.
-
-    Returns
-    -------
-    array, (..., batch, n_out, m)
-    """
+def per_output_product(J: Array, W: Array) -> Array:
+    """J W of every sample's J, (..., batch, n_out, n), and W, (..., n, m), as one product."""
     *_, batch, n_out, n = J.shape
     product = J.reshape(*J.shape[:-3], batch * n_out, n) @ W
     return product.reshape(*product.shape[:-2], batch, n_out, W.shape[-1])
-
-
-def _per_matrix(setting: float | np.ndarray) -> float | np.ndarray:
-    return setting[..., None] if isinstance(setting, np.ndarray) else setting

@@ -1,4 +1,9 @@
-"""Equilibrium of one E-I pair under constant drive and dis-inhibition (section 6)."""
+"""End states without integrating: the closed loop as n_out equations in c (section 6).
+
+For a fixed control signal c each neuron rests where a scalar equation says; so the whole network
+rests where c = κ e(u_out(c)). Both are solved by Newton's method. What rounding does at any gain
+stands at the end.
+"""
 
 from __future__ import annotations
 
@@ -19,74 +24,8 @@ from .circuit import (
     slope,
     steady_integral,
 )
-from .configuration import NetworkConfiguration, SoftReLU
+from .configuration import Array, NetworkConfiguration, SoftReLU
 from .feedback import per_output_product
-
-# --- Equilibrium of one E-I pair under constant drive and dis-inhibition (section 6).
-
-
-MAX_ITERATIONS = 60
-
-
-def neuron_equilibrium(
-    phi_E: SoftReLU,
-    phi_I: SoftReLU,
-    a: np.ndarray,
-    q: np.ndarray | float,
-    u_E: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solve u_E + φ_I(φ_E(u_E) − q) = a for u_E by Newton's method.
-
-    The left side is convex, being a sum of a line and a composition of convex increasing
-    functions, and its slope is 1 + φ_I' φ_E' ≥ 1. Newton's method on such a function
-    converges from every start: the first step lands at or above the root, and from
-    there it descends to it.
-
-    After a step of size s the error left is at most ½ M s², where M bounds the curvature
-    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding. Of
-    sharp neurons M is so large that no step of a precision's own size passes; there two
-    steps in a row within rounding do. One alone might be the last before a bend, from which
-    the next is of a bend's width, 1/k.
-
-    Parameters
-    ----------
-    phi_E, phi_I : SoftReLU
-        Activation functions.
-    a : array, (..., batch, n)
-        Drive.
-    q : array, (..., batch, n), or 0
-        Dis-inhibition c Q.
-    u_E : array, (..., batch, n)
-        Start; the nearer, the fewer iterations.
-
-    Returns
-    -------
-    u_E : array, (..., batch, n)
-        Root.
-    converged : array of bool, (..., batch)
-        Whether every neuron of the sample came within rounding of its root.
-    """
-    eps = np.finfo(a.dtype).eps
-    curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
-    rounding = eps * (1 + np.abs(a) + np.abs(q))
-    was_small = np.zeros(1, dtype=bool)
-    for _ in range(MAX_ITERATIONS):
-        r_E = rate(phi_E, u_E)
-        residual = u_E + rate(phi_I, r_E - q) - a
-        step = residual / (1 + slope(phi_I, r_E - q) * slope(phi_E, u_E))
-        u_E = u_E - step
-        allowed = rounding + eps * np.abs(u_E)
-        small = np.abs(step) <= 2 * allowed
-        converged = (curvature / 2 * step**2 <= allowed) | (small & was_small)
-        was_small = small
-        # What is no number stays none.
-        if np.all(converged | np.isnan(u_E)):
-            break
-    return u_E, np.all(converged, axis=-1)
-
-
-# --- End states without integrating: the closed loop as n_out equations in c (section 6).
-
 
 MAX_FROZEN_ITERATIONS = 20
 MAX_FRESH_ITERATIONS = 30
@@ -107,126 +46,27 @@ class FixedPoint:
     """
 
     state: NetworkState
-    found_frozen: np.ndarray
-    found_fresh: np.ndarray
-
-
-def equilibrium(
-    configuration: NetworkConfiguration,
-    parameters: Parameters,
-    a_1: np.ndarray,
-    Q: FeedbackWeights | None,
-    c: np.ndarray,
-    start: NetworkState,
-) -> tuple[NetworkState, np.ndarray]:
-    """State in which every unit rests while the control signal is held at c.
-
-    Layer by layer: u_E from its scalar equation, u_I = φ_E(u_E) − q, and above the last
-    layer u_out = φ_E(u_E^L) W_out + c.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Activations and feedback to the readout.
-    parameters : Parameters
-        Weights and biases.
-    a_1 : array, (..., batch, n_1)
-        Drive of the first layer.
-    Q : tuple of array, each (..., batch, n_out, n_l), or None
-        Feedback weights; None in open loop.
-    c : array, (..., batch, n_out)
-        Control signal.
-    start : NetworkState
-        Where the search for each u_E starts; its integral is passed on.
-
-    Returns
-    -------
-    state : NetworkState
-        The equilibrium.
-    converged : array of bool, (..., batch)
-        Whether all its scalar equations were solved.
-    """
-    phi_E, phi_I = configuration.activation_E, configuration.activation_I
-    u_E: list[np.ndarray] = []
-    u_I: list[np.ndarray] = []
-    converged = np.ones(c.shape[:-1], dtype=bool)
-    a, r_E = a_1, None
-    for l in range(configuration.n_hidden):
-        if r_E is not None:
-            a = drive(r_E, parameters.weights[l], parameters.biases[l])
-        q = 0 if Q is None else disinhibition(c, Q[l])
-        u, layer_converged = neuron_equilibrium(phi_E, phi_I, a, q, start.u_E[l])
-        r_E = rate(phi_E, u)
-        u_E.append(u)
-        u_I.append(r_E - q)
-        converged = converged & layer_converged
-    u_out = r_E @ parameters.readout
-    if Q is not None and configuration.feedback.to_readout:
-        u_out = u_out + c
-    return NetworkState(tuple(u_E), tuple(u_I), u_out, start.z), converged
-
-
-def open_loop_fixed_point(
-    configuration: NetworkConfiguration,
-    parameters: Parameters,
-    a_1: np.ndarray,
-    start: NetworkState,
-) -> FixedPoint:
-    """Open-loop end state: the equilibrium at c = 0.
-
-    Parameters
-    ----------
-    configuration, parameters, a_1, start
-        As for `equilibrium`.
-
-    Returns
-    -------
-    FixedPoint
-        With no coupled equations to solve, what is found counts as found frozen.
-    """
-    c = np.zeros_like(start.u_out)
-    state, converged = equilibrium(configuration, parameters, a_1, None, c, start)
-    return FixedPoint(state, converged, np.zeros_like(converged))
+    found_frozen: Array
+    found_fresh: Array
 
 
 def closed_loop_fixed_point(
     configuration: NetworkConfiguration,
     parameters: Parameters,
-    a_1: np.ndarray,
+    a_1: Array,
     Q: FeedbackWeights,
-    target: np.ndarray,
+    target: Array,
     open_loop: NetworkState,
 ) -> FixedPoint:
-    """Closed-loop end state: the root of F(c) = c − κ e(u_out(c), target).
+    """Closed-loop end state: the root of F(c) = c − κ e(u_out(c), target) (section 6).
 
     Newton's method with D = ∂u_out/∂c frozen at the open-loop state first, while the error's
     own slope is taken anew in each iteration. For the samples it leaves, Newton's method
     with a fresh D and a line search on ‖F‖. A sample is found when the step in c that is
     left has no weight (`is_negligible`): that step is the error in c, whatever κ is.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network; its controller needs a leak above 0.
-    parameters : Parameters
-        Weights and biases.
-    a_1 : array, (..., batch, n_1)
-        Drive of the first layer.
-    Q : tuple of array, each (..., batch, n_out, n_l)
-        Feedback weights.
-    target : array, (..., batch, n_out)
-        What the controller is given.
-    open_loop : NetworkState
-        Open-loop end state.
-
-    Returns
-    -------
-    FixedPoint
-
-    Raises
-    ------
-    ConfigurationError
-        The controller has leak 0.
+    `a_1` is (..., batch, n_1), Q^l (..., batch, n_out, n_l) and the target (..., batch, n_out).
+    ConfigurationError if the controller has leak 0.
     """
     loss, controller = configuration.loss, configuration.controller
     kappa = controller.steady_gain
@@ -265,14 +105,14 @@ def closed_loop_fixed_point(
 def _fresh_newton(
     configuration: NetworkConfiguration,
     parameters: Parameters,
-    a_1: np.ndarray,
+    a_1: Array,
     Q: FeedbackWeights,
-    target: np.ndarray,
-    c: np.ndarray,
-    move: np.ndarray,
+    target: Array,
+    c: Array,
+    move: Array,
     state: NetworkState,
-    found: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, NetworkState, np.ndarray]:
+    found: Array,
+) -> tuple[Array, Array, NetworkState, Array]:
     """Newton's method with D taken anew in each iteration, and a line search on ‖F‖.
 
     A sample is given up where no fraction of the step leads on, or where there are no numbers.
@@ -305,14 +145,118 @@ def _fresh_newton(
     return c, move, state, found
 
 
+def open_loop_fixed_point(
+    configuration: NetworkConfiguration, parameters: Parameters, a_1: Array, start: NetworkState
+) -> FixedPoint:
+    """Open-loop end state: the equilibrium at c = 0, with nothing coupled left to solve."""
+    c = np.zeros_like(start.u_out)
+    state, converged = equilibrium(configuration, parameters, a_1, None, c, start)
+    return FixedPoint(state, converged, np.zeros_like(converged))
+
+
+def equilibrium(
+    configuration: NetworkConfiguration,
+    parameters: Parameters,
+    a_1: Array,
+    Q: FeedbackWeights | None,
+    c: Array,
+    start: NetworkState,
+) -> tuple[NetworkState, Array]:
+    """State in which every unit rests while the control signal is held at c (section 6).
+
+    Layer by layer: u_E from its scalar equation, u_I = φ_E(u_E) − q, and above the last
+    layer u_out = φ_E(u_E^L) W_out + c. Without Q, in open loop, c has no part. The search
+    begins at `start`; the second value, (..., batch), tells which samples it solved.
+    """
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    u_E: list[Array] = []
+    u_I: list[Array] = []
+    converged = np.ones(c.shape[:-1], dtype=bool)
+    a, r_E = a_1, None
+    for l in range(configuration.n_hidden):
+        if r_E is not None:
+            a = drive(r_E, parameters.weights[l], parameters.biases[l])
+        q = 0 if Q is None else disinhibition(c, Q[l])
+        u, layer_converged = neuron_equilibrium(phi_E, phi_I, a, q, start.u_E[l])
+        r_E = rate(phi_E, u)
+        u_E.append(u)
+        u_I.append(r_E - q)
+        converged = converged & layer_converged
+    u_out = r_E @ parameters.readout
+    if Q is not None and configuration.feedback.to_readout:
+        u_out = u_out + c
+    return NetworkState(tuple(u_E), tuple(u_I), u_out, start.z), converged
+
+
+MAX_ITERATIONS = 60
+
+
+def neuron_equilibrium(
+    phi_E: SoftReLU, phi_I: SoftReLU, a: Array, q: Array | float, u_E: Array
+) -> tuple[Array, Array]:
+    """Solve u_E + φ_I(φ_E(u_E) − q) = a for u_E by Newton's method (section 6).
+
+    All arrays are (..., batch, n). Gives the root, found from the start u_E, and, (..., batch),
+    whether every neuron of the sample came within rounding of its root.
+
+    The left side is convex, being a sum of a line and a composition of convex increasing
+    functions, and its slope is 1 + φ_I' φ_E' ≥ 1. Newton's method on such a function
+    converges from every start: the first step lands at or above the root, and from
+    there it descends to it.
+
+    After a step of size s the error left is at most ½ M s², where M bounds the curvature
+    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding. Of
+    sharp neurons M is so large that no step of a precision's own size passes; there two
+    steps in a row within rounding do. One alone might be the last before a bend, from which
+    the next is of a bend's width, 1/k.
+    """
+    eps = np.finfo(a.dtype).eps
+    curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
+    rounding = eps * (1 + np.abs(a) + np.abs(q))
+    was_small = np.zeros(1, dtype=bool)
+    for _ in range(MAX_ITERATIONS):
+        r_E = rate(phi_E, u_E)
+        residual = u_E + rate(phi_I, r_E - q) - a
+        step = residual / (1 + slope(phi_I, r_E - q) * slope(phi_E, u_E))
+        u_E = u_E - step
+        allowed = rounding + eps * np.abs(u_E)
+        small = np.abs(step) <= 2 * allowed
+        converged = (curvature / 2 * step**2 <= allowed) | (small & was_small)
+        was_small = small
+        # What is no number stays none.
+        if np.all(converged | np.isnan(u_E)):
+            break
+    return u_E, np.all(converged, axis=-1)
+
+
+def output_sensitivity(
+    configuration: NetworkConfiguration,
+    parameters: Parameters,
+    Q: FeedbackWeights,
+    state: NetworkState,
+) -> Array:
+    """D = ∂u_out/∂c: row k is the response of the readout to the k-th control signal (section 6).
+
+    In each layer du_E = g (da + φ_I' Q) with the loop gain g = 1 / (1 + φ_I' φ_E').
+    The result is (..., batch, n_out, n_out).
+    """
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    da: Array | int = 0
+    for l in range(configuration.n_hidden):
+        slope_E = slope(phi_E, state.u_E[l])[..., None, :]
+        slope_I = slope(phi_I, state.u_I[l])[..., None, :]
+        gain = 1 / (1 + slope_I * slope_E)
+        dr_E = slope_E * gain * (da + slope_I * Q[l])
+        above = parameters.weights[l + 1] if l + 1 < configuration.n_hidden else parameters.readout
+        da = per_output_product(dr_E, above)
+    if configuration.feedback.to_readout:
+        da = da + np.eye(parameters.readout.shape[-1], dtype=parameters.dtype)
+    return np.asarray(da)
+
+
 def control_step(
-    loss: str,
-    kappa: float | np.ndarray,
-    c: np.ndarray,
-    u_out: np.ndarray,
-    target: np.ndarray,
-    D: np.ndarray,
-) -> np.ndarray:
+    loss: str, kappa: float | Array, c: Array, u_out: Array, target: Array, D: Array
+) -> Array:
     """Newton's step from c towards c = κ e(u_out(c)), the network's response to it being D.
 
     For MSE it solves v (I + κ D) = −F. For cross-entropy, with p = softmax(u_out), the end
@@ -324,21 +268,7 @@ def control_step(
     slope in the direction of equal controls, and rounding of the softmax, times κ, would
     drive them there. Columns are divided by what is large in them.
 
-    Parameters
-    ----------
-    loss : {'softmax-cross-entropy', 'mse'}
-        Which loss.
-    kappa : float
-        Steady gain of the controller.
-    c, u_out, target : array, (..., batch, n_out)
-        Control signal, readout potential under it, and target.
-    D : array, (..., batch, n_out, n_out)
-        ∂u_out/∂c.
-
-    Returns
-    -------
-    array, (..., batch, n_out)
-        The step v; NaN where the matrix is singular.
+    c, u_out and target are (..., batch, n_out); the step is NaN where the matrix is singular.
     """
     kappa = np.asarray(kappa, dtype=c.dtype)
     if loss == "mse":
@@ -361,35 +291,39 @@ def control_step(
     return along + np.where(slack == 0, 0, missing / np.where(slack == 0, 1, slack)) * per_log_sum
 
 
-def is_negligible(
-    move: np.ndarray, kappa: float | np.ndarray, c: np.ndarray, u_out: np.ndarray
-) -> np.ndarray:
+def _columns(D: Array, factor: Array | float, diagonal: Array | float) -> Array:
+    """D with its columns multiplied by `factor`, plus `diagonal` on the diagonal."""
+    n = D.shape[-1]
+    full = np.broadcast_to(diagonal, (*D.shape[:-2], n)).astype(D.dtype)
+    return D * np.broadcast_to(factor, full.shape)[..., None, :] + full[..., None] * np.eye(
+        n, dtype=D.dtype
+    )
+
+
+def distance_from_root(
+    loss: str, kappa: float | Array, c: Array, u_out: Array, target: Array
+) -> Array:
+    """‖F‖ = ‖c − κ e‖, divided by κ where that is above 1; (..., batch)."""
+    kappa = np.asarray(kappa, dtype=c.dtype)
+    over = np.maximum(kappa, 1)
+    return np.linalg.norm(c / over - kappa / over * error(loss, u_out, target), axis=-1)
+
+
+def is_negligible(move: Array, kappa: float | Array, c: Array, u_out: Array) -> Array:
     """Whether the step in c that is left has no weight beside what rounding does to c.
 
     u_out is known to ε |u_out|, and c with it, or to κ times that where κ is below 1. ε^¾
     leaves room for sums over a layer and for the network's response to c, D, being below 1.
-
-    Parameters
-    ----------
-    move, c, u_out : array, (..., batch, n_out)
-        Step left, control signal and readout potential.
-    kappa : float
-        Steady gain of the controller.
-
-    Returns
-    -------
-    array of bool, (..., batch)
-        False for what is not a number.
     """
 
-    def largest(values: np.ndarray) -> np.ndarray:
+    def largest(values: Array) -> Array:
         return np.max(np.abs(values), axis=-1, keepdims=True)
 
     scale = largest(c) + np.minimum(np.asarray(kappa, dtype=c.dtype), 1) * (1 + largest(u_out))
     return np.all(np.abs(move) <= np.finfo(c.dtype).eps ** 0.75 * scale, axis=-1)
 
 
-def is_resolved(c: np.ndarray, Q: FeedbackWeights) -> np.ndarray:
+def is_resolved(c: Array, Q: FeedbackWeights) -> Array:
     """Whether rounding of q = c Q leaves half the digits of one; (..., batch).
 
     A control signal of some 1/√ε, as an output that cannot reach its target asks for at great
@@ -400,78 +334,17 @@ def is_resolved(c: np.ndarray, Q: FeedbackWeights) -> np.ndarray:
     return np.all(eps * effort <= np.sqrt(eps), axis=0)
 
 
-def distance_from_root(
-    loss: str, kappa: float | np.ndarray, c: np.ndarray, u_out: np.ndarray, target: np.ndarray
-) -> np.ndarray:
-    """‖F‖ = ‖c − κ e‖, divided by κ where that is above 1; (..., batch)."""
-    kappa = np.asarray(kappa, dtype=c.dtype)
-    over = np.maximum(kappa, 1)
-    return np.linalg.norm(c / over - kappa / over * error(loss, u_out, target), axis=-1)
-
-
-def excess_of(target: np.ndarray) -> np.ndarray:
+def excess_of(target: Array) -> Array:
     """Σ target − 1, (..., batch, 1); a sum that is 1 to within the rounding of its terms is 1."""
     excess = np.sum(target, axis=-1, keepdims=True) - 1
     rounding = target.shape[-1] * np.finfo(target.dtype).eps
     return np.where(np.abs(excess) <= rounding, 0, excess)
 
 
-def _columns(D: np.ndarray, factor: np.ndarray | float, diagonal: np.ndarray | float) -> np.ndarray:
-    """D with its columns multiplied by `factor`, plus `diagonal` on the diagonal."""
-    n = D.shape[-1]
-    full = np.broadcast_to(diagonal, (*D.shape[:-2], n)).astype(D.dtype)
-    return D * np.broadcast_to(factor, full.shape)[..., None, :] + full[..., None] * np.eye(
-        n, dtype=D.dtype
-    )
+def row_solve(matrix: Array, rows: Array) -> Array:
+    """Solve V M = rows for V, sample by sample; NaN where M, (..., batch, n, n), is singular.
 
-
-def output_sensitivity(
-    configuration: NetworkConfiguration,
-    parameters: Parameters,
-    Q: FeedbackWeights,
-    state: NetworkState,
-) -> np.ndarray:
-    """D = ∂u_out/∂c: row k is the response of the readout to the k-th control signal.
-
-    In each layer du_E = g (da + φ_I' Q) with the loop gain g = 1 / (1 + φ_I' φ_E').
-
-    Parameters
-    ----------
-    configuration, parameters, Q, state
-        As for `newton_matrix`.
-
-    Returns
-    -------
-    array, (..., batch, n_out, n_out)
-    """
-    phi_E, phi_I = configuration.activation_E, configuration.activation_I
-    da: np.ndarray | int = 0
-    for l in range(configuration.n_hidden):
-        slope_E = slope(phi_E, state.u_E[l])[..., None, :]
-        slope_I = slope(phi_I, state.u_I[l])[..., None, :]
-        gain = 1 / (1 + slope_I * slope_E)
-        dr_E = slope_E * gain * (da + slope_I * Q[l])
-        above = parameters.weights[l + 1] if l + 1 < configuration.n_hidden else parameters.readout
-        da = per_output_product(dr_E, above)
-    if configuration.feedback.to_readout:
-        da = da + np.eye(parameters.readout.shape[-1], dtype=parameters.dtype)
-    return np.asarray(da)
-
-
-def row_solve(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Solve V M = rows for V, sample by sample.
-
-    Parameters
-    ----------
-    matrix : array, (..., batch, n, n)
-        M.
-    rows : array, (..., batch, m, n)
-        Right sides.
-
-    Returns
-    -------
-    array, (..., batch, m, n)
-        NaN for a sample whose matrix is singular: it must not take the batch with it.
+    A singular matrix must not take the batch with it.
     """
     transposed, columns = np.swapaxes(matrix, -1, -2), np.swapaxes(rows, -1, -2)
     try:

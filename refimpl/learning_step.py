@@ -1,4 +1,9 @@
-"""One learning step, from a batch to new parameters: the whole model in order."""
+"""One learning step, from a batch to new parameters: the whole model, in order.
+
+Two end states make a step: without control, and under control that dis-inhibits. What each synapse
+then reads from its own neuron is the gradient that it follows. What is called here is explained in
+the chapters after this one; symbols and sections are those of `model.md`.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .circuit import Parameters, closed_loop_target, sample_loss
-from .configuration import NetworkConfiguration, Solver
+from .configuration import Array, NetworkConfiguration, Solver, with_axes
 from .end_state import EndStateCounts, closed_loop_end_state, open_loop_end_state
 from .feedback import feedback_weights
 from .optimizer import OptimizerState, initial_optimizer_state, optimizer_step
 from .plasticity import backprop_gradients, forward, plasticity_gradients, updated_mean_inhibition
-
-# --- One learning step, from a batch to new parameters: the whole model in order.
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,8 @@ class StepMetrics:
 
 
 def new_learner(configuration: NetworkConfiguration, parameters: Parameters) -> Learner:
-    """Begin learning from these parameters: no steps taken, r̄ at its initial value.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Optimiser and initial r̄.
-    parameters : Parameters
-        Start.
-    """
-    init = configuration.mean_inhibition.init
-    init = init[..., 0] if isinstance(init, np.ndarray) else init
+    """Begin learning from these parameters: no steps taken, r̄ at its initial value."""
+    init = with_axes(configuration.mean_inhibition.init, 1)
     return Learner(
         parameters,
         initial_optimizer_state(configuration.optimizer, parameters),
@@ -78,11 +72,7 @@ def new_learner(configuration: NetworkConfiguration, parameters: Parameters) -> 
 
 
 def learning_step(
-    configuration: NetworkConfiguration,
-    solver: Solver,
-    learner: Learner,
-    x: np.ndarray,
-    y: np.ndarray,
+    configuration: NetworkConfiguration, solver: Solver, learner: Learner, x: Array, y: Array
 ) -> tuple[Learner, StepMetrics]:
     """Open loop, feedback weights, closed loop, gradients, update.
 
@@ -122,18 +112,17 @@ def learning_step(
     parameters, optimizer = optimizer_step(
         configuration.optimizer, parameters, gradients, learner.optimizer
     )
-    metrics = StepMetrics(
+    return Learner(parameters, optimizer, r_bar), StepMetrics(
         loss=np.mean(sample_loss(loss, open_loop.u_out, y), axis=-1),
         closed_loop_loss=np.mean(sample_loss(loss, closed_loop.u_out, y), axis=-1),
         n_correct=count_correct(open_loop.u_out, y),
         open_loop_counts=open_counts,
         closed_loop_counts=closed_counts,
     )
-    return Learner(parameters, optimizer, r_bar), metrics
 
 
 def _backprop_step(
-    configuration: NetworkConfiguration, learner: Learner, x: np.ndarray, y: np.ndarray
+    configuration: NetworkConfiguration, learner: Learner, x: Array, y: Array
 ) -> tuple[Learner, StepMetrics]:
     a, u_out = forward(configuration, learner.parameters, x)
     gradients = backprop_gradients(configuration, learner.parameters, x, y, a, u_out)
@@ -141,43 +130,18 @@ def _backprop_step(
         configuration.optimizer, learner.parameters, gradients, learner.optimizer
     )
     loss = np.mean(sample_loss(configuration.loss, u_out, y), axis=-1)
-    metrics = StepMetrics(
-        loss=loss,
-        closed_loop_loss=np.full_like(loss, np.nan),
-        n_correct=count_correct(u_out, y),
-        open_loop_counts=EndStateCounts(),
-        closed_loop_counts=EndStateCounts(),
-    )
+    none, counts = np.full_like(loss, np.nan), EndStateCounts()
+    metrics = StepMetrics(loss, none, count_correct(u_out, y), counts, counts)
     return Learner(parameters, optimizer, learner.mean_inhibition), metrics
 
 
-# --- How well a network does without control: its open-loop output against the label.
-
-
 def open_loop_output(
-    configuration: NetworkConfiguration, solver: Solver, parameters: Parameters, x: np.ndarray
-) -> tuple[np.ndarray, EndStateCounts]:
-    """Output that a prediction is read from.
+    configuration: NetworkConfiguration, solver: Solver, parameters: Parameters, x: Array
+) -> tuple[Array, EndStateCounts]:
+    """Output that a prediction is read from, (..., batch, n_out), and how it was reached.
 
     The open-loop end state of the microcircuit; for the rule 'backprop', the output of the
     plain network.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    solver : Solver
-        How the end state is found.
-    parameters : Parameters
-        Weights and biases.
-    x : array, (..., batch, n_in)
-        Input, of the parameters' dtype.
-
-    Returns
-    -------
-    u_out : array, (..., batch, n_out)
-    counts : EndStateCounts
-        How the end states were reached; zeros for 'backprop'.
     """
     if configuration.rule == "backprop":
         return forward(configuration, parameters, x)[1], EndStateCounts()
@@ -185,18 +149,8 @@ def open_loop_output(
     return state.u_out, counts
 
 
-def count_correct(u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Count the samples whose largest output is that of the label, all of them being numbers.
-
-    Parameters
-    ----------
-    u_out, y : array, (..., batch, n_out)
-        Readout potential and label.
-
-    Returns
-    -------
-    array of int, (...)
-    """
+def count_correct(u_out: Array, y: Array) -> Array:
+    """Count the samples whose largest output is that of the label, all of them being numbers."""
     are_numbers = np.all(np.isfinite(u_out), axis=-1)
     is_right = np.argmax(u_out, axis=-1) == np.argmax(y, axis=-1)
     return np.sum(are_numbers & is_right, axis=-1)
