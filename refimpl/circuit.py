@@ -21,21 +21,11 @@ FeedbackWeights = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Parameters:
-    """Parameters of a network; gradients and optimiser moments have the same form.
+    """Parameters of a network; gradients and optimiser moments have the same form."""
 
-    Parameters
-    ----------
-    weights : tuple of array, each (..., n_{l-1}, n_l)
-        W^l of the hidden layers.
-    biases : tuple of array, each (..., n_l)
-        b^l of the hidden layers.
-    readout : array, (..., n_L, n_out)
-        W_out; the readout has no bias.
-    """
-
-    weights: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    readout: np.ndarray
+    weights: tuple[np.ndarray, ...]  # W^l of the hidden layers, each (..., n_{l-1}, n_l)
+    biases: tuple[np.ndarray, ...]  # b^l of the hidden layers, each (..., n_l)
+    readout: np.ndarray  # W_out, (..., n_L, n_out); the readout has no bias
 
     @property
     def dtype(self) -> np.dtype:
@@ -49,22 +39,12 @@ class Parameters:
 
 @dataclass(frozen=True)
 class NetworkState:
-    """State of a network, or its time derivative.
+    """State of a network, or its time derivative."""
 
-    Parameters
-    ----------
-    u_E, u_I : tuple of array, each (..., batch, n_l)
-        Potentials of the excitatory and inhibitory units of each hidden layer.
-    u_out : array, (..., batch, n_out)
-        Potentials of the readout.
-    z : array, (..., batch, n_out)
-        Integral of the controller, seconds of error over τ_c.
-    """
-
-    u_E: tuple[np.ndarray, ...]
-    u_I: tuple[np.ndarray, ...]
-    u_out: np.ndarray
-    z: np.ndarray
+    u_E: tuple[np.ndarray, ...]  # potentials of each hidden layer's E units, (..., batch, n_l)
+    u_I: tuple[np.ndarray, ...]  # and of its I units
+    u_out: np.ndarray  # potentials of the readout, (..., batch, n_out)
+    z: np.ndarray  # integral of the controller, seconds of error over τ_c, (..., batch, n_out)
 
 
 # Section 1: the rate of a neuron as a function of its potential.
@@ -258,17 +238,8 @@ TRUNCATED_NORMAL_DEVIATION = 0.87962566
 def initial_parameters(sizes: tuple[int, ...], generator: np.random.Generator) -> Parameters:
     """Draw weights from a truncated normal of variance 1/n_in; biases start at 0 (section 7).
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer, inputs and outputs included.
-    generator : numpy.random.Generator
-        Source of randomness; layers are drawn in order, the readout last.
-
-    Returns
-    -------
-    parameters : Parameters
-        In float64.
+    Layers are drawn in order, the readout last, in float64; sizes are the units per layer,
+    inputs and outputs included.
     """
     *weights, readout = [
         truncated_normal((n_in, n_out), generator) / (TRUNCATED_NORMAL_DEVIATION * np.sqrt(n_in))
@@ -308,17 +279,8 @@ Arrays = TypeVar("Arrays")
 def map_arrays(f: Callable[..., Any], *values: Arrays) -> Arrays:
     """Apply f to the arrays of `Parameters`, of `NetworkState`, or of a tuple, one after another.
 
-    Parameters
-    ----------
-    f : callable
-        Of as many arrays as there are values: the first of each, then the second of each.
-    *values : Parameters, NetworkState or tuple of array
-        Of one form.
-
-    Returns
-    -------
-    Parameters, NetworkState or tuple
-        What f gave, in the same form.
+    Of several values of one form, f takes the first array of each, then the second of each.
+    What it gives is returned in the same form.
     """
 
     def mapped(*parts: Any) -> Any:

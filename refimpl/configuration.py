@@ -31,21 +31,11 @@ MOST_STEPS = 2**31 - 1
 
 @dataclass(frozen=True)
 class SoftReLU:
-    """φ(u) = s · log(1 + exp(k (u − m))) (section 1; `circuit.rate`).
+    """φ(u) = s · log(1 + exp(k (u − m))) (section 1; `circuit.rate`)."""
 
-    Parameters
-    ----------
-    scale : float
-        s, the rate gained per unit of k (u − m) far above threshold.
-    sharpness : float
-        k.
-    shift : float
-        m, the threshold.
-    """
-
-    scale: Setting = 1.0
-    sharpness: Setting = 1.0
-    shift: Setting = 0.0
+    scale: Setting = 1.0  # s, the rate gained per unit of k (u − m) far above threshold
+    sharpness: Setting = 1.0  # k
+    shift: Setting = 0.0  # m, the threshold
 
     def __post_init__(self) -> None:
         require(self, "scale", "sharpness", above=0, per_replica=True)
@@ -56,21 +46,14 @@ class SoftReLU:
 class Controller:
     """Leaky proportional-integral controller (section 3).
 
-    Parameters
-    ----------
-    k_p, k_i : float
-        Proportional and integral gain.
-    leak : float
-        Leak of the integral. With leak 0 the integral has no resting value that the
-        error alone determines, so the fixed-point method refuses it.
-    tau : float
-        Time constant of the integral, seconds.
+    With leak 0 the integral has no resting value that the error alone determines, so the
+    fixed-point method refuses it.
     """
 
-    k_p: Setting = 0.2
-    k_i: Setting = 0.4
-    leak: Setting = 1.0
-    tau: Setting = 0.1
+    k_p: Setting = 0.2  # proportional gain
+    k_i: Setting = 0.4  # integral gain
+    leak: Setting = 1.0  # of the integral
+    tau: Setting = 0.1  # τ_c, time constant of the integral, seconds
 
     def __post_init__(self) -> None:
         require(self, "k_p", "k_i", "leak", minimum=0, per_replica=True)
@@ -89,33 +72,15 @@ class Controller:
 
 @dataclass(frozen=True)
 class Feedback:
-    """How errors are fed back (sections 2-4).
+    """How errors are fed back (sections 2-4)."""
 
-    Parameters
-    ----------
-    average : bool
-        Use the batch mean of the feedback weights for every sample.
-    clip : float or None
-        Limit each feedback weight to ±clip.
-    normalize : bool
-        Scale each sample's Q^l to the Frobenius norm `norm`.
-    norm : float
-        That norm.
-    strong : bool
-        Control towards the label; otherwise towards a small nudge from the open-loop output.
-    nudge : float
-        λ of weak feedback, at most 1: the part of the way to the label.
-    to_readout : bool
-        Whether c also drives the readout (the `+ c` of section 2).
-    """
-
-    average: bool = False
-    clip: Setting | None = None
-    normalize: bool = True
+    average: bool = False  # use the batch mean of the feedback weights for every sample
+    clip: Setting | None = None  # limit each feedback weight to ±clip
+    normalize: bool = True  # scale each sample's Q^l to the Frobenius norm `norm`
     norm: Setting = 1.0
-    strong: bool = True
-    nudge: Setting = 0.015
-    to_readout: bool = True
+    strong: bool = True  # control towards the label, else a small nudge from the open-loop output
+    nudge: Setting = 0.015  # λ of weak feedback, at most 1: the part of the way to the label
+    to_readout: bool = True  # c also drives the readout (the `+ c` of section 2)
 
     def __post_init__(self) -> None:
         require(self, "average", "normalize", "strong", "to_readout", among=(True, False))
@@ -128,21 +93,11 @@ class Feedback:
 
 @dataclass(frozen=True)
 class MeanInhibition:
-    """Where the linear threshold is linearised (section 5).
+    """Where the linear threshold is linearised (section 5)."""
 
-    Parameters
-    ----------
-    rate : float
-        ρ of the running mean; 1 takes the present batch alone.
-    init : float
-        r̄ before the first step.
-    fixed_point : float
-        r₀ of the rule `linear-threshold-fixed`.
-    """
-
-    rate: Setting = 1.0
-    init: Setting = 0.8
-    fixed_point: Setting = 1.0
+    rate: Setting = 1.0  # ρ of the running mean; 1 takes the present batch alone
+    init: Setting = 0.8  # r̄ before the first step
+    fixed_point: Setting = 1.0  # r₀ of the rule `linear-threshold-fixed`
 
     def __post_init__(self) -> None:
         require(self, "rate", minimum=0, maximum=1, per_replica=True)
@@ -151,23 +106,13 @@ class MeanInhibition:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Gradient descent on g (section 7).
+    """Gradient descent on g (section 7; `optimizer.optimizer_step`)."""
 
-    Parameters
-    ----------
-    name : {'adam', 'sgd'}
-        Method.
-    learning_rate : float
-        Step size η.
-    beta_1, beta_2, epsilon : float
-        Adam's decay rates and the term that keeps its quotient finite.
-    """
-
-    name: str = "adam"
-    learning_rate: Setting = 1e-3
-    beta_1: float = 0.9
+    name: str = "adam"  # or "sgd"
+    learning_rate: Setting = 1e-3  # η
+    beta_1: float = 0.9  # Adam's decay rates
     beta_2: float = 0.999
-    epsilon: float = 1e-8
+    epsilon: float = 1e-8  # keeps Adam's quotient finite
 
     def __post_init__(self) -> None:
         require(self, "name", among=OPTIMIZERS)
@@ -178,38 +123,17 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class NetworkConfiguration:
-    """One network and how it learns.
+    """One network and how it learns; ConfigurationError names what is impossible."""
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer: inputs, hidden layers 1..L, outputs.
-    activation_E, activation_I : SoftReLU
-        φ_E and φ_I.
-    tau_E, tau_I : float
-        Membrane time constants, seconds.
-    loss : {'softmax-cross-entropy', 'mse'}
-        Loss, and with it the controller's error.
-    controller, feedback, mean_inhibition, optimizer
-        See their classes.
-    rule : {'exact-inverse', 'linear-threshold', 'linear-threshold-fixed', 'backprop'}
-        Learning rule.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible; the message names it and what would be right.
-    """
-
-    sizes: tuple[int, ...] = (784, 256, 256, 256, 10)
-    activation_E: SoftReLU = field(default_factory=SoftReLU)
-    activation_I: SoftReLU = field(default_factory=SoftReLU)
-    tau_E: Setting = 0.02
+    sizes: tuple[int, ...] = (784, 256, 256, 256, 10)  # units of inputs, hidden layers, outputs
+    activation_E: SoftReLU = field(default_factory=SoftReLU)  # φ_E
+    activation_I: SoftReLU = field(default_factory=SoftReLU)  # φ_I
+    tau_E: Setting = 0.02  # membrane time constants, seconds
     tau_I: Setting = 0.005
-    loss: str = "softmax-cross-entropy"
+    loss: str = "softmax-cross-entropy"  # or "mse"; with it goes the controller's error
     controller: Controller = field(default_factory=Controller)
     feedback: Feedback = field(default_factory=Feedback)
-    rule: str = "exact-inverse"
+    rule: str = "exact-inverse"  # of learning; see RULES
     mean_inhibition: MeanInhibition = field(default_factory=MeanInhibition)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -236,47 +160,26 @@ class NetworkConfiguration:
 class Solver:
     """How an end state is found (sections 6 and 7).
 
-    Parameters
-    ----------
-    method : {'fixed-point', 'tsit5', 'euler'}
-        Algebraic fixed point, or integration by Tsitouras 5(4) or explicit Euler.
-    step_control : {'adaptive', 'constant'}
-        Of an integration.
-    rtol, atol : float
-        Error allowed per step, and the threshold of the steady state.
-    dt : float
-        First step, or the constant step, seconds.
-    dt_min, dt_max : float
-        Limits of an adaptive step, seconds.
-    horizon : float
-        Longest simulated time, seconds.
-    settled : {'distance', 'published'}
-        When an integration ends. 'published' is the root mean square of the derivative below
-        atol + rtol · that of the state; 'distance' asks besides that the state be no further
-        than that from where it comes to rest, which a slow time constant cannot feign.
-    max_steps : int
-        Most steps, rejected ones counted; below 2³¹.
-    p, i, d : float
-        Gains of the PID step control.
-    safety, factor_min, factor_max : float
-        Safety factor, and the limits of one change of the step.
+    An integration has settled, as 'published', when the root mean square of the derivative is
+    below atol + rtol · that of the state; 'distance' asks besides that the state be no further
+    than that from where it comes to rest, which a slow time constant cannot feign.
     """
 
-    method: str = "fixed-point"
-    step_control: str = "adaptive"
-    rtol: float = 1e-3
+    method: str = "fixed-point"  # algebraic; or integration by "tsit5" or explicit "euler"
+    step_control: str = "adaptive"  # of an integration; or "constant"
+    rtol: float = 1e-3  # error allowed per step, and the threshold of the steady state
     atol: float = 1e-6
-    dt: float = 1e-3
-    dt_min: float = 1e-4
+    dt: float = 1e-3  # first step, or the constant step, seconds
+    dt_min: float = 1e-4  # limits of an adaptive step, seconds
     dt_max: float = 1e-2
-    horizon: float = 2.0
-    settled: str = "distance"
-    max_steps: int = 100_000
-    p: float = 0.1
+    horizon: float = 2.0  # longest simulated time, seconds
+    settled: str = "distance"  # or "published"
+    max_steps: int = 100_000  # rejected ones counted; below 2³¹
+    p: float = 0.1  # gains of the PID step control
     i: float = 0.3
     d: float = 0.1
-    safety: float = 0.9
-    factor_min: float = 0.1
+    safety: float = 0.9  # factor on every new step
+    factor_min: float = 0.1  # limits of one change of the step
     factor_max: float = 2.0
 
     def __post_init__(self) -> None:
@@ -340,28 +243,9 @@ def require(
     """Check fields of a frozen dataclass, and turn NumPy scalars into plain numbers.
 
     Plain numbers matter: NumPy promotes a float32 array by a `np.float64` scalar, but
-    not by a Python float.
-
-    Parameters
-    ----------
-    owner : dataclass
-        The object that holds the fields.
-    *names : str
-        The fields.
-    above, minimum, below, maximum : float, optional
-        Exclusive and inclusive limits.
-    among : tuple of str or of bool, optional
-        Allowed words, or true and false.
-    whole, per_replica : bool
-        A whole number is needed; an array of shape (R, 1, 1) is a number as well.
-    because : str
-        Why the limits are what they are.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the field, its value and what would be right. Truth values, text and lists are
-        no numbers, and 1 is no truth value.
+    not by a Python float. Truth values, text and lists are no numbers, and 1 is no truth value;
+    with `per_replica` an array of shape (R, 1, 1) is a number as well. The ConfigurationError
+    names the field, its value and what would be right, and why if `because` tells it.
     """
     for name in names:
         value, where = getattr(owner, name), f"{type(owner).__name__}.{name}"

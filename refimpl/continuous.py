@@ -30,20 +30,10 @@ CONTINUOUS_RULES = ("exact-inverse", "linear-threshold")
 
 @dataclass(frozen=True)
 class Departures:
-    """Where the published notebook of figure 4 departs from the paper's equations.
+    """Where the published notebook of figure 4 departs from the paper's equations."""
 
-    Parameters
-    ----------
-    slope_at_rate : bool
-        The plasticity's postsynaptic factor is φ_E'(r_E) in place of φ_E'(u_E), under
-        either rule.
-    excitatory_inverse : bool
-        The linear threshold is û_I = θ + δ u_I with the tangent of φ_E⁻¹ at r₀, in place
-        of θ + δ r_I with the tangent of φ_I⁻¹.
-    """
-
-    slope_at_rate: bool = False
-    excitatory_inverse: bool = False
+    slope_at_rate: bool = False  # φ_E'(r_E) is the postsynaptic factor, under either rule
+    excitatory_inverse: bool = False  # û_I = θ + δ u_I, with the tangent of φ_E⁻¹ at r₀
 
     def __post_init__(self) -> None:
         require(self, "slope_at_rate", "excitatory_inverse", among=(True, False))
@@ -55,43 +45,21 @@ PUBLISHED = Departures(slope_at_rate=True, excitatory_inverse=True)
 
 @dataclass(frozen=True)
 class ContinuousLearning:
-    """A network in continuous time, and how it learns.
+    """A network in continuous time, and how it learns."""
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer: inputs, then the E-I layers, of which the last is the output.
-    activation_E, activation_I : SoftReLU
-        φ_E and φ_I.
-    tau_E, tau_I : float
-        Membrane time constants, seconds.
-    tau_Q, tau_W : float
-        Time constants of the feedback weights, and of forward weights and biases, seconds.
-    controller : Controller
-        Gains, leak and τ_c.
-    feedback_norm : float
-        Frobenius norm that the target of each layer's feedback weights is scaled to.
-    rule : {'exact-inverse', 'linear-threshold'}
-        Learning rule.
-    r_0 : float
-        Where the linear threshold is linearised.
-    departures : Departures
-        From the paper's equations; by default none.
-    """
-
-    sizes: tuple[int, ...] = (30, 20, 2)
+    sizes: tuple[int, ...] = (30, 20, 2)  # units of the inputs, then of the E-I layers
     activation_E: SoftReLU = field(default_factory=lambda: SoftReLU(scale=5.0, shift=3.0))
     activation_I: SoftReLU = field(default_factory=lambda: SoftReLU(scale=1.0, shift=3.0))
-    tau_E: float = 0.02
+    tau_E: float = 0.02  # membrane time constants, seconds
     tau_I: float = 0.005
-    tau_Q: float = 30.0
-    tau_W: float = 60.0
+    tau_Q: float = 30.0  # time constant of the feedback weights, seconds
+    tau_W: float = 60.0  # and of forward weights and biases
     controller: Controller = field(
         default_factory=lambda: Controller(k_p=30.0, k_i=15.0, leak=0.5, tau=0.1)
     )
-    feedback_norm: float = 7.5
-    rule: str = "exact-inverse"
-    r_0: float = 0.5
+    feedback_norm: float = 7.5  # Frobenius norm of the target of each layer's feedback weights
+    rule: str = "exact-inverse"  # or "linear-threshold"
+    r_0: float = 0.5  # where the linear threshold is linearised
     departures: Departures = PAPER
 
     def __post_init__(self) -> None:
@@ -109,19 +77,11 @@ class ContinuousLearning:
 
 @dataclass(frozen=True)
 class Phase:
-    """What is at work in a stretch of time.
+    """What is at work in a stretch of time."""
 
-    Parameters
-    ----------
-    control : bool
-        The controller acts; otherwise c = 0 and its integral rests.
-    feedback_learns, weights_learn : bool
-        Q moves; W and b move.
-    """
-
-    control: bool
-    feedback_learns: bool
-    weights_learn: bool
+    control: bool  # otherwise c = 0 and the controller's integral rests
+    feedback_learns: bool  # Q moves
+    weights_learn: bool  # W and b move
 
 
 OPEN_LOOP = Phase(control=False, feedback_learns=False, weights_learn=False)
@@ -132,28 +92,14 @@ LEARNING = Phase(control=True, feedback_learns=True, weights_learn=True)
 
 @dataclass(frozen=True)
 class ContinuousState:
-    """State of a network that learns while it runs, or its time derivative.
+    """State of a network that learns while it runs, or its time derivative."""
 
-    Parameters
-    ----------
-    u_E, u_I : tuple of array, each (n_l,)
-        Potentials of the excitatory and inhibitory units.
-    z : array, (n_out,)
-        Integral of the controller.
-    Q : tuple of array, each (n_out, n_l)
-        Feedback weights.
-    W : tuple of array, each (n_{l-1}, n_l)
-        Forward weights.
-    b : tuple of array, each (n_l,)
-        Biases.
-    """
-
-    u_E: tuple[Array, ...]
+    u_E: tuple[Array, ...]  # potentials, each (n_l,)
     u_I: tuple[Array, ...]
-    z: Array
-    Q: tuple[Array, ...]
-    W: tuple[Array, ...]
-    b: tuple[Array, ...]
+    z: Array  # integral of the controller, (n_out,)
+    Q: tuple[Array, ...]  # feedback weights, each (n_out, n_l)
+    W: tuple[Array, ...]  # forward weights, each (n_{l-1}, n_l)
+    b: tuple[Array, ...]  # biases, each (n_l,)
 
 
 def continuous_derivative(
@@ -266,18 +212,10 @@ def feedback_targets(
 
 @dataclass(frozen=True)
 class Sampling:
-    """How time is divided.
+    """How time is divided."""
 
-    Parameters
-    ----------
-    interval : float
-        Between samples of input and target, seconds.
-    steps : int
-        Steps of the integration to an interval.
-    """
-
-    interval: float = 1e-3
-    steps: int = 1
+    interval: float = 1e-3  # between samples of input and target, seconds
+    steps: int = 1  # of the integration to an interval
 
     def __post_init__(self) -> None:
         require(self, "interval", above=0)
@@ -286,21 +224,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ContinuousRun:
-    """What a stretch of time leaves.
+    """What a stretch of time leaves."""
 
-    Parameters
-    ----------
-    state : ContinuousState
-        At the last sample.
-    output : array, (n_samples, n_out)
-        y at every sample, the first one included.
-    control_cost : array, (n_samples,)
-        Σ_l ‖c Q^l‖² at every sample.
-    """
-
-    state: ContinuousState
-    output: Array
-    control_cost: Array
+    state: ContinuousState  # at the last sample
+    output: Array  # y at every sample, the first one included, (n_samples, n_out)
+    control_cost: Array  # Σ_l ‖c Q^l‖² at every sample, (n_samples,)
 
 
 def run_continuously(

@@ -32,24 +32,12 @@ one too stiff for an explicit method would take for ever to say nothing."""
 
 @dataclass(frozen=True)
 class EndStateCounts:
-    """How many samples reached their end state in which way.
+    """How many samples reached their end state in which way."""
 
-    Parameters
-    ----------
-    frozen_newton : int
-        Solved with the matrix frozen at the open-loop state.
-    fresh_newton : int
-        Needed a fresh matrix and a line search.
-    integrated : int
-        Reached by integration.
-    unsettled : int
-        Integrated to the horizon or step limit without settling.
-    """
-
-    frozen_newton: int = 0
-    fresh_newton: int = 0
-    integrated: int = 0
-    unsettled: int = 0
+    frozen_newton: int = 0  # solved with the matrix frozen at the open-loop state
+    fresh_newton: int = 0  # needed a fresh matrix and a line search
+    integrated: int = 0  # reached by integration
+    unsettled: int = 0  # integrated to the horizon or step limit without settling
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -208,24 +196,12 @@ def slowest_time_constant(configuration: NetworkConfiguration, is_closed: bool) 
 
 @dataclass(frozen=True)
 class Recording:
-    """How a trajectory is integrated and what of it is kept.
+    """How a trajectory is integrated and what of it is kept."""
 
-    Parameters
-    ----------
-    method : {'tsit5', 'euler'}
-        Integration method.
-    dt : float
-        Constant step, seconds.
-    n_steps : int
-        Number of steps.
-    every : int
-        Keep every so many steps; time 0 is always kept.
-    """
-
-    method: str = "tsit5"
-    dt: float = 1e-3
+    method: str = "tsit5"  # or "euler"
+    dt: float = 1e-3  # constant step, seconds
     n_steps: int = 200
-    every: int = 10
+    every: int = 10  # keep every so many steps; time 0 is always kept
 
     def __post_init__(self) -> None:
         require(self, "method", among=tuple(TABLEAUS))

@@ -34,20 +34,11 @@ MAX_HALVINGS = 12
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """End of a fixed-point search.
-
-    Parameters
-    ----------
-    state : NetworkState
-        End state.
-    found_frozen, found_fresh : array of bool, (..., batch)
-        Samples solved with the frozen matrix, and those that needed a fresh one. A
-        sample in neither was not solved.
-    """
+    """End of a fixed-point search; a sample found in neither way was not solved."""
 
     state: NetworkState
-    found_frozen: Array
-    found_fresh: Array
+    found_frozen: Array  # solved with the matrix frozen at the open loop, bool (..., batch)
+    found_fresh: Array  # needed a fresh one
 
 
 def closed_loop_fixed_point(

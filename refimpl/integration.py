@@ -19,24 +19,12 @@ Derivative = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Integration:
-    """End of an integration.
+    """End of an integration; arrays (..., batch) but for y."""
 
-    Parameters
-    ----------
-    y : array, (..., batch, n)
-        State at the end; NaN where the path left the finite numbers, for there is none.
-    settled : array of bool, (..., batch)
-        The sample reached its steady state, rather than the horizon or the step limit.
-    time : array of float64, (..., batch)
-        Simulated time at the end, seconds.
-    n_steps : array of int, (..., batch)
-        Steps tried, rejected ones counted.
-    """
-
-    y: Array
-    settled: Array
-    time: Array
-    n_steps: Array
+    y: Array  # state at the end; NaN where the path left the finite numbers, for there is none
+    settled: Array  # reached its steady state, rather than the horizon or the step limit
+    time: Array  # simulated time at the end, seconds, in float64
+    n_steps: Array  # steps tried, rejected ones counted
 
 
 def integrate(
@@ -132,21 +120,11 @@ def _weighted_sum(weights: tuple[float, ...], k: list[Array]) -> Array:
 
 @dataclass(frozen=True)
 class StepControl:
-    """What the step control remembers of each sample, in arrays (..., batch).
+    """What the step control remembers of each sample, in arrays (..., batch) of float64."""
 
-    Parameters
-    ----------
-    dt : array of float64
-        Next step, seconds.
-    at_minimum : array of bool
-        The step is as short as allowed, and is therefore kept whatever its error.
-    inverse_errors : tuple of two arrays
-        1 / scaled error of the last kept step and of the one before it.
-    """
-
-    dt: Array
-    at_minimum: Array
-    inverse_errors: tuple[Array, Array]
+    dt: Array  # next step, seconds
+    at_minimum: Array  # the step is as short as allowed, and therefore kept whatever its error
+    inverse_errors: tuple[Array, Array]  # 1 / scaled error of the last two kept steps
 
 
 def first_step(solver: Solver, shape: tuple[int, ...]) -> StepControl:
@@ -203,21 +181,11 @@ def next_step(
 
 @dataclass(frozen=True)
 class Tableau:
-    """Butcher tableau of a method whose last stage is the first of the next step.
+    """Butcher tableau of a method whose last stage is the first of the next step."""
 
-    Parameters
-    ----------
-    a : tuple of tuple of float
-        Weights of earlier stages in stages 2, 3, ...; the last row is the step itself.
-    error : tuple of float
-        Weights of all stages in the error estimate, step minus embedded step.
-    error_order : int
-        Power of dt with which the estimated error of one step shrinks.
-    """
-
-    a: tuple[tuple[float, ...], ...]
-    error: tuple[float, ...]
-    error_order: int
+    a: tuple[tuple[float, ...], ...]  # weights of earlier stages; the last row is the step itself
+    error: tuple[float, ...]  # weights of all stages in the error, step minus embedded step
+    error_order: int  # power of dt with which the estimated error of one step shrinks
 
 
 EULER = Tableau(a=((1.0,),), error=(0.5, -0.5), error_order=2)

@@ -21,43 +21,21 @@ from .plasticity import backprop_gradients, forward, plasticity_gradients, updat
 
 @dataclass(frozen=True)
 class Learner:
-    """All that learning changes.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        Weights and biases.
-    optimizer : OptimizerState
-        Moments and step count.
-    mean_inhibition : tuple of array, each (..., n_l)
-        Running mean r̄ of each hidden layer.
-    """
+    """All that learning changes."""
 
     parameters: Parameters
     optimizer: OptimizerState
-    mean_inhibition: tuple[np.ndarray, ...]
+    mean_inhibition: tuple[np.ndarray, ...]  # running mean r̄ of each hidden layer, (..., n_l)
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one step saw, before its update.
+    """What one step saw, before its update; arrays are (...), means over the batch."""
 
-    Parameters
-    ----------
-    loss : array, (...)
-        Mean loss over the batch in open loop.
-    closed_loop_loss : array, (...)
-        Likewise under control, against the label; NaN for backprop, which has no control.
-    n_correct : array of int, (...)
-        Samples whose largest open-loop output is that of the label.
-    open_loop_counts, closed_loop_counts : EndStateCounts
-        How the end states were reached.
-    """
-
-    loss: np.ndarray
-    closed_loop_loss: np.ndarray
-    n_correct: np.ndarray
-    open_loop_counts: EndStateCounts
+    loss: np.ndarray  # in open loop
+    closed_loop_loss: np.ndarray  # under control, against the label; NaN for backprop
+    n_correct: np.ndarray  # samples whose largest open-loop output is that of the label
+    open_loop_counts: EndStateCounts  # how the end states were reached
     closed_loop_counts: EndStateCounts
 
 

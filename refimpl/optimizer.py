@@ -15,19 +15,11 @@ from .configuration import Array, Optimizer, Setting, with_axes
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What the optimiser remembers.
+    """What the optimiser remembers."""
 
-    Parameters
-    ----------
-    n_steps : int
-        Steps taken.
-    first_moment, second_moment : Parameters or None
-        Adam's running means of g and g²; None for plain descent.
-    """
-
-    n_steps: int
-    first_moment: Parameters | None = None
-    second_moment: Parameters | None = None
+    n_steps: int  # steps taken
+    first_moment: Parameters | None = None  # Adam's running means of g
+    second_moment: Parameters | None = None  # and of g²; None for plain descent
 
 
 def initial_optimizer_state(optimizer: Optimizer, parameters: Parameters) -> OptimizerState:

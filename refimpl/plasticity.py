@@ -24,16 +24,8 @@ def plasticity_gradients(
     δ_out = φ_E(u_E^L) W_out − u_out; without feedback to it, the gradient of the loss at
     the open-loop output.
 
-    Parameters
-    ----------
-    configuration, parameters
-        Network and rule, weights and biases.
-    x, y : array, (..., batch, n_in) and (..., batch, n_out)
-        Input and label.
-    open_loop, closed_loop : NetworkState
-        End states.
-    mean_inhibition : tuple of array, each (..., n_l)
-        r̄, of this step.
+    `x` and the label `y` are (..., batch, n_in) and (..., batch, n_out), the states end states,
+    and r̄, `mean_inhibition`, is that of this step.
     """
     phi_E = configuration.activation_E
     pre, gradients_W, gradients_b = x, [], []
