@@ -1,10 +1,18 @@
-"""The model itself, in NumPy alone: read this folder from top to bottom to port it.
+"""The model itself, in NumPy alone, with its page `model.md`: read these to port it, in this order.
 
-Ten chapters, in the paper's order: `learning_step` is the whole model; `circuit` has its neurons,
-layers, losses and equations of motion; `feedback`, `fixed_point`, `plasticity` and `optimizer` are
-the parts of a step; `integration` and `end_state` the other way to an end state; `continuous` is
-teacher and student, where everything moves at once; `configuration` every setting.
-Sections are those of the model page, `model.md`.
+1. `learning_step`: the whole model on a screen.
+2. `circuit`: neurons, equations of motion, controller, losses.
+3. `feedback`: feedback weights.
+4. `fixed_point`: end states without integrating, what `end_state` calls unless told otherwise.
+5. `plasticity`: what each synapse learns; backprop beside it.
+6. `optimizer`: SGD and Adam.
+7. `integration`: the equations of motion integrated.
+8. `end_state`: the choice between the two ways, and recorded paths.
+9. `continuous`: teacher and student, where everything moves at once.
+10. `configuration`: every setting and its default; the rest of it is messages.
+
+Leading axes "..." are replicas, many networks trained side by side. To port one, leave them out, and
+read `with_axes(setting, n)` as the setting.
 """
 
 from .circuit import (

@@ -1,4 +1,8 @@
-"""Feedback weights: how each output depends on each inhibitory unit (section 4)."""
+"""Feedback weights: how each output depends on each inhibitory unit (section 4).
+
+The derivative along the plain feedforward chain, as the paper defines it. It leaves out the gain of
+the E–I loops, which `fixed_point.output_sensitivity` has.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,13 @@
 """End states without integrating: the closed loop as n_out equations in c (section 6).
 
 For a fixed control signal c each neuron rests where a scalar equation says; so the whole network
-rests where c = κ e(u_out(c)). Both are solved by Newton's method. What rounding does at any gain
-stands at the end.
+rests where c = κ e(u_out(c)). Both are solved by Newton's method:
+
+    c = 0, D = ∂u_out/∂c at the open-loop state; repeat until v has no weight:
+        state = equilibrium(c);  solve v (I + κ D S) = −(c − κ e) for the row vector v;  c += v
+
+At a moderate κ that is all that a port in float64 needs: `equilibrium`, `output_sensitivity` and that
+step. What float32 and large κ ask for besides stands at the end, in `control_step` and after it.
 """
 
 from __future__ import annotations
