@@ -11,8 +11,8 @@
 9. `continuous`: teacher and student, where everything moves at once.
 10. `configuration`: every setting and its default; the rest of it is messages.
 
-Leading axes "..." are replicas, many networks trained side by side. To port one, leave them out, and
-read `with_axes(setting, n)` as the setting.
+Leading axes "..." are replicas, many networks trained side by side. To port one, leave them out,
+and read `with_axes(setting, n)` as the setting.
 """
 
 from .circuit import (

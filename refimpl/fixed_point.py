@@ -6,8 +6,8 @@ rests where c = κ e(u_out(c)). Both are solved by Newton's method:
     c = 0, D = ∂u_out/∂c at the open-loop state; repeat until v has no weight:
         state = equilibrium(c);  solve v (I + κ D S) = −(c − κ e) for the row vector v;  c += v
 
-At a moderate κ that is all that a port in float64 needs: `equilibrium`, `output_sensitivity` and that
-step. What float32 and large κ ask for besides stands at the end, in `control_step` and after it.
+At a moderate κ that is all that a port in float64 needs: `equilibrium`, `output_sensitivity` and
+that step. What float32 and large κ ask for besides stands at the end, from `control_step` on.
 """
 
 from __future__ import annotations

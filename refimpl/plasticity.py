@@ -19,9 +19,9 @@ def plasticity_gradients(
 ) -> Parameters:
     """g of every parameter, the direction that parameters descend along (section 5).
 
-    δ^l = (û_I^l − φ_E(u_E^l)) ∘ φ_E'(u_E^l), g(W^l) = mean of pre^lᵀ δ^l and
-    g(b^l) = mean of δ^l, at the closed-loop end state. The readout has
-    δ_out = φ_E(u_E^L) W_out − u_out; without feedback to it, the gradient of the loss at
+    d^l = (û_I^l − φ_E(u_E^l)) ∘ φ_E'(u_E^l), g(W^l) = mean of pre^lᵀ d^l and
+    g(b^l) = mean of d^l, at the closed-loop end state. The readout has
+    d_out = φ_E(u_E^L) W_out − u_out; without feedback to it, the gradient of the loss at
     the open-loop output.
 
     `x` and the label `y` are (..., batch, n_in) and (..., batch, n_out), the states end states,
@@ -32,16 +32,16 @@ def plasticity_gradients(
     for u_E, u_I, r_bar in zip(closed_loop.u_E, closed_loop.u_I, mean_inhibition, strict=True):
         r_E = rate(phi_E, u_E)
         u_I_estimate = estimated_inhibitory_potential(configuration, u_I, r_bar)
-        delta = (u_I_estimate - r_E) * slope(phi_E, u_E)
-        gradients_W.append(mean_outer_product(pre, delta))
-        gradients_b.append(np.mean(delta, axis=-2))
+        d = (u_I_estimate - r_E) * slope(phi_E, u_E)
+        gradients_W.append(mean_outer_product(pre, d))
+        gradients_b.append(np.mean(d, axis=-2))
         pre = r_E
     if configuration.feedback.to_readout:
-        delta_out = pre @ parameters.readout - closed_loop.u_out
+        d_out = pre @ parameters.readout - closed_loop.u_out
     else:
         pre = rate(phi_E, open_loop.u_E[-1])
-        delta_out = -error(configuration.loss, open_loop.u_out, y)
-    return Parameters(tuple(gradients_W), tuple(gradients_b), mean_outer_product(pre, delta_out))
+        d_out = -error(configuration.loss, open_loop.u_out, y)
+    return Parameters(tuple(gradients_W), tuple(gradients_b), mean_outer_product(pre, d_out))
 
 
 def estimated_inhibitory_potential(
@@ -75,7 +75,7 @@ def updated_mean_inhibition(
 
 
 def mean_outer_product(pre: Array, delta: Array) -> Array:
-    """Batch mean of preᵀ δ, (..., n_in, n)."""
+    """Batch mean of preᵀ d, (..., n_in, n)."""
     return np.swapaxes(pre, -1, -2) @ delta / pre.shape[-2]
 
 
@@ -104,13 +104,13 @@ def backprop_gradients(
     """Gradient of the mean loss over the batch, from what `forward` gave (section 5)."""
     phi = configuration.activation_E
     h = [x, *(rate(phi, a_l) for a_l in a)]
-    delta = -error(configuration.loss, u_out, y)
-    gradient_readout = mean_outer_product(h[-1], delta)
+    d = -error(configuration.loss, u_out, y)
+    gradient_readout = mean_outer_product(h[-1], d)
     gradients_W: list[Array] = []
     gradients_b: list[Array] = []
     above = [*parameters.weights[1:], parameters.readout]
     for l in range(configuration.n_hidden - 1, -1, -1):
-        delta = (delta @ np.swapaxes(above[l], -1, -2)) * slope(phi, a[l])
-        gradients_W.insert(0, mean_outer_product(h[l], delta))
-        gradients_b.insert(0, np.mean(delta, axis=-2))
+        d = (d @ np.swapaxes(above[l], -1, -2)) * slope(phi, a[l])
+        gradients_W.insert(0, mean_outer_product(h[l], d))
+        gradients_b.insert(0, np.mean(d, axis=-2))
     return Parameters(tuple(gradients_W), tuple(gradients_b), gradient_readout)
