@@ -16,6 +16,7 @@ from .circuit import (
     choose,
     closed_loop_derivative,
     drive,
+    map_arrays,
     open_loop_derivative,
     pack,
     resting_state,
@@ -107,6 +108,9 @@ def closed_loop_end_state(
     """
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
     start = dataclasses.replace(open_loop, z=np.zeros_like(open_loop.z))
+    # Replicas may start from one state.
+    leading = np.broadcast_shapes(a_1.shape[:-2], start.u_out.shape[:-2])
+    start = map_arrays(lambda u: np.broadcast_to(u, (*leading, *u.shape[-2:])), start)
     search = partial(closed_loop_fixed_point, configuration, parameters, a_1, Q, target, start)
     derivative = partial(closed_loop_derivative, configuration, parameters, a_1, Q, target)
     return _end_state(configuration, solver, search, derivative, start, is_closed=True)

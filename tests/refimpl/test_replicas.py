@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends.precision import settings_as
-from disinhib.refimpl.circuit import Parameters
+from disinhib.refimpl.circuit import Parameters, pack, resting_state
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
@@ -17,6 +17,8 @@ from disinhib.refimpl.configuration import (
     SoftReLU,
     Solver,
 )
+from disinhib.refimpl.end_state import closed_loop_end_state
+from disinhib.refimpl.feedback import feedback_weights
 from disinhib.refimpl.learning_step import learning_step, new_learner
 from disinhib.validation.storage.arrays import named_arrays
 
@@ -85,3 +87,18 @@ def test_replicas_learn_as_if_alone(rule, method, dtype):
             )
         rtol = 1e-12 if dtype == np.float64 else 1e-5
         np.testing.assert_allclose(metrics.loss[replica], expected_metrics.loss, rtol=rtol)
+
+
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5", "euler"])
+def test_replicas_may_start_from_one_state(method):
+    """They end where each would alone."""
+    network = configuration("exact-inverse", 1.0, 0.4, 1e-3, 1.0, 1.0)
+    solver = dataclasses.replace(Solver(), method=method, max_steps=2000)
+    networks = [random_network(SIZES, seed)[0] for seed in range(3)]
+    _, x, y = random_network(SIZES)
+    start = resting_state(networks[0], x)
+    Q = feedback_weights(network, networks[0], start)
+    together, _ = closed_loop_end_state(network, solver, stacked(networks), x, Q, y, start)
+    for replica, parameters in enumerate(networks):
+        alone, _ = closed_loop_end_state(network, solver, parameters, x, Q, y, start)
+        np.testing.assert_allclose(pack(together)[replica], pack(alone), rtol=0, atol=1e-12)
