@@ -171,7 +171,7 @@ def integral_derivative(controller: Controller, e: Array, z: Array) -> Array:
 
 
 def steady_integral(controller: Controller, e: Array, c: Array) -> Array:
-    """z = e / leak, where a constant error leaves the integral, the leak being above 0.
+    """z = e / leak, where a constant error leaves the integral; the leak is above 0 (section 6).
 
     With e = c / κ it is c / (k_p leak + k_i), whose digits do not depend on those of e, a
     small difference at large gain.
@@ -257,7 +257,7 @@ def truncated_normal(shape: tuple[int, ...], generator: np.random.Generator) -> 
 
 
 def resting_state(parameters: Parameters, x: Array) -> NetworkState:
-    """All potentials and the integral at zero, where every simulation starts.
+    """All potentials and the integral at zero, where every simulation starts (section 2).
 
     The state's leading axes are the parameters' joined with those of `x`, (..., batch, n_in).
     """

@@ -311,64 +311,10 @@ def unpack_continuous(y: Array, sizes: tuple[int, ...]) -> ContinuousState:
     )
 
 
-# How it starts, and what it is shown.
-
-INITIAL_SCALE = 2.0
-"""Deviation of a first weight is this over √n_in, of a first bias this over √n_layer."""
-
-AMPLITUDES, FREQUENCIES, PHASES = (0.1, 1.0), (0.1, 2.0), (0.0, np.pi)
-"""Limits between which waves are drawn; frequencies in hertz, phases in radians."""
-
-
-def draw_weights(
-    generator: np.random.Generator, sizes: tuple[int, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """W^l from N(0, 1) · 2/√n_{l−1}, b^l from N(0, 1) · 2/√n_l, inputs being layer 0."""
-    W = tuple(
-        generator.standard_normal((n_in, n)) * INITIAL_SCALE / np.sqrt(n_in)
-        for n_in, n in pairwise(sizes)
-    )
-    b = tuple(generator.standard_normal(n) * INITIAL_SCALE / np.sqrt(n) for n in sizes[1:])
-    return W, b
-
-
 def initial_state(
     configuration: ContinuousLearning, W: tuple[Array, ...], b: tuple[Array, ...]
 ) -> ContinuousState:
-    """All potentials and the integral at zero, Q at its target there."""
+    """All potentials and the integral at zero, Q at its target there (section 10)."""
     zero = tuple(np.zeros(n) for n in configuration.sizes[1:])
     Q = feedback_targets(configuration, zero, zero, W)
     return ContinuousState(zero, zero, np.zeros(configuration.sizes[-1]), Q, W, b)
-
-
-@dataclass(frozen=True)
-class SineWaves:
-    """x_i(t) = A_i sin(2π f_i t + ϕ_i), A, f in hertz and ϕ in radians being (n,)."""
-
-    amplitude: Array
-    frequency: Array
-    phase: Array
-
-
-def draw_sine_waves(generator: np.random.Generator, n: int) -> SineWaves:
-    """Draw amplitudes, frequencies and phases of n waves, each uniform between its limits."""
-    return SineWaves(
-        *(generator.uniform(*limits, n) for limits in (AMPLITUDES, FREQUENCIES, PHASES))
-    )
-
-
-def sine_inputs(waves: SineWaves, time: Array) -> Array:
-    """Waves at these times, (n_samples,) in seconds; the result is (n_samples, n)."""
-    angle = 2 * np.pi * waves.frequency * time[:, None] + waves.phase
-    return waves.amplitude * np.sin(angle)
-
-
-def sample_times(epoch: int, n_samples: int, sample_interval: float) -> Array:
-    """Seconds of an epoch's samples, on one clock that runs on from epoch to epoch, both from 0.
-
-    An epoch of 5000 samples has 4999 intervals: a state is carried from the last sample of
-    one epoch to the first of the next while the clock goes on by an interval. The published
-    run does so; `golden/teacher-student.h5` shows it, its states after burn-in being those of
-    4.999 s, its second epoch starting at 5 s.
-    """
-    return (epoch * n_samples + np.arange(n_samples)) * sample_interval

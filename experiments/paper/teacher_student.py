@@ -7,31 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import erfinv
 
 from ...backends import run_compiled
 from ...refimpl import (
-    AMPLITUDES,
     BURN_IN,
-    FREQUENCIES,
-    INITIAL_SCALE,
     LEARNING,
     OPEN_LOOP,
-    PHASES,
     ContinuousLearning,
     ContinuousRun,
     ContinuousState,
     Sampling,
-    SineWaves,
-    draw_sine_waves,
-    draw_weights,
     initial_state,
     require,
-    sample_times,
-    sine_inputs,
 )
+
+INITIAL_SCALE = 2.0
+"""Deviation of a first weight is this over √n_in, of a first bias this over √n_layer."""
+
+AMPLITUDES, FREQUENCIES, PHASES = (0.1, 1.0), (0.1, 2.0), (0.0, np.pi)
+"""Limits between which waves are drawn; frequencies in hertz, phases in radians."""
 
 PUBLISHED_SEED = 2
 Runner = Callable[..., ContinuousRun]
@@ -108,6 +106,51 @@ def draw_pair(generator: np.random.Generator, sizes: tuple[int, ...]) -> Pair:
     waves = draw_sine_waves(generator, sizes[0])
     teacher = draw_weights(generator, sizes)
     return Pair(waves, teacher, draw_weights(generator, sizes))
+
+
+def draw_weights(
+    generator: np.random.Generator, sizes: tuple[int, ...]
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """W^l from N(0, 1) · 2/√n_{l−1}, b^l from N(0, 1) · 2/√n_l, inputs being layer 0."""
+    W = tuple(
+        generator.standard_normal((n_in, n)) * INITIAL_SCALE / np.sqrt(n_in)
+        for n_in, n in pairwise(sizes)
+    )
+    b = tuple(generator.standard_normal(n) * INITIAL_SCALE / np.sqrt(n) for n in sizes[1:])
+    return W, b
+
+
+@dataclass(frozen=True)
+class SineWaves:
+    """x_i(t) = A_i sin(2π f_i t + ϕ_i), A, f in hertz and ϕ in radians being (n,)."""
+
+    amplitude: np.ndarray
+    frequency: np.ndarray
+    phase: np.ndarray
+
+
+def draw_sine_waves(generator: np.random.Generator, n: int) -> SineWaves:
+    """Draw amplitudes, frequencies and phases of n waves, each uniform between its limits."""
+    return SineWaves(
+        *(generator.uniform(*limits, n) for limits in (AMPLITUDES, FREQUENCIES, PHASES))
+    )
+
+
+def sine_inputs(waves: SineWaves, time: np.ndarray) -> np.ndarray:
+    """Waves at these times, (n_samples,) in seconds; the result is (n_samples, n)."""
+    angle = 2 * np.pi * waves.frequency * time[:, None] + waves.phase
+    return waves.amplitude * np.sin(angle)
+
+
+def sample_times(epoch: int, n_samples: int, sample_interval: float) -> np.ndarray:
+    """Seconds of an epoch's samples, on one clock that runs on from epoch to epoch, both from 0.
+
+    An epoch of 5000 samples has 4999 intervals: a state is carried from the last sample of
+    one epoch to the first of the next while the clock goes on by an interval. The published
+    run does so; `golden/teacher-student.h5` shows it, its states after burn-in being those of
+    4.999 s, its second epoch starting at 5 s.
+    """
+    return (epoch * n_samples + np.arange(n_samples)) * sample_interval
 
 
 def published_pair(seed: int = PUBLISHED_SEED) -> Pair:

@@ -6,6 +6,12 @@ import numpy as np
 import pytest
 
 from disinhib.backends.numba.continuous import run_compiled
+from disinhib.experiments.paper.teacher_student import (
+    draw_sine_waves,
+    draw_weights,
+    sample_times,
+    sine_inputs,
+)
 from disinhib.refimpl.configuration import Controller, SoftReLU
 from disinhib.refimpl.continuous import (
     BURN_IN,
@@ -17,13 +23,9 @@ from disinhib.refimpl.continuous import (
     ContinuousLearning,
     Departures,
     Sampling,
-    draw_sine_waves,
-    draw_weights,
     initial_state,
     pack_continuous,
     run_continuously,
-    sample_times,
-    sine_inputs,
 )
 
 ROUNDING = 1e-11

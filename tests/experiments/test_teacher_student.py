@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends.numba.continuous import run_compiled
+from disinhib.experiments.paper.teacher_student import SineWaves, sample_times, sine_inputs
 from disinhib.refimpl.continuous import (
     BURN_IN,
     CLOSED_LOOP,
@@ -20,12 +21,9 @@ from disinhib.refimpl.continuous import (
     ContinuousLearning,
     ContinuousState,
     Sampling,
-    SineWaves,
     initial_state,
     pack_continuous,
     run_continuously,
-    sample_times,
-    sine_inputs,
 )
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "teacher-student.h5"

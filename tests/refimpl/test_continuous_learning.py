@@ -7,6 +7,13 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import expit, log1p
 
+from disinhib.experiments.paper.teacher_student import (
+    SineWaves,
+    draw_sine_waves,
+    draw_weights,
+    sample_times,
+    sine_inputs,
+)
 from disinhib.refimpl.circuit import rate
 from disinhib.refimpl.configuration import ConfigurationError, Controller, SoftReLU
 from disinhib.refimpl.continuous import (
@@ -19,10 +26,7 @@ from disinhib.refimpl.continuous import (
     ContinuousState,
     Departures,
     Sampling,
-    SineWaves,
     continuous_derivative,
-    draw_sine_waves,
-    draw_weights,
     estimated_inhibition,
     feedback_targets,
     initial_state,
@@ -30,8 +34,6 @@ from disinhib.refimpl.continuous import (
     pack_continuous,
     postsynaptic_factor,
     run_continuously,
-    sample_times,
-    sine_inputs,
     unpack_continuous,
 )
 
