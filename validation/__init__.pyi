@@ -34,14 +34,14 @@ from .storage.checkpoint import (
 from .storage.hdf5 import (
     read_json as read_json,
     read_text as read_text,
-    reading as reading,
-    refuse_all_but_files as refuse_all_but_files,
     refuse_other_schema as refuse_other_schema,
 )
 from .storage.signed_file import (
     check_digest as check_digest,
     generations as generations,
     not_written as not_written,
+    reading as reading,
+    refuse_all_but_files as refuse_all_but_files,
     write_signed_file as write_signed_file,
 )
 from .trace.cases import (

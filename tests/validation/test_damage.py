@@ -23,7 +23,7 @@ from disinhib.validation import (
     shipped_directory,
     write_checkpoint,
 )
-from disinhib.validation.storage import hdf5 as byte_seal
+from disinhib.validation.storage import signed_file as byte_seal
 from disinhib.validation.storage.arrays import named_arrays
 from disinhib.validation.storage.hdf5 import check_global_heaps
 from disinhib.validation.storage.signed_file import sign

@@ -1,4 +1,7 @@
-"""."""
+"""Judging: the stages of a learning step, what each is allowed, and the verdict on it.
+
+What is offered stands in `__init__.pyi`, and is loaded when it is asked for.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,17 @@
-from .allowance import golden_run as golden_run, learning_run as learning_run
+from .allowance import (
+    golden_run as golden_run,
+    learning_run as learning_run,
+    run_location as run_location,
+)
+from .conformance import (
+    ComparisonResult as ComparisonResult,
+    compare as compare,
+    conform as conform,
+    conform_each as conform_each,
+    conformance_solver as conformance_solver,
+)
+from .power import StagePower as StagePower, power as power
+from .stability import stability_in_words as stability_in_words
 from .stages import (
     CLOSED_LOOP as CLOSED_LOOP,
     CLOSED_LOOP_PATH as CLOSED_LOOP_PATH,
@@ -7,15 +20,19 @@ from .stages import (
     GRADIENTS as GRADIENTS,
     MEAN_INHIBITION as MEAN_INHIBITION,
     OPEN_LOOP as OPEN_LOOP,
+    OPEN_LOOP_PATH as OPEN_LOOP_PATH,
     PATH_STAGES as PATH_STAGES,
     STEP_STAGES as STEP_STAGES,
     TARGETS as TARGETS,
     UPDATE as UPDATE,
     Arrays as Arrays,
     Stage as Stage,
+    layer_arrays as layer_arrays,
     learner_before as learner_before,
-    state_arrays as state_arrays,
+    repeated as repeated,
+    run_to_gradients as run_to_gradients,
     undisturbed as undisturbed,
+    with_part as with_part,
 )
 from .tolerance import (
     FLOATS as FLOATS,
@@ -24,4 +41,4 @@ from .tolerance import (
     largest as largest,
     named_arithmetic as named_arithmetic,
 )
-from .verdict import Comparison as Comparison, deviation as deviation
+from .verdict import Comparison as Comparison, StageResult as StageResult, deviation as deviation

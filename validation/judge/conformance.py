@@ -1,4 +1,8 @@
-"""Does a backend compute the published model? A trace against it, stage by stage."""
+"""Does a backend, or a port, compute the published model? A trace against it, stage by stage.
+
+A backend runs each stage from the trace's own inputs to it. A port has given its answers already,
+each of which followed from those before it: what deviates is judged again from what it was given.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,17 @@ from ..mistakes import usual_mistake
 from ..trace import Candidate, Trace
 from .allowance import (
     LEARNING_RUN,
-    StageToJudge,
     golden_run,
     has_fixed_point,
     learning_run,
     reference_for,
     rounding_effects,
     run_effects,
-    stage_verdict,
     stages_to_judge,
 )
 from .stages import MEAN_INHIBITION, Arrays, undisturbed
 from .tolerance import Arithmetic, float_arithmetic, run_tolerance, solver_tolerance
-from .verdict import Comparison, StageResult, judged, natural_scale
-
-# --- Does a backend compute the published model? A trace against it, stage by stage.
+from .verdict import Comparison, StageResult, StageToJudge, judged, natural_scale, stage_verdict
 
 
 def conformance_solver(trace: Trace, method: str, dtype: np.dtype) -> Solver:
@@ -139,32 +139,14 @@ def conform_each(
     effects = run_effects(reference, trace, arithmetic, by_fixed_point)
     for backend, judgements in zip(backends, results, strict=True):
         run = learning_run(backend, trace)
-        judgements.append(run_verdict(run, effects, trace, arithmetic, solver))
+        judgements.append(_run_verdict(run, effects, trace, arithmetic, solver))
     return results
 
 
-def run_verdict(
-    run: Arrays,
-    effects: dict[str, float],
-    trace: Trace,
-    arithmetic: Arithmetic,
-    solver: Solver,
+def _run_verdict(
+    run: Arrays, effects: dict[str, float], trace: Trace, arithmetic: Arithmetic, solver: Solver
 ) -> StageResult:
-    """Judge losses and final parameters of all steps in one run.
-
-    Parameters
-    ----------
-    run : dict of array
-        As far as given, by the names of `golden_run`.
-    effects : dict of float
-        Of rounding, from `run_effects`.
-    trace : Trace
-        Golden numbers.
-    arithmetic : Arithmetic
-        Of the candidate.
-    solver : Solver
-        Of the candidate.
-    """
+    """Judge losses and final parameters of all steps in one run, as far as given."""
     of_trace, of_solver = run_tolerance(trace), solver_tolerance(solver)
     golden = {name: array for name, array in golden_run(trace).items() if name in run}
     return judged(
@@ -175,9 +157,6 @@ def run_verdict(
         natural_scale,
         arithmetic,
     )
-
-
-# --- A port's answers against a trace, stage by stage, each from what the port itself was given.
 
 
 @dataclass(frozen=True)
@@ -228,7 +207,7 @@ def compare(
     )
     exact_solver = dataclasses.replace(trace.solver, step_control="adaptive")
     reference = reference_for(trace, exact_solver)
-    results, not_given = [], dict[str, int]()
+    given, not_given = [], dict[str, int]()
     as_given = trace
     for item in stages_to_judge(trace, solver):
         stage = item.stage
@@ -238,12 +217,12 @@ def compare(
             golden = stage.golden(trace, step)
             found = candidate.of_stage(stage, trace, step)
             not_given[stage.name] = not_given.get(stage.name, 0) + len(golden) - len(found)
-            pairs.append((step, golden, found))
+            pairs.append((golden, found))
             as_given = _with_found(as_given, item, step, golden, found)
-        if any(found for _, _, found in pairs):
-            results.append((item, pairs))
+        if any(found for _, found in pairs):
+            given.append((item, pairs))
     verdicts = []
-    for item, pairs in results:
+    for item, pairs in given:
         progress(item.stage.name)
         verdicts.append(_verdict(item, pairs, as_given, reference, arithmetic, solver))
     run = candidate.of_run(trace)
@@ -251,7 +230,7 @@ def compare(
     if run:
         progress(LEARNING_RUN)
         effects = run_effects(reference, trace, arithmetic, solver.method == "fixed-point")
-        verdict = run_verdict(run, effects, trace, arithmetic, solver)
+        verdict = _run_verdict(run, effects, trace, arithmetic, solver)
         wrong_before = not all(result.passed for result in verdicts)
         verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})
@@ -274,22 +253,19 @@ def _with_found(
 
 def _verdict(
     item: StageToJudge,
-    pairs: list[tuple[int, Arrays, Arrays]],
+    pairs: list[tuple[Arrays, Arrays]],
     as_given: Trace,
     reference: NumpyBackend,
     arithmetic: Arithmetic,
     solver: Solver,
 ) -> StageResult:
+    """Judge what a port found by the trace, or else by what follows from what it was given."""
     from_trace, from_own = [], []
-    for step, golden, found in pairs:
+    by_fixed_point = solver.method == "fixed-point"
+    for step, (golden, found) in zip(item.steps, pairs, strict=True):
         with np.errstate(all="ignore"):
             exact, effects = rounding_effects(
-                item.stage,
-                reference,
-                as_given,
-                step,
-                arithmetic,
-                solver.method == "fixed-point",
+                item.stage, reference, as_given, step, arithmetic, by_fixed_point
             )
         from_trace.append(Comparison(step, {n: golden[n] for n in found}, found, effects))
         from_own.append(Comparison(step, {n: exact[n] for n in found}, found, effects))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from ...backends import NumpyBackend
 from ...refimpl import Solver
 from ..trace import Trace
-from .allowance import StageToJudge, reference_for, rounding_effects, stage_verdict, stages_to_judge
+from .allowance import reference_for, rounding_effects, stages_to_judge
 from .tolerance import Arithmetic
-from .verdict import Comparison
+from .verdict import Comparison, StageToJudge, stage_verdict
 
 SMALLEST, LARGEST = 2.0**-60, 2.0**40
 PRECISION = 1.01
@@ -62,69 +62,56 @@ def power(trace: Trace, arithmetic: Arithmetic, solver: Solver) -> list[StagePow
         In order of cause; arrays that are 0 throughout have no relative fault, and are left out.
     """
     reference = reference_for(trace, solver)
-    return [
-        _stage_power(item, _clean(item, trace, reference, arithmetic, solver), arithmetic, trace)
-        for item in stages_to_judge(trace, solver)
-    ]
-
-
-def _clean(
-    item: StageToJudge,
-    trace: Trace,
-    reference: NumpyBackend,
-    arithmetic: Arithmetic,
-    solver: Solver,
-) -> list[Comparison]:
-    comparisons = []
-    for step in item.steps:
-        exact, effects = rounding_effects(
-            item.stage,
-            reference,
-            trace,
-            step,
-            arithmetic,
-            solver.method == "fixed-point",
-        )
-        comparisons.append(Comparison(step, exact, dict(exact), effects))
-    return comparisons
+    by_fixed_point = solver.method == "fixed-point"
+    powers = []
+    for item in stages_to_judge(trace, solver):
+        clean = []
+        for step in item.steps:
+            exact, effects = rounding_effects(
+                item.stage, reference, trace, step, arithmetic, by_fixed_point
+            )
+            clean.append(Comparison(step, exact, dict(exact), effects))
+        powers.append(_stage_power(item, clean, arithmetic, trace))
+    return powers
 
 
 def _stage_power(
     item: StageToJudge, clean: list[Comparison], arithmetic: Arithmetic, trace: Trace
 ) -> StagePower:
+    def is_caught(at: int, name: str, spoil: Spoil, fault: float) -> bool:
+        found = {**clean[at].expected, name: spoil(clean[at].expected[name], fault)}
+        spoilt = dataclasses.replace(clean[at], found=found)
+        comparisons = [*clean[:at], spoilt, *clean[at + 1 :]]
+        return not stage_verdict(item, comparisons, arithmetic, trace).passed
+
     whole, single, weakest = 0.0, 0.0, ""
     for at, comparison in enumerate(clean):
         for name, array in comparison.expected.items():
             if not np.any(array):
                 continue
-
-            def caught(found: np.ndarray, at: int = at, name: str = name) -> bool:
-                spoilt = dataclasses.replace(clean[at], found={**clean[at].expected, name: found})
-                comparisons = [*clean[:at], spoilt, *clean[at + 1 :]]
-                return not stage_verdict(item, comparisons, arithmetic, trace).passed
-
-            whole = max(whole, _smallest(lambda f, a=array: caught(a * (1 + f))))  # type: ignore[misc]
-            position = _ordinary_element(array)
-
-            def with_fault(
-                f: float, array: np.ndarray = array, position: tuple[int, ...] = position
-            ) -> np.ndarray:
-                spoilt = array.copy()
-                spoilt[position] *= 1 + f
-                return spoilt
-
-            fault = _smallest(lambda f, make=with_fault: caught(make(f)))  # type: ignore[misc]
+            whole = max(whole, _smallest(partial(is_caught, at, name, _whole_array)))
+            fault = _smallest(partial(is_caught, at, name, _ordinary_element))
             if fault > single:
                 single, weakest = fault, name
     return StagePower(item.stage.name, whole, single, weakest)
 
 
-def _ordinary_element(array: np.ndarray) -> tuple[int, ...]:
-    """Position of the element of median magnitude, of those that are not 0."""
+Spoil = Callable[[np.ndarray, float], np.ndarray]
+"""From an array and the relative size of a fault to the array that has it."""
+
+
+def _whole_array(array: np.ndarray, fault: float) -> np.ndarray:
+    return np.asarray(array * (1 + fault))
+
+
+def _ordinary_element(array: np.ndarray, fault: float) -> np.ndarray:
+    """Spoil the element of median magnitude, of those that are not 0."""
     sizes = np.abs(array).ravel()
     order = np.argsort(sizes, kind="stable")
     order = order[sizes[order] > 0]
-    return tuple(int(i) for i in np.unravel_index(order[order.size // 2], array.shape))
+    spoilt = array.copy()
+    spoilt[np.unravel_index(order[order.size // 2], array.shape)] *= 1 + fault
+    return spoilt
 
 
 def _smallest(is_caught: Callable[[float], bool]) -> float:

@@ -18,12 +18,56 @@ from ...refimpl import (
     NetworkState,
     Parameters,
     error_jacobian,
+    map_arrays,
     slope,
 )
 from ..trace import Trace
 from .stages import learner_before
 
-# --- Whether an end state is a stable one: the equations of motion, linearised there.
+LARGEST_STATE = 400
+"""Variables of a sample beyond which eigenvalues take longer than all else in a report."""
+
+
+def stability_in_words(trace: Trace) -> str:
+    """Say whether an integration would stay at the closed-loop end states; empty if unknown.
+
+    Parameters
+    ----------
+    trace : Trace
+        Golden numbers.
+    """
+    rates = trace_growth_rates(trace)
+    if rates is None:
+        return ""
+    unstable = int(np.sum(rates > 0))
+    slowest = float(np.max(rates))
+    if unstable == 0:
+        return f"All closed-loop end states are stable; the slowest mode goes with {slowest:.3g}/s."
+    return (
+        f"UNSTABLE: {unstable} of {rates.size} closed-loop end states are fixed points that an "
+        f"integration leaves, the fastest with {slowest:+.3g}/s."
+    )
+
+
+def trace_growth_rates(trace: Trace) -> np.ndarray | None:
+    """Growth rates at every closed-loop end state, (S, batch).
+
+    None where the trace has no closed loop, or its states are too large.
+    """
+    sizes = trace.configuration.sizes
+    n_variables = 2 * (sum(sizes[1:-1]) + sizes[-1])
+    if n_variables > LARGEST_STATE:
+        return None
+    rates = []
+    for step, recorded in enumerate(trace.steps):
+        circuit = recorded.circuit
+        if circuit is None:
+            return None
+        parameters = learner_before(trace, step).parameters
+        rates.append(
+            growth_rates(trace.configuration, parameters, circuit.feedback, circuit.closed_loop)
+        )
+    return np.array(rates) if rates else None
 
 
 def growth_rates(
@@ -34,23 +78,9 @@ def growth_rates(
 ) -> np.ndarray:
     """Growth rate of the slowest-decaying or fastest-growing disturbance, closed loop.
 
-    The target does not appear: it moves the fixed point, not the Jacobian at a given state.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        One network, its settings plain numbers.
-    parameters : Parameters
-        Weights and biases, without leading axes.
-    Q : tuple of array, each (batch or 1, n_out, n_l)
-        Feedback weights.
-    state : NetworkState
-        Where to linearise, arrays (batch, n).
-
-    Returns
-    -------
-    array of float64, (batch,)
-        Largest real part of the eigenvalues, per second; below 0 the state is stable.
+    Of one network, Q (batch or 1, n_out, n_l), state (batch, n); gives the largest real part of the
+    eigenvalues, per second, (batch,): below 0 the state is stable. The target does not appear: it
+    moves the fixed point, not the Jacobian at a given state.
     """
     batch = len(state.u_out)
     Q = tuple(np.broadcast_to(Q_l, (batch, *Q_l.shape[1:])) for Q_l in Q)
@@ -72,24 +102,10 @@ def growth_rates(
 def open_loop_growth_rates(
     configuration: NetworkConfiguration, parameters: Parameters, state: NetworkState
 ) -> np.ndarray:
-    """Growth rate of the slowest-decaying disturbance, open loop.
+    """Growth rate of the slowest-decaying disturbance, open loop, per second, (batch,).
 
     Always below 0. The layers form a chain, so that the eigenvalues are those of single E-I
     pairs, each a damped negative feedback, and −1/τ_E of the readout.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        One network, its settings plain numbers.
-    parameters : Parameters
-        Weights and biases, without leading axes.
-    state : NetworkState
-        Where to linearise, arrays (batch, n).
-
-    Returns
-    -------
-    array of float64, (batch,)
-        Largest real part of the eigenvalues, per second.
     """
     return np.array(
         [
@@ -106,33 +122,16 @@ def growth_rate(jacobian: np.ndarray) -> float:
 
 def sample_state(state: NetworkState, sample: int) -> NetworkState:
     """Take one sample of a batch: arrays (n,) out of arrays (batch, n)."""
-    return NetworkState(
-        tuple(u[sample] for u in state.u_E),
-        tuple(u[sample] for u in state.u_I),
-        state.u_out[sample],
-        state.z[sample],
-    )
+    return map_arrays(lambda u: u[sample], state)
 
 
 def open_loop_jacobian(
     configuration: NetworkConfiguration, parameters: Parameters, state: NetworkState
 ) -> np.ndarray:
-    """Jacobian of section 2 with c = 0, for one sample.
+    """Jacobian of section 2 with c = 0, for one sample's state, (n, n), per second.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        One network, its settings plain numbers.
-    parameters : Parameters
-        Weights and biases, without leading axes.
-    state : NetworkState
-        Where to linearise, arrays (n,).
-
-    Returns
-    -------
-    array of float64, (n, n)
-        Per second; row i is the derivative of dy_i/dt. In the order of `pack`, without the
-        controller's integral, which rests in the open loop.
+    Row i is the derivative of dy_i/dt. In the order of `pack`, without the controller's integral,
+    which rests in the open loop.
     """
     at = _positions(configuration.sizes)
     phi_E, phi_I = configuration.activation_E, configuration.activation_I
@@ -157,25 +156,10 @@ def closed_loop_jacobian(
     Q: FeedbackWeights,
     state: NetworkState,
 ) -> np.ndarray:
-    """Jacobian of sections 2 and 3 under control, for one sample.
+    """Jacobian of sections 2 and 3 under control, for one sample's state, (n, n), per second.
 
-    With S = −∂e/∂u_out, the control signal changes by dc = −k_p S du_out + k_i dz.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        One network, its settings plain numbers.
-    parameters : Parameters
-        Weights and biases, without leading axes.
-    Q : tuple of array, each (n_out, n_l)
-        Feedback weights.
-    state : NetworkState
-        Where to linearise, arrays (n,).
-
-    Returns
-    -------
-    array of float64, (n, n)
-        Per second; row i is the derivative of dy_i/dt, in the order of `pack`.
+    With S = −∂e/∂u_out, the control signal changes by dc = −k_p S du_out + k_i dz. In the order of
+    `pack`; Q are (n_out, n_l).
     """
     at = _positions(configuration.sizes)
     controller = configuration.controller
@@ -210,61 +194,3 @@ def _positions(sizes: tuple[int, ...]) -> _Positions:
     slices = [slice(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
     L = len(hidden)
     return _Positions(tuple(slices[:L]), tuple(slices[L : 2 * L]), slices[-2], slices[-1])
-
-
-# --- Whether the closed-loop end states of a trace are stable fixed points of the equations.
-
-
-LARGEST_STATE = 400
-"""Variables of a sample beyond which eigenvalues take longer than all else in a report."""
-
-
-def trace_growth_rates(trace: Trace) -> np.ndarray | None:
-    """Linearise around every closed-loop end state.
-
-    Parameters
-    ----------
-    trace : Trace
-        Golden numbers.
-
-    Returns
-    -------
-    array of float64, (S, batch), or None
-        Largest real part of the eigenvalues, per second (see `stability`); None where the trace
-        has no closed loop, or its states are too large.
-    """
-    sizes = trace.configuration.sizes
-    n_variables = 2 * (sum(sizes[1:-1]) + sizes[-1])
-    if n_variables > LARGEST_STATE:
-        return None
-    rates = []
-    for step, recorded in enumerate(trace.steps):
-        circuit = recorded.circuit
-        if circuit is None:
-            return None
-        parameters = learner_before(trace, step).parameters
-        rates.append(
-            growth_rates(trace.configuration, parameters, circuit.feedback, circuit.closed_loop)
-        )
-    return np.array(rates) if rates else None
-
-
-def stability_in_words(trace: Trace) -> str:
-    """Say whether an integration would stay at the closed-loop end states; empty if unknown.
-
-    Parameters
-    ----------
-    trace : Trace
-        Golden numbers.
-    """
-    rates = trace_growth_rates(trace)
-    if rates is None:
-        return ""
-    unstable = int(np.sum(rates > 0))
-    slowest = float(np.max(rates))
-    if unstable == 0:
-        return f"All closed-loop end states are stable; the slowest mode goes with {slowest:.3g}/s."
-    return (
-        f"UNSTABLE: {unstable} of {rates.size} closed-loop end states are fixed points that an "
-        f"integration leaves, the fastest with {slowest:+.3g}/s."
-    )

@@ -1,16 +1,22 @@
-"""The arrays of a stage by the names that files and reports give them."""
+"""The stages of a learning step, in order: what each is given, computes, and is called in a file.
+
+A backend runs a stage by itself, from a trace's own inputs to it, or all of them one after another.
+Either way what passes on may be disturbed, as rounding would.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...backends import Backend
 from ...refimpl import (
+    EndStateCounts,
     Learner,
     NetworkConfiguration,
     NetworkState,
@@ -19,143 +25,16 @@ from ...refimpl import (
     Setting,
     SoftReLU,
     initial_optimizer_state,
+    map_arrays,
     new_learner,
     optimizer_step,
     resting_state,
 )
 from ..storage import named_arrays, parameters_from
-from ..trace import CircuitStep, Trace, TraceTrajectory
-
-# --- The arrays of a stage by the names that files and reports give them.
-
+from ..trace import Trace
 
 Arrays = dict[str, np.ndarray]
-
-
-def state_arrays(state: NetworkState) -> Arrays:
-    """Name the arrays of a state as the files do."""
-    return {
-        **{f"u_E_{l}": u for l, u in enumerate(state.u_E)},
-        **{f"u_I_{l}": u for l, u in enumerate(state.u_I)},
-        "u_out": state.u_out,
-        "c_int": state.z,
-    }
-
-
-def state_from(arrays: Arrays, n_hidden: int) -> NetworkState:
-    """Build the state whose arrays these are."""
-    return NetworkState(
-        tuple(arrays[f"u_E_{l}"] for l in range(n_hidden)),
-        tuple(arrays[f"u_I_{l}"] for l in range(n_hidden)),
-        arrays["u_out"],
-        arrays["c_int"],
-    )
-
-
-def layer_arrays(name: str, layers: tuple[np.ndarray, ...]) -> Arrays:
-    """Name an array of each hidden layer as the files do."""
-    return {f"{name}_{l}": array for l, array in enumerate(layers)}
-
-
-def layers_from(name: str, arrays: Arrays) -> tuple[np.ndarray, ...]:
-    """Give the array of each hidden layer; the inverse of `layer_arrays`."""
-    return tuple(arrays[f"{name}_{l}"] for l in range(len(arrays)))
-
-
-# --- What a stage is given: the learner that began the step, each array as it is or disturbed.
-
-
 Disturb = Callable[[np.ndarray], np.ndarray]
-
-
-def undisturbed(array: np.ndarray) -> np.ndarray:
-    """Pass an array on as it is."""
-    return array
-
-
-def learner_before(trace: Trace, step: int) -> Learner:
-    """Rebuild the learner that began a step.
-
-    The file has parameters and running means; the moments follow from its gradients by the
-    definition of the optimiser.
-
-    Parameters
-    ----------
-    trace : Trace
-        With steps, unless `step` is 0.
-    step : int
-        From 0.
-    """
-    optimizer = trace.configuration.optimizer
-    state = initial_optimizer_state(optimizer, trace.initial_parameters)
-    parameters = trace.initial_parameters
-    r_bar = new_learner(trace.configuration, parameters).mean_inhibition
-    for earlier in trace.steps[:step]:
-        _, state = optimizer_step(optimizer, parameters, earlier.gradients, state)
-        parameters = earlier.parameters_after
-        if earlier.circuit is not None:
-            r_bar = earlier.circuit.mean_inhibition or r_bar
-    return Learner(parameters, state, r_bar)
-
-
-def load_learner(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> None:
-    """Let a backend go on from the learner that began a step."""
-    before = learner_before(trace, step)
-    backend.load(
-        Learner(
-            disturbed_parameters(before.parameters, disturb),
-            OptimizerState(
-                before.optimizer.n_steps,
-                _disturbed_moment(before.optimizer.first_moment, disturb),
-                _disturbed_moment(before.optimizer.second_moment, disturb),
-            ),
-            tuple(disturb(r) for r in before.mean_inhibition),
-        )
-    )
-
-
-def disturbed_parameters(parameters: Parameters, disturb: Disturb) -> Parameters:
-    """Let every array of the parameters through `disturb`."""
-    return Parameters(
-        tuple(disturb(W) for W in parameters.weights),
-        tuple(disturb(b) for b in parameters.biases),
-        disturb(parameters.readout),
-    )
-
-
-def _disturbed_moment(moment: Parameters | None, disturb: Disturb) -> Parameters | None:
-    return None if moment is None else disturbed_parameters(moment, disturb)
-
-
-def disturbed_state(
-    configuration: NetworkConfiguration, state: NetworkState, disturb: Disturb
-) -> NetworkState:
-    """Let every array of a state through `disturb`, and what will be computed of it first.
-
-    A rate rounded by a relative ε is the rate of a potential moved by ε φ/φ', which is at
-    most ε (|u| + |m| + 1.4/k): so much is a potential moved, also where it is 0. Likewise
-    the readout before a softmax, by ε (|u_out| + 1).
-    """
-
-    def moved(u: np.ndarray, more: Setting) -> np.ndarray:
-        size = np.abs(u) + more
-        return np.asarray(u + (disturb(size) - size))
-
-    def potential(u: np.ndarray, phi: SoftReLU) -> np.ndarray:
-        return moved(u, np.abs(phi.shift) + 1.4 / phi.sharpness)
-
-    return NetworkState(
-        tuple(potential(u, configuration.activation_E) for u in state.u_E),
-        tuple(potential(u, configuration.activation_I) for u in state.u_I),
-        moved(state.u_out, 0.0 if configuration.loss == "mse" else 1.0),
-        disturb(state.z),
-    )
-
-
-# --- The stages of a learning step, each run by a backend from a trace's own inputs.
-
-
-PutStage = Callable[[Trace, int, Arrays], Trace]
 
 
 @dataclass(frozen=True)
@@ -168,143 +47,122 @@ class Stage:
         As the report shows it.
     group : str
         Where a file has its arrays, below `steps/NNNN/` or, for a trajectory, below the root.
-    run : callable
-        From (backend, trace, step, disturb) to the backend's arrays.
-    golden : callable
-        From (trace, step) to the trace's arrays, by the same names; none where it has none.
-    put : callable
-        From (trace, step, arrays) to a trace that has these instead.
+    part : str
+        What it gives, as the trace calls it: a field of its trajectory, its step or its circuit.
+    given : tuple of str
+        What it takes: parts before it, and `given_to` has the others.
+    compute : callable
+        From the backend and what the stage is given to what it gives.
+    arrays, value : callable
+        From what it gives to the arrays of a file, by name, and back.
     longest_sum : callable
         From a trace to the length of the longest sum.
     is_state : bool
         The arrays are one state, found by a solver that judges it as a whole.
     is_path : bool
         The arrays are (time, batch, n), of batch 0 alone; in a file (batch, time, n).
+    loads : bool
+        It depends on the learner, which a backend is to load first.
     """
 
     name: str
     group: str
-    run: Callable[[Backend, Trace, int, Disturb], Arrays]
-    golden: Callable[[Trace, int], Arrays]
-    put: PutStage
+    part: str
+    given: tuple[str, ...]
+    compute: Callable[..., Any]
+    arrays: Callable[[Any], Arrays]
+    value: Callable[[Arrays], Any]
     longest_sum: Callable[[Trace], int]
     is_state: bool = False
     is_path: bool = False
+    loads: bool = True
 
     def location(self, step: int, name: str) -> str:
         """Path of one of its arrays in a file."""
         above = "" if self.is_path else f"steps/{step:04d}/"
         return f"{above}{self.group}/{name}" if self.group else f"{above}{name}"
 
+    def golden(self, trace: Trace, step: int) -> Arrays:
+        """Give the trace's arrays; none where it has none."""
+        holder = trace.trajectory if self.is_path else _step_or_circuit(trace, step, self.part)
+        value = None if holder is None else getattr(holder, self.part)
+        return {} if value is None else self.arrays(value)
 
-def _circuit(trace: Trace, step: int) -> CircuitStep:
-    circuit = trace.steps[step].circuit
-    assert circuit is not None
-    return circuit
+    def put(self, trace: Trace, step: int, arrays: Arrays) -> Trace:
+        """Give a trace that has these arrays instead."""
+        return with_part(trace, step, self.part, self.value(arrays), self.is_path)
 
+    def run(self, backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
+        """Let a backend compute it from what the trace has, each array through `disturb` first."""
+        if self.loads:
+            load_learner(backend, trace, step, disturb)
+        values = [
+            value if name == "recording" else disturbed(trace.configuration, value, disturb)
+            for name, value in ((name, given_to(trace, step, name)) for name in self.given)
+        ]
+        found = self.compute(backend, *values)
+        found, _ = found if self.finds_end_state else (found, None)
+        if self.part == "feedback":
+            # Averaged weights may come with a batch axis of 1; the files repeat them.
+            found = repeated(found, trace.inputs.shape[1])
+        return self.arrays(found)
 
-def _trajectory(trace: Trace) -> TraceTrajectory:
-    assert trace.trajectory is not None
-    return trace.trajectory
-
-
-def _open_loop(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    state, _ = backend.open_loop(disturb(trace.inputs[step]))
-    return state_arrays(state)
-
-
-def _mean_inhibition(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    open_loop = disturbed_state(trace.configuration, _circuit(trace, step).open_loop, disturb)
-    return layer_arrays("r_I", backend.mean_inhibition(open_loop))
-
-
-def _feedback(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    Q = backend.feedback_weights(
-        disturbed_state(trace.configuration, _circuit(trace, step).open_loop, disturb)
-    )
-    batch = trace.inputs.shape[1]
-    # Averaged weights may come with a batch axis of 1; the files repeat them.
-    return layer_arrays(
-        "Q", tuple(np.broadcast_to(q, (*q.shape[:-3], batch, *q.shape[-2:])) for q in Q)
-    )
+    @property
+    def finds_end_state(self) -> bool:
+        """It gives counts of how its end states were found, too."""
+        return self.is_state and not self.is_path
 
 
-def _closed_loop_target(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    open_loop = disturbed_state(trace.configuration, _circuit(trace, step).open_loop, disturb)
-    return {TARGETS: backend.closed_loop_target(open_loop, disturb(trace.targets[step]))}
+def repeated(Q: tuple[np.ndarray, ...], batch: int) -> tuple[np.ndarray, ...]:
+    """Feedback weights (..., batch or 1, n_out, n_l) as one matrix for each sample."""
+    return tuple(np.broadcast_to(q, (*q.shape[:-3], batch, *q.shape[-2:])) for q in Q)
 
 
-def _closed_loop(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    golden = _circuit(trace, step)
-    state, _ = backend.closed_loop(
-        disturb(trace.inputs[step]),
-        tuple(disturb(Q) for Q in golden.feedback),
-        disturb(golden.closed_loop_target),
-        disturbed_state(trace.configuration, golden.open_loop, disturb),
-    )
-    return state_arrays(state)
-
-
-def _mean_inhibition_of(trace: Trace, step: int) -> tuple[np.ndarray, ...]:
-    """r̄ of this step, where the rule does not learn it the one that it began with."""
-    circuit = trace.steps[step].circuit
-    recorded = None if circuit is None else circuit.mean_inhibition
-    return recorded or learner_before(trace, step).mean_inhibition
-
-
-def _gradients(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    circuit = trace.steps[step].circuit
+def given_to(trace: Trace, step: int, name: str) -> Any:
+    """What the trace has for a stage to start from, by name: a part, or what comes before all."""
+    match name:
+        case "inputs" | "targets":
+            return getattr(trace, name)[step]
+        case "recording" | "path_feedback":
+            assert trace.trajectory is not None
+            return getattr(trace.trajectory, name.removeprefix("path_"))
+        case "path_target":
+            return trajectory_target(trace)
+        case "path_start":
+            assert trace.trajectory is not None
+            return map_arrays(lambda u: u[-1], trace.trajectory.open_loop)
+    holder = _step_or_circuit(trace, step, name)
+    value = None if holder is None else getattr(holder, name)
+    if value is None and name == "mean_inhibition":
+        # Where the rule does not learn r̄, the one that the step began with.
+        return learner_before(trace, step).mean_inhibition
     # Backprop uses no states.
-    rest = resting_state(trace.initial_parameters, trace.inputs[step])
-    gradients = backend.gradients(
-        disturb(trace.inputs[step]),
-        disturb(trace.targets[step]),
-        disturbed_state(trace.configuration, circuit.open_loop if circuit else rest, disturb),
-        disturbed_state(trace.configuration, circuit.closed_loop if circuit else rest, disturb),
-        tuple(disturb(r) for r in _mean_inhibition_of(trace, step)),
-    )
-    return named_arrays(gradients)
+    return resting_state(trace.initial_parameters, trace.inputs[step]) if value is None else value
 
 
-def _update(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, step, disturb)
-    gradients = disturbed_parameters(trace.steps[step].gradients, disturb)
-    backend.update(gradients, _mean_inhibition_of(trace, step))
-    return named_arrays(backend.learner().parameters)
+def _step_or_circuit(trace: Trace, step: int, part: str) -> Any:
+    """What of a step holds a part; None where the trace has no steps or no circuit."""
+    if not trace.steps or hasattr(trace.steps[step], part):
+        return trace.steps[step] if trace.steps else None
+    return trace.steps[step].circuit
 
 
-def _open_loop_path(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, 0, disturb)
-    recording = _trajectory(trace).recording
-    return state_arrays(backend.open_loop_trajectory(recording, disturb(trace.inputs[0])))
-
-
-def _closed_loop_path(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-    load_learner(backend, trace, 0, disturb)
-    trajectory = _trajectory(trace)
-    start = NetworkState(
-        tuple(u[-1] for u in trajectory.open_loop.u_E),
-        tuple(u[-1] for u in trajectory.open_loop.u_I),
-        trajectory.open_loop.u_out[-1],
-        trajectory.open_loop.z[-1],
-    )
-    path = backend.closed_loop_trajectory(
-        trajectory.recording,
-        disturb(trace.inputs[0]),
-        tuple(disturb(Q) for Q in trajectory.feedback),
-        disturb(trajectory_target(trace)),
-        disturbed_state(trace.configuration, start, disturb),
-    )
-    return state_arrays(path)
+def with_part(trace: Trace, step: int, part: str, value: Any, of_trajectory: bool = False) -> Trace:
+    """Give a trace with one part of a step, or of its trajectory, replaced."""
+    if of_trajectory:
+        assert trace.trajectory is not None
+        trajectory = dataclasses.replace(trace.trajectory, **{part: value})
+        return dataclasses.replace(trace, trajectory=trajectory)
+    holder = _step_or_circuit(trace, step, part)
+    changed = dataclasses.replace(holder, **{part: value})
+    if holder is not trace.steps[step]:
+        changed = dataclasses.replace(trace.steps[step], circuit=changed)
+    steps = (*trace.steps[:step], changed, *trace.steps[step + 1 :])
+    return dataclasses.replace(trace, steps=steps)
 
 
 def trajectory_target(trace: Trace) -> np.ndarray:
-    """What the controller was given on the recorded path: the first step's target.
+    """What the controller was given on the recorded path: the first step's target, (batch, n_out).
 
     Weak feedback nudges from the open-loop output, so that only a file with steps has it.
     """
@@ -312,60 +170,32 @@ def trajectory_target(trace: Trace) -> np.ndarray:
     return trace.targets[0] if circuit is None else circuit.closed_loop_target
 
 
-def _golden_path(which: str) -> Callable[[Trace, int], Arrays]:
-    def golden(trace: Trace, step: int) -> Arrays:
-        trajectory = trace.trajectory
-        return {} if trajectory is None else state_arrays(getattr(trajectory, which))
-
-    return golden
-
-
-def _put_path(which: str) -> PutStage:
-    def put(trace: Trace, step: int, arrays: Arrays) -> Trace:
-        state = state_from(arrays, trace.configuration.n_hidden)
-        trajectory = dataclasses.replace(_trajectory(trace), **{which: state})  # type: ignore[arg-type]
-        return dataclasses.replace(trace, trajectory=trajectory)
-
-    return put
+def state_arrays(state: NetworkState) -> Arrays:
+    """Name the arrays of a state as the files do."""
+    return {
+        **layer_arrays("u_E", state.u_E),
+        **layer_arrays("u_I", state.u_I),
+        "u_out": state.u_out,
+        "c_int": state.z,
+    }
 
 
-def _golden(arrays_of: Callable[[CircuitStep], Arrays]) -> Callable[[Trace, int], Arrays]:
-    def golden(trace: Trace, step: int) -> Arrays:
-        circuit = trace.steps[step].circuit if trace.steps else None
-        return {} if circuit is None else arrays_of(circuit)
-
-    return golden
-
-
-def _golden_parameters(which: str) -> Callable[[Trace, int], Arrays]:
-    return lambda trace, step: (
-        named_arrays(getattr(trace.steps[step], which)) if trace.steps else {}
+def state_from(arrays: Arrays) -> NetworkState:
+    """Build the state whose arrays these are."""
+    return NetworkState(
+        layers_from("u_E", arrays), layers_from("u_I", arrays), arrays["u_out"], arrays["c_int"]
     )
 
 
-def _put(which: str, value_of: Callable[[Arrays, Trace], object]) -> PutStage:
-    """Replace a part of the circuit's step."""
-
-    def put(trace: Trace, step: int, arrays: Arrays) -> Trace:
-        value: Any = value_of(arrays, trace)
-        circuit = dataclasses.replace(_circuit(trace, step), **{which: value})
-        return _with_step(trace, step, circuit=circuit)
-
-    return put
+def layer_arrays(name: str, layers: tuple[np.ndarray, ...]) -> Arrays:
+    """Name an array of each hidden layer as the files do."""
+    return {f"{name}_{l}": array for l, array in enumerate(layers)}
 
 
-def _put_parameters(which: str) -> PutStage:
-    return lambda trace, step, arrays: _with_step(trace, step, **{which: parameters_from(arrays)})
-
-
-def _with_step(trace: Trace, step: int, **changes: object) -> Trace:
-    changed = dataclasses.replace(trace.steps[step], **changes)  # type: ignore[arg-type]
-    steps = (*trace.steps[:step], changed, *trace.steps[step + 1 :])
-    return dataclasses.replace(trace, steps=steps)
-
-
-def _state_of(arrays: Arrays, trace: Trace) -> NetworkState:
-    return state_from(arrays, trace.configuration.n_hidden)
+def layers_from(name: str, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    """Give the array of each hidden layer; the inverse of `layer_arrays`."""
+    n_hidden = sum(one.startswith(f"{name}_") for one in arrays)
+    return tuple(arrays[f"{name}_{l}"] for l in range(n_hidden))
 
 
 def _fan_in(trace: Trace) -> int:
@@ -374,7 +204,8 @@ def _fan_in(trace: Trace) -> int:
 
 def _path(trace: Trace) -> int:
     # A recorded state is the sum of all the increments that led to it.
-    return _fan_in(trace) + _trajectory(trace).recording.n_steps
+    assert trace.trajectory is not None
+    return _fan_in(trace) + trace.trajectory.recording.n_steps
 
 
 def _width(trace: Trace) -> int:
@@ -394,84 +225,112 @@ def _elementwise(trace: Trace) -> int:
     return 1
 
 
+def _calls(method: str) -> Callable[..., Any]:
+    return lambda backend, *given: getattr(backend, method)(*given)
+
+
+def _updated(backend: Backend, gradients: Parameters) -> Parameters:
+    backend.update(gradients, backend.learner().mean_inhibition)
+    return backend.learner().parameters
+
+
 TARGETS = "closed_loop_targets"
 
-OPEN_LOOP_PATH = Stage(
+OPEN_LOOP_PATH: Stage = Stage(
     "open-loop trajectory",
     "trajectory/open_loop",
-    _open_loop_path,
-    _golden_path("open_loop"),
-    _put_path("open_loop"),
+    "open_loop",
+    ("recording", "inputs"),
+    _calls("open_loop_trajectory"),
+    state_arrays,
+    state_from,
     _path,
     is_state=True,
     is_path=True,
 )
-CLOSED_LOOP_PATH = Stage(
+CLOSED_LOOP_PATH: Stage = Stage(
     "closed-loop trajectory",
     "trajectory/closed_loop",
-    _closed_loop_path,
-    _golden_path("closed_loop"),
-    _put_path("closed_loop"),
+    "closed_loop",
+    ("recording", "inputs", "path_feedback", "path_target", "path_start"),
+    _calls("closed_loop_trajectory"),
+    state_arrays,
+    state_from,
     _path,
     is_state=True,
     is_path=True,
 )
-OPEN_LOOP = Stage(
+OPEN_LOOP: Stage = Stage(
     "open loop",
     "open_loop",
-    _open_loop,
-    _golden(lambda circuit: state_arrays(circuit.open_loop)),
-    _put("open_loop", _state_of),
+    "open_loop",
+    ("inputs",),
+    _calls("open_loop"),
+    state_arrays,
+    state_from,
     _fan_in,
     is_state=True,
 )
-MEAN_INHIBITION = Stage(
+MEAN_INHIBITION: Stage = Stage(
     "mean inhibition",
     "mean_inhibition",
-    _mean_inhibition,
-    _golden(lambda circuit: layer_arrays("r_I", circuit.mean_inhibition or ())),
-    _put("mean_inhibition", lambda arrays, trace: layers_from("r_I", arrays)),
+    "mean_inhibition",
+    ("open_loop",),
+    _calls("mean_inhibition"),
+    partial(layer_arrays, "r_I"),
+    partial(layers_from, "r_I"),
     _batch,
 )
-FEEDBACK = Stage(
+FEEDBACK: Stage = Stage(
     "feedback weights",
     "feedback",
-    _feedback,
-    _golden(lambda circuit: layer_arrays("Q", circuit.feedback)),
-    _put("feedback", lambda arrays, trace: layers_from("Q", arrays)),
+    "feedback",
+    ("open_loop",),
+    _calls("feedback_weights"),
+    partial(layer_arrays, "Q"),
+    partial(layers_from, "Q"),
     _width,
 )
-CLOSED_LOOP_TARGET = Stage(
+CLOSED_LOOP_TARGET: Stage = Stage(
     "closed-loop target",
     "",
-    _closed_loop_target,
-    _golden(lambda circuit: {TARGETS: circuit.closed_loop_target}),
-    _put("closed_loop_target", lambda arrays, trace: arrays[TARGETS]),
+    "closed_loop_target",
+    ("open_loop", "targets"),
+    _calls("closed_loop_target"),
+    lambda target: {TARGETS: target},
+    lambda arrays: arrays[TARGETS],
     _outputs,
+    loads=False,
 )
-CLOSED_LOOP = Stage(
+CLOSED_LOOP: Stage = Stage(
     "closed loop",
     "closed_loop",
-    _closed_loop,
-    _golden(lambda circuit: state_arrays(circuit.closed_loop)),
-    _put("closed_loop", _state_of),
+    "closed_loop",
+    ("inputs", "feedback", "closed_loop_target", "open_loop"),
+    _calls("closed_loop"),
+    state_arrays,
+    state_from,
     _fan_in,
     is_state=True,
 )
-GRADIENTS = Stage(
+GRADIENTS: Stage = Stage(
     "gradients",
     "gradients",
-    _gradients,
-    _golden_parameters("gradients"),
-    _put_parameters("gradients"),
+    "gradients",
+    ("inputs", "targets", "open_loop", "closed_loop", "mean_inhibition"),
+    _calls("gradients"),
+    named_arrays,
+    parameters_from,
     _batch,
 )
-UPDATE = Stage(
+UPDATE: Stage = Stage(
     "optimiser update",
     "parameters_after",
-    _update,
-    _golden_parameters("parameters_after"),
-    _put_parameters("parameters_after"),
+    "parameters_after",
+    ("gradients",),
+    _updated,
+    named_arrays,
+    parameters_from,
     _elementwise,
 )
 
@@ -486,3 +345,112 @@ STEP_STAGES = (
     UPDATE,
 )
 """In order of cause."""
+
+
+def run_to_gradients(
+    backend: Backend,
+    x: np.ndarray,
+    y: np.ndarray,
+    pass_on: Callable[[Stage, Any, dict[str, Any]], Any] = lambda stage, value, before: value,
+    told: Callable[[Stage, EndStateCounts], None] = lambda stage, counts: None,
+) -> dict[str, Any]:
+    """Run the stages of a learning step one after another, the optimiser's update left to do.
+
+    Parameters
+    ----------
+    backend : Backend
+        At the learner that begins the step.
+    x, y : array, (..., batch, n)
+        Inputs and labels.
+    pass_on : callable
+        From (stage, what it gave, all before it) to what the later stages are given.
+    told : callable
+        Told of an end state's stage how it was found.
+
+    Returns
+    -------
+    dict
+        What each stage gave, as passed on, by the name of its part. Backprop has gradients only,
+        and r̄ is as it was; its states are at rest.
+    """
+    done: dict[str, Any] = {"inputs": x, "targets": y}
+    stages: tuple[Stage, ...] = STEP_STAGES[: STEP_STAGES.index(UPDATE)]
+    if backend.configuration.rule == "backprop":
+        learner = backend.learner()
+        rest = resting_state(learner.parameters, x)
+        done |= {"open_loop": rest, "closed_loop": rest, "mean_inhibition": learner.mean_inhibition}
+        stages = (GRADIENTS,)
+    for stage in stages:
+        value = stage.compute(backend, *(done[name] for name in stage.given))
+        if stage.finds_end_state:
+            value, counts = value
+            told(stage, counts)
+        done[stage.part] = pass_on(stage, value, done)
+    return done
+
+
+def learner_before(trace: Trace, step: int) -> Learner:
+    """Rebuild the learner that began a step, from 0.
+
+    The file has parameters and running means; the moments follow from its gradients by the
+    definition of the optimiser.
+    """
+    optimizer = trace.configuration.optimizer
+    state = initial_optimizer_state(optimizer, trace.initial_parameters)
+    parameters = trace.initial_parameters
+    r_bar = new_learner(trace.configuration, parameters).mean_inhibition
+    for earlier in trace.steps[:step]:
+        _, state = optimizer_step(optimizer, parameters, earlier.gradients, state)
+        parameters = earlier.parameters_after
+        if earlier.circuit is not None:
+            r_bar = earlier.circuit.mean_inhibition or r_bar
+    return Learner(parameters, state, r_bar)
+
+
+def load_learner(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> None:
+    """Let a backend go on from the learner that began a step."""
+    before = learner_before(trace, step)
+    optimizer = before.optimizer
+    backend.load(
+        Learner(
+            map_arrays(disturb, before.parameters),
+            OptimizerState(
+                optimizer.n_steps,
+                *(
+                    None if moment is None else map_arrays(disturb, moment)
+                    for moment in (optimizer.first_moment, optimizer.second_moment)
+                ),
+            ),
+            map_arrays(disturb, before.mean_inhibition),
+        )
+    )
+
+
+def undisturbed(array: np.ndarray) -> np.ndarray:
+    """Pass an array on as it is."""
+    return array
+
+
+def disturbed(configuration: NetworkConfiguration, value: Any, disturb: Disturb) -> Any:
+    """Let every array of a value through `disturb`, and of a state what will be computed of it.
+
+    A rate rounded by a relative ε is the rate of a potential moved by ε φ/φ', which is at
+    most ε (|u| + |m| + 1.4/k): so much is a potential moved, also where it is 0. Likewise
+    the readout before a softmax, by ε (|u_out| + 1).
+    """
+    if not isinstance(value, NetworkState):
+        return map_arrays(disturb, value)
+
+    def moved(u: np.ndarray, more: Setting) -> np.ndarray:
+        size = np.abs(u) + more
+        return np.asarray(u + (disturb(size) - size))
+
+    def potential(u: np.ndarray, phi: SoftReLU) -> np.ndarray:
+        return moved(u, np.abs(phi.shift) + 1.4 / phi.sharpness)
+
+    return NetworkState(
+        tuple(potential(u, configuration.activation_E) for u in value.u_E),
+        tuple(potential(u, configuration.activation_I) for u in value.u_I),
+        moved(value.u_out, 0.0 if configuration.loss == "mse" else 1.0),
+        disturb(value.z),
+    )

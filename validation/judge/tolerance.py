@@ -1,4 +1,8 @@
-"""The arithmetic of an implementation: what rounding does to each number in it."""
+"""How far a right answer may lie from the golden one: derived, not picked.
+
+It depends on the implementation's arithmetic, and is measured by disturbing what a stage is given
+as rounding in that arithmetic would.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,6 @@ import numpy as np
 from ...refimpl import ConfigurationError, NetworkConfiguration, Setting, Solver, error, shown
 from ..trace import Trace
 from .stages import Arrays, Disturb
-
-# --- The arithmetic of an implementation: what rounding does to each number in it.
-
 
 FLOATS = ("float16", "float32", "float64")
 
@@ -52,17 +53,7 @@ class Arithmetic:
         return self.epsilon / 2
 
     def spacing(self, x: np.ndarray) -> np.ndarray:
-        """Distance between neighbouring numbers at x: one unit in the last place.
-
-        Parameters
-        ----------
-        x : array of float64
-            Any numbers.
-
-        Returns
-        -------
-        array of float64, of the same shape
-        """
+        """Distance between neighbouring numbers at x, one unit in the last place; of x's shape."""
         if self.is_fixed_point:
             return np.full(np.shape(x), self.epsilon)
         _, exponent = np.frexp(np.maximum(np.abs(x), self.smallest_normal))
@@ -111,9 +102,8 @@ def named_arithmetic(name: str) -> Arithmetic:
     return Arithmetic(name, 2.0 ** -int(bits[1]), is_fixed_point=True)
 
 
-# --- How far a right answer may lie from the golden one: derived, not picked.
-
-
+MoveTarget = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From (u_out, target) to the target that the closed loop is given."""
 CONFIDENCE = 4
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
@@ -192,19 +182,8 @@ def largest_effects(
     The bound is the larger of the largest change seen and the 95 % prediction limit for one more
     draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard deviation.
 
-    Parameters
-    ----------
-    run : callable
-        Runs the stage with disturbances from as many generators as it is given; the first axis
-        of its arrays are these.
-    exact : dict of array
-        What it gives undisturbed.
-    name : str
-        Of the stage.
-    factor : float
-        Scales the changes back to the size of rounding.
-    at_once : int
-        How many draws at once.
+    `run` takes as many generators as there are draws; these are the first axis of its arrays, of
+    which `exact` has those undisturbed. `factor` scales the changes back to the size of rounding.
     """
     changes: dict[str, list[float]] = {key: [] for key in exact}
     draws = generators(name)
@@ -241,27 +220,13 @@ def stopped_short(
     generators: Sequence[np.random.Generator],
     magnified: float = 1.0,
     along: bool = True,
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> MoveTarget:
     """Move a target so that the closed loop ends where a fixed point may stop.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Of whose controller the residual is.
-    arithmetic : Arithmetic
-        Of the search.
-    generators : sequence of numpy.random.Generator
-        Choose the signs of the residual, each of a draw.
-    magnified : float
-        By how much, where the effect is to be scaled down again.
-    along : bool
-        A search that stops on the way it came leaves all outputs short of their end, or all
-        beyond it; else each output has a sign of its own.
-
-    Returns
-    -------
-    callable
-        From (u_out, target), arrays (draws, batch, n_out), to the moved target.
+    A search that stops on the way it came (`along`) leaves all outputs short of their end, or all
+    beyond it; else each output has a sign of its own. The generators choose the signs, each of a
+    draw. `magnified` is by how much, where the effect is to be scaled down again. Given is the move
+    from (u_out, target), arrays (draws, batch, n_out), to the target.
     """
     kappa = configuration.controller.steady_gain
     # What the model admits goes with ε^¾ of the arithmetic.

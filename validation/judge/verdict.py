@@ -1,4 +1,8 @@
-"""How far a candidate's arrays lie from the expected ones, and where they lie furthest."""
+"""The verdict on one stage: how far a candidate's arrays lie from the expected ones, and where.
+
+`judged` compares; each array's allowance is the stage's tolerance or the effect of rounding,
+whichever is larger.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .stages import Arrays
+from ..trace import Trace
+from .stages import Arrays, Stage
 from .tolerance import Arithmetic, largest
-
-# --- How far a candidate's arrays lie from the expected ones, and where they lie furthest.
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,180 @@ class LastPlaces:
     histogram: tuple[int, ...]
 
 
-def deviation(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
-    """Magnitude of the difference; infinite throughout where a shape is wrong.
+@dataclass(frozen=True)
+class StageToJudge:
+    """A stage, the steps that a trace has of it, and what is allowed in it before rounding.
+
+    That is relative, and of 'trace' or 'solver', its origin.
+    """
+
+    stage: Stage
+    steps: range
+    tolerance: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One step's arrays of a stage, by name; the step is None where they are not of one.
+
+    Rounding is its largest effect on each expected array, absolute.
+    """
+
+    step: int | None
+    expected: Arrays
+    found: Arrays
+    rounding: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Largest deviation found in one stage.
 
     Parameters
     ----------
-    expected : array
-        As it should be.
-    found : array or None
-        As it is.
+    stage : str
+        Name of the stage.
+    absolute, relative : float
+        Largest deviation of any element, and the largest over the largest element of its
+        array; infinite where a number is missing.
+    tolerance : float
+        Relative deviation allowed in the array that comes nearest to its limit.
+    origin : str
+        What that allowance is made of: 'trace', 'solver' or 'rounding'.
+    used : float
+        Fraction of its allowance that this array uses; above 1 the stage fails.
+    element : Element or None
+        The element of that array that lies furthest off; None where nothing was compared.
+    last_places : LastPlaces
+        All deviations of the stage, in units in the last place.
+    follows : bool
+        The stage deviates from the trace only because what it was given did: from that, it
+        computed the right thing.
+    hint : str
+        The usual mistake that would give these numbers; empty if none would.
+    """
 
-    Returns
-    -------
-    array of float64, of the shape of `expected`
-        NaN where the candidate, and not the expected array, is not a number.
+    stage: str
+    absolute: float
+    relative: float
+    tolerance: float
+    origin: str
+    used: float
+    element: Element | None
+    last_places: LastPlaces
+    follows: bool = False
+    hint: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Every array of the stage lies within its allowance."""
+        return self.used <= 1
+
+    @property
+    def margin(self) -> float:
+        """How many times larger the deviation could be; infinite where there is none."""
+        return float(np.inf) if self.used == 0 else 1 / self.used
+
+    @property
+    def worst(self) -> str:
+        """The element nearest to its limit, in short."""
+        return "" if self.element is None else str(self.element)
+
+
+def stage_verdict(
+    item: StageToJudge, comparisons: list[Comparison], arithmetic: Arithmetic, trace: Trace
+) -> StageResult:
+    """Judge one stage by the comparisons of its steps, for a candidate's arithmetic."""
+    seconds = None
+    if item.stage.is_path:
+        assert trace.trajectory is not None
+        seconds = trace.trajectory.recording.dt * trace.trajectory.recording.every
+    unit_of = state_scale if item.stage.is_state else own_scale
+    return judged(
+        item.stage.name, comparisons, item.tolerance, item.origin, unit_of, arithmetic, seconds
+    )
+
+
+UnitOf = Callable[[str, Arrays], float]
+"""What a tolerance is relative to, from an array's name and the expected arrays."""
+
+
+def own_scale(name: str, arrays: Arrays) -> float:
+    """Size of the array itself, to which a tolerance is relative."""
+    return largest(arrays[name])
+
+
+def state_scale(name: str, arrays: Arrays) -> float:
+    """Size of the whole state: a solver judges its steps by that."""
+    return max(largest(array) for array in arrays.values())
+
+
+def natural_scale(name: str, arrays: Arrays) -> float:
+    """One: a tolerance in natural units."""
+    return 1.0
+
+
+def judged(
+    stage: str,
+    comparisons: Sequence[Comparison],
+    tolerance: float,
+    origin: str,
+    unit_of: UnitOf,
+    arithmetic: Arithmetic,
+    seconds_per_entry: float | None = None,
+) -> StageResult:
+    """Compare all arrays of a stage; of a path, its entries are so many seconds apart."""
+    absolute = relative = 0.0
+    used, allowed_there, origin_there = -1.0, tolerance, origin
+    worst: Element | None = None
+    for comparison in comparisons:
+        for name, expected in comparison.expected.items():
+            found = comparison.found.get(name)
+            size, scale = largest(deviation(expected, found)), largest(expected)
+            unit, rounding = unit_of(name, comparison.expected), comparison.rounding[name]
+            allowed = max(tolerance * unit, rounding)
+            fraction = _ratio(size, allowed)
+            absolute, relative = max(absolute, size), max(relative, _ratio(size, scale))
+            if fraction > used:
+                used = fraction
+                allowed_there = allowed / unit if unit > 0 else 0.0
+                origin_there = "rounding" if rounding > tolerance * unit else origin
+                worst = worst_element(
+                    comparison.step,
+                    name,
+                    expected,
+                    found,
+                    seconds_per_entry is not None,
+                    seconds_per_entry or 0.0,
+                )
+    pairs = [(e, c.found.get(name)) for c in comparisons for name, e in c.expected.items()]
+    return StageResult(
+        stage,
+        absolute,
+        relative,
+        allowed_there,
+        origin_there,
+        used,
+        worst,
+        last_places(arithmetic, pairs),
+    )
+
+
+def _ratio(size: float, limit: float) -> float:
+    if np.isinf(limit):
+        # Where rounding may do anything, no number is right.
+        return float(np.inf)
+    if limit > 0:
+        return size / limit
+    return 0.0 if size == 0 else float(np.inf)
+
+
+def deviation(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
+    """Magnitude of the difference; infinite throughout where a shape is wrong.
+
+    Of the shape of `expected`; NaN where the candidate, and not the expected array, is not a
+    number.
     """
     if found is None or found.shape != expected.shape:
         return np.full(expected.shape, np.inf)
@@ -86,15 +249,7 @@ def deviation(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
 def last_places(
     arithmetic: Arithmetic, pairs: list[tuple[np.ndarray, np.ndarray | None]]
 ) -> LastPlaces:
-    """Measure deviations in units in the last place.
-
-    Parameters
-    ----------
-    arithmetic : Arithmetic
-        Of the candidate.
-    pairs : list of (expected, found)
-        Arrays of one stage.
-    """
+    """Measure the deviations of pairs (expected, found) in units in the last place."""
     with np.errstate(over="ignore"):
         units = [
             (deviation(expected, found) / arithmetic.spacing(expected)).ravel()
@@ -128,18 +283,7 @@ def worst_element(
 ) -> Element:
     """Find the element that lies furthest off.
 
-    Parameters
-    ----------
-    step : int or None
-        Learning step.
-    name : str
-        Of the array.
-    expected, found : array
-        As it should be and as it is.
-    is_path : bool
-        The array is (time, batch, n); the index is given as in the files, (batch, time, n).
-    seconds_per_entry : float
-        Of such a path.
+    A path is (time, batch, n); its index is given as in the files, (batch, time, n).
     """
     off = deviation(expected, found)
     at: tuple[int, ...] = ()
@@ -185,172 +329,3 @@ def _in_words(name: str, index: tuple[int, ...]) -> str:
             return f"{where}, weight from unit {before} to unit {unit}"
         case _:
             return where
-
-
-# --- The verdict on one stage.
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One step's arrays of a stage.
-
-    Parameters
-    ----------
-    step : int or None
-        Learning step, None where the arrays are not of one.
-    expected, found : dict of array
-        By name.
-    rounding : dict of float
-        Largest effect of rounding on each expected array, absolute.
-    """
-
-    step: int | None
-    expected: Arrays
-    found: Arrays
-    rounding: dict[str, float]
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """Largest deviation found in one stage.
-
-    Parameters
-    ----------
-    stage : str
-        Name of the stage.
-    absolute, relative : float
-        Largest deviation of any element, and the largest over the largest element of its
-        array; infinite where a number is missing.
-    tolerance : float
-        Relative deviation allowed in the array that comes nearest to its limit.
-    origin : str
-        What that allowance is made of: 'trace', 'solver' or 'rounding' (see `tolerance`).
-    used : float
-        Fraction of its allowance that this array uses; above 1 the stage fails.
-    element : Element or None
-        The element of that array that lies furthest off; None where nothing was compared.
-    last_places : LastPlaces
-        All deviations of the stage, in units in the last place.
-    follows : bool
-        The stage deviates from the trace only because what it was given did: from that, it
-        computed the right thing.
-    hint : str
-        The usual mistake that would give these numbers; empty if none would.
-    """
-
-    stage: str
-    absolute: float
-    relative: float
-    tolerance: float
-    origin: str
-    used: float
-    element: Element | None
-    last_places: LastPlaces
-    follows: bool = False
-    hint: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Every array of the stage lies within its allowance."""
-        return self.used <= 1
-
-    @property
-    def margin(self) -> float:
-        """How many times larger the deviation could be; infinite where there is none."""
-        return float(np.inf) if self.used == 0 else 1 / self.used
-
-    @property
-    def worst(self) -> str:
-        """The element nearest to its limit, in short."""
-        return "" if self.element is None else str(self.element)
-
-
-UnitOf = Callable[[str, Arrays], float]
-
-
-def own_scale(name: str, arrays: Arrays) -> float:
-    """Size of the array itself, to which a tolerance is relative."""
-    return largest(arrays[name])
-
-
-def state_scale(name: str, arrays: Arrays) -> float:
-    """Size of the whole state: a solver judges its steps by that."""
-    return max(largest(array) for array in arrays.values())
-
-
-def natural_scale(name: str, arrays: Arrays) -> float:
-    """One: a tolerance in natural units."""
-    return 1.0
-
-
-def judged(
-    stage: str,
-    comparisons: Sequence[Comparison],
-    tolerance: float,
-    origin: str,
-    unit_of: UnitOf,
-    arithmetic: Arithmetic,
-    seconds_per_entry: float | None = None,
-) -> StageResult:
-    """Compare all arrays of a stage.
-
-    Parameters
-    ----------
-    stage : str
-        Its name.
-    comparisons : sequence of Comparison
-        Of all steps.
-    tolerance : float
-        Relative, of the trace or of the solver; rounding may allow more.
-    origin : str
-        Which of the two.
-    unit_of : callable
-        From (name, expected arrays) to what the tolerance of an array is relative to.
-    arithmetic : Arithmetic
-        Of the candidate.
-    seconds_per_entry : float, optional
-        For paths: the time between entries.
-    """
-    absolute = relative = 0.0
-    used, allowed_there, origin_there = -1.0, tolerance, origin
-    worst: Element | None = None
-    for comparison in comparisons:
-        for name, expected in comparison.expected.items():
-            found = comparison.found.get(name)
-            size, scale = largest(deviation(expected, found)), largest(expected)
-            unit, rounding = unit_of(name, comparison.expected), comparison.rounding[name]
-            allowed = max(tolerance * unit, rounding)
-            fraction = _ratio(size, allowed)
-            absolute, relative = max(absolute, size), max(relative, _ratio(size, scale))
-            if fraction > used:
-                used = fraction
-                allowed_there = allowed / unit if unit > 0 else 0.0
-                origin_there = "rounding" if rounding > tolerance * unit else origin
-                worst = worst_element(
-                    comparison.step,
-                    name,
-                    expected,
-                    found,
-                    seconds_per_entry is not None,
-                    seconds_per_entry or 0.0,
-                )
-    pairs = [(e, c.found.get(name)) for c in comparisons for name, e in c.expected.items()]
-    return StageResult(
-        stage,
-        absolute,
-        relative,
-        allowed_there,
-        origin_there,
-        used,
-        worst,
-        last_places(arithmetic, pairs),
-    )
-
-
-def _ratio(size: float, limit: float) -> float:
-    if np.isinf(limit):
-        # Where rounding may do anything, no number is right.
-        return float(np.inf)
-    if limit > 0:
-        return size / limit
-    return 0.0 if size == 0 else float(np.inf)

@@ -1,4 +1,7 @@
-"""."""
+"""The usual mistakes of a port, each as what it would compute, so that it can be named.
+
+What is offered stands in `__init__.pyi`, and is loaded when it is asked for.
+"""
 
 import lazy_loader
 

@@ -1,26 +1,360 @@
-"""A plain hint: the usual mistake that would give the numbers that were found."""
+"""The table of usual mistakes, by stage, and the one that would give the numbers that were found.
+
+A row is a hint, what the mistake is and what would be right, and what the stage gives under it.
+What is more than a changed setting or a changed array is a function in the file of its stages.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from ...backends import Backend
-from ..judge import Arrays, Comparison, Stage, deviation, largest
+from ..judge import (
+    CLOSED_LOOP,
+    CLOSED_LOOP_PATH,
+    CLOSED_LOOP_TARGET,
+    FEEDBACK,
+    GRADIENTS,
+    MEAN_INHIBITION,
+    OPEN_LOOP,
+    OPEN_LOOP_PATH,
+    UPDATE,
+    Arrays,
+    Comparison,
+    Stage,
+    deviation,
+    largest,
+)
 from ..trace import Trace
-from . import (
-    dynamics as mistakes_of_dynamics,
-    feedback as mistakes_of_feedback,
-    learning as mistakes_of_learning,
+from . import dynamics, feedback, learning
+from .mistake import (
+    Result,
+    Setting,
+    arrays,
+    givens,
+    negated,
+    run_reference,
+    settings,
+    settings_from,
 )
-from .mistake import Mistake, Setting, run_reference
 
-USUAL_MISTAKES: tuple[Mistake, ...] = (
-    *mistakes_of_dynamics.MISTAKES,
-    *mistakes_of_feedback.MISTAKES,
-    *mistakes_of_learning.MISTAKES,
+Row = tuple[str, Result]
+
+ACTIVATIONS_EXCHANGED: Row = (
+    "φ_E and φ_I are exchanged",
+    settings_from(lambda c: {"activation_E": c.activation_I, "activation_I": c.activation_E}),
 )
+READOUT_FEEDBACK: Row = (
+    "the readout's own feedback: `+ c` drives it unless feedback.to_readout is off",
+    settings_from(lambda c: {"feedback": {"to_readout": not c.feedback.to_readout}}),
+)
+
+OF_STATES: list[Row] = [
+    ACTIVATIONS_EXCHANGED,
+    ("φ_E stands where φ_I belongs", settings_from(lambda c: {"activation_I": c.activation_E})),
+    (
+        "the shift has the wrong sign: φ(u) = s log(1 + exp(k (u − m)))",
+        settings_from(
+            lambda c: {
+                "activation_E": {"shift": -c.activation_E.shift},
+                "activation_I": {"shift": -c.activation_I.shift},
+            }
+        ),
+    ),
+    (
+        "the scale s of the activation is left out",
+        settings(activation_E={"scale": 1.0}, activation_I={"scale": 1.0}),
+    ),
+    (
+        "the sharpness k of the activation is left out",
+        settings(activation_E={"sharpness": 1.0}, activation_I={"sharpness": 1.0}),
+    ),
+    (
+        "weights are transposed: they are (n_in, n_out), and a = h W + b",
+        givens(dynamics.transposed),
+    ),
+    ("biases are left out: a = h W + b", givens(dynamics.without_bias)),
+    ("byte inputs are not divided by 255", givens(dynamics.inputs_not_scaled)),
+    ("rates are given where potentials belong", dynamics.rates),
+    ("excitatory and inhibitory potentials are exchanged", dynamics.exchanged_populations),
+]
+OF_PATHS: list[Row] = [
+    ("τ_E and τ_I are exchanged", settings_from(lambda c: {"tau_E": c.tau_I, "tau_I": c.tau_E})),
+    (
+        "wrong time constant: τ_I where excitatory and readout units have τ_E",
+        settings_from(lambda c: {"tau_E": c.tau_I}),
+    ),
+    (
+        "wrong time constant: τ_E where inhibitory units have τ_I",
+        settings_from(lambda c: {"tau_I": c.tau_E}),
+    ),
+    (
+        "another integration method than the trace's (Euler for Tsitouras, or the reverse)",
+        givens(dynamics.other_method),
+    ),
+]
+
+USUAL_MISTAKES: dict[Stage, list[Row]] = {
+    OPEN_LOOP_PATH: [*OF_STATES, *OF_PATHS],
+    CLOSED_LOOP_PATH: [
+        *OF_STATES,
+        *OF_PATHS,
+        (
+            "wrong time constant: τ_E where the controller's integral has τ_c",
+            settings_from(lambda c: {"controller": {"tau": c.tau_E}}),
+        ),
+        READOUT_FEEDBACK,
+        (
+            "the controller's integral does not leak: τ_c dz/dt = e − leak · z",
+            settings(controller={"leak": 0.0}),
+        ),
+    ],
+    OPEN_LOOP: [
+        *OF_STATES,
+        ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
+    ],
+    MEAN_INHIBITION: [
+        (
+            "the running mean is updated late: it takes in the present batch before it is used",
+            learning.mean_not_updated,
+        ),
+        (
+            "potentials where rates belong, or, what is the same at rest, excitatory rates where "
+            "inhibitory ones do: r̄ is a mean of φ_I(u_I)",
+            learning.mean_of_potentials,
+        ),
+        (
+            "the mean is taken in the closed loop: it belongs to the open loop",
+            learning.mean_in_closed_loop,
+        ),
+        ("the rate of the mean potential: it is the mean of the rates", learning.rate_of_mean),
+        (
+            "ρ and 1 − ρ are exchanged: r̄ ← (1 − ρ) r̄ + ρ · batch mean",
+            settings_from(lambda c: {"mean_inhibition": {"rate": 1 - c.mean_inhibition.rate}}),
+        ),
+    ],
+    FEEDBACK: [
+        (
+            "the normalisation is missing: each sample's Q^l has Frobenius norm feedback.norm",
+            settings(feedback={"normalize": False}),
+        ),
+        (
+            "the normalisation is to norm 1, where feedback.norm asks for another",
+            settings(feedback={"norm": 1.0}),
+        ),
+        (
+            "the batch average is on where it is off, or the reverse",
+            settings_from(lambda c: {"feedback": {"average": not c.feedback.average}}),
+        ),
+        ("the clipping to ±feedback.clip is missing", settings(feedback={"clip": None})),
+        ACTIVATIONS_EXCHANGED,
+        (
+            "Q is taken at the closed-loop state: it belongs to the open-loop end state",
+            givens(feedback.in_closed_loop),
+        ),
+        ("the sign of Q", arrays("*", negated)),
+        (
+            "the factor φ_I'(u_I^l) is missing: Q^l = J^l ∘ φ_I'",
+            partial(feedback.chain, slope_I=feedback.no_slope),
+        ),
+        (
+            "the factor φ_E'(u_E^l) is missing from J^l",
+            partial(feedback.chain, slope_E=feedback.no_slope),
+        ),
+        (
+            "weights are transposed in J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'",
+            partial(feedback.chain, turned=True),
+        ),
+        (
+            "the chain goes through Q^{l+1}: J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E' goes through J^{l+1}",
+            partial(feedback.chain, through_inhibition=True),
+        ),
+        (
+            "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E)",
+            partial(feedback.chain, slope_E=feedback.slope_at_rate),
+        ),
+        (
+            "rates where potentials belong: φ_I' is to be taken at u_I, not at φ_I(u_I)",
+            partial(feedback.chain, slope_I=feedback.slope_at_rate),
+        ),
+        (
+            "normalised before clipping: the order is average, clip, normalise",
+            partial(feedback.chain, condition=feedback.normalised_before_clipping),
+        ),
+        (
+            "normalised before averaging: the order is average, clip, normalise",
+            partial(feedback.chain, condition=feedback.normalised_before_averaging),
+        ),
+        (
+            "normalised over the whole batch: each sample's Q^l has a norm of its own",
+            partial(feedback.chain, condition=partial(feedback.normalised_over, axis=None)),
+        ),
+        (
+            "normalised output by output: the norm is of the whole matrix Q^l of a sample",
+            partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-1)),
+        ),
+    ],
+    CLOSED_LOOP_TARGET: [
+        (
+            "strong and weak feedback are exchanged (feedback.strong)",
+            settings_from(lambda c: {"feedback": {"strong": not c.feedback.strong}}),
+        ),
+        (
+            "the nudge goes away from the label: o + λ (y − o), in cross-entropy inside the "
+            "softmax",
+            dynamics.nudged_away,
+        ),
+        (
+            "the nudge is applied to probabilities: with cross-entropy it goes inside the softmax",
+            dynamics.nudged_probabilities,
+        ),
+        ("the softmax around the nudged potential is left out", dynamics.nudged_without_softmax),
+    ],
+    CLOSED_LOOP: [
+        *OF_STATES,
+        (
+            "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, "
+            "e = target − output",
+            givens(dynamics.feedback_negated),
+        ),
+        ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
+        ("the softmax is left out of the error: e = target − softmax(u_out)", settings(loss="mse")),
+        READOUT_FEEDBACK,
+        (
+            "the controller is proportional only: c = k_p e + k_i z",
+            settings(controller={"k_i": 0.0}),
+        ),
+        ("the controller is integral only: c = k_p e + k_i z", settings(controller={"k_p": 0.0})),
+        (
+            "the leak is left out of the steady gain: κ = k_p + k_i / leak",
+            settings(controller={"leak": 1.0}),
+        ),
+        (
+            "c_int is to be the integral z = e / leak, not the control signal c",
+            dynamics.control_as_integral,
+        ),
+        ("the integral rests at z = e / leak, not at e", dynamics.integral_without_leak),
+        (
+            "the sign of the integral: τ_c dz/dt = e − leak · z, e = target − output",
+            arrays("c_int", negated),
+        ),
+        (
+            "c_int is not given: it is the integral z = e / leak, which was left at 0",
+            arrays("c_int", lambda setting, array: np.zeros_like(array)),
+        ),
+        (
+            "u_I = φ_E(u_E) − c Q under control; the open loop's relation is used",
+            dynamics.inhibition_without_control,
+        ),
+        (
+            "c Q is added to u_I: dis-inhibition takes it away",
+            dynamics.excitation_instead_of_inhibition,
+        ),
+        (
+            "the control does nothing: this is the open loop",
+            lambda setting: OPEN_LOOP.golden(setting.trace, setting.step),
+        ),
+    ],
+    GRADIENTS: [
+        (
+            "the sign of δ: δ = û_I − r_E, and parameters descend along g",
+            arrays("*", lambda setting, array: -1.0 * array),
+        ),
+        ("the sign of the hidden layers' δ: δ = û_I − r_E", arrays("hidden*", negated)),
+        (
+            "the sign of the readout's δ: δ_out = φ_E(u_E^L) W_out − u_out",
+            arrays("readout*", negated),
+        ),
+        ("summed over the batch: g is a mean", arrays("*", learning.summed)),
+        (
+            "the biases' gradients are summed over the batch: g is a mean",
+            arrays("*bias", learning.summed),
+        ),
+        ("divided by the batch size twice", arrays("*", learning.divided_again)),
+        ("weights are transposed: g(W) = preᵀ δ is (n_in, n_out)", learning.transposed),
+        (
+            "the exact inverse, where the rule is another",
+            settings_from(partial(learning.other_rule, "exact-inverse")),
+        ),
+        (
+            "the running r̄ is linearised at, where the rule is another",
+            settings_from(partial(learning.other_rule, "linear-threshold")),
+        ),
+        (
+            "a fixed r₀ is linearised at, where the rule is another",
+            settings_from(partial(learning.other_rule, "linear-threshold-fixed")),
+        ),
+        (
+            "the running mean is updated late: r̄ takes in the present batch before it is used",
+            learning.late_mean,
+        ),
+        (
+            "the factor φ_E'(u_E) is missing from δ",
+            partial(learning.written_out, slope_of=feedback.no_slope),
+        ),
+        (
+            "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E)",
+            partial(learning.written_out, slope_of=feedback.slope_at_rate),
+        ),
+        (
+            "rates where potentials belong: û_I is a potential, not φ_I(u_I)",
+            partial(learning.written_out, estimate_of=learning.rate_as_estimate),
+        ),
+        (
+            "potentials where rates belong: δ = û_I − φ_E(u_E), not û_I − u_E",
+            partial(learning.written_out, estimate_of=learning.potential_instead_of_rate),
+        ),
+        (
+            "learning takes place at the open-loop state: it belongs to the closed loop",
+            partial(learning.written_out, post="open_loop", pre="open_loop"),
+        ),
+        (
+            "presynaptic rates are those of the open loop: they belong to the closed loop",
+            partial(learning.written_out, pre="open_loop"),
+        ),
+        (
+            "the readout follows the loss's gradient: with feedback, "
+            "δ_out = φ_E(u_E^L) W_out − u_out",
+            learning.loss_gradient_at_readout,
+        ),
+        (
+            "the readout has no feedback: it follows the loss's gradient at the open-loop output",
+            learning.controlled_readout,
+        ),
+    ],
+    UPDATE: [
+        ("the sign of the step: parameters descend along g", learning.ascent),
+        ("the parameters have not moved", learning.unmoved),
+        ("plain descent, where the optimiser is Adam", learning.plain_descent),
+        ("Adam's bias correction is missing", partial(learning.adam, move=learning.uncorrected)),
+        ("Adam's step counter is one too high: t counts from 1", partial(learning.adam, ahead=1)),
+        (
+            "Adam's ε is inside the root: m̂ / (√v̂ + ε)",
+            partial(learning.adam, move=learning.epsilon_inside),
+        ),
+        (
+            "Adam's ε is added before the bias correction: m̂ / (√v̂ + ε)",
+            partial(learning.adam, move=learning.epsilon_before_correction),
+        ),
+        (
+            "Adam's moments are not kept from step to step",
+            partial(learning.adam, of_this_step_alone=True),
+        ),
+        (
+            "Adam's β₁ and β₂ are exchanged",
+            settings_from(
+                lambda c: {
+                    "optimizer": {"beta_1": c.optimizer.beta_2, "beta_2": c.optimizer.beta_1}
+                }
+            ),
+        ),
+        # In this step, on moments that were right so far.
+        ("Adam's β₁ and β₂ are exchanged", partial(learning.adam, betas_exchanged=True)),
+    ],
+}
 
 LIKENESS = 0.02
 """A mistake is named if it explains all but this fraction of every array's deviation."""
@@ -47,34 +381,32 @@ def usual_mistake(
     str
         In words; empty if none explains every array.
     """
-    settings = [Setting(trace, step, reference.solver) for step in range(len(comparisons))]
+    places = [Setting(stage, trace, step, reference.solver) for step in range(len(comparisons))]
     nearest, words = 1.0, ""
     with np.errstate(all="ignore"):
-        rights = [run_reference(stage, trace, setting) for setting in settings]
-        for mistake in USUAL_MISTAKES:
-            if mistake.stage is not stage:
-                continue
-            wrongs = _results(mistake, settings)
+        rights = [run_reference(setting) for setting in places]
+        for hint, result in USUAL_MISTAKES[stage]:
+            wrongs = _results(result, places)
             if wrongs is None:
                 continue
             unexplained = _unexplained(wrongs, rights, comparisons)
             # Where two explain it equally well, the plainer comes first.
             if unexplained < nearest:
-                nearest, words = unexplained, mistake.words
+                nearest, words = unexplained, hint
     return words
 
 
-def _results(mistake: Mistake, settings: Sequence[Setting]) -> list[Arrays] | None:
+def _results(result: Result, places: Sequence[Setting]) -> list[Arrays] | None:
     results = []
-    for setting in settings:
+    for setting in places:
         try:
-            result = mistake.result(setting)
+            given = result(setting)
         except (ValueError, np.linalg.LinAlgError):
             # A mistaken network may have no answer at all.
             return None
-        if result is None:
+        if given is None:
             return None
-        results.append(result)
+        results.append(given)
     return results
 
 

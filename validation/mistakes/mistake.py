@@ -1,10 +1,12 @@
-"""A mistake that a port may make in one stage, and what it would then compute."""
+"""What a mistake is, and the plain kinds of it: a changed setting, other givens, changed arrays."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +18,12 @@ from ..trace import CircuitStep, Trace
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a mistake is made.
+    """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
-    Parameters
-    ----------
-    trace : Trace
-        Holds what the stage is given.
-    step : int
-        Learning step.
-    solver : Solver
-        Of the reference.
+    The solver is the reference's.
     """
 
+    stage: Stage
     trace: Trace
     step: int
     solver: Solver
@@ -40,83 +36,65 @@ class Setting:
         return circuit
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """One usual mistake.
-
-    Parameters
-    ----------
-    stage : Stage
-        Where it is made.
-    words : str
-        What it is and what would be right.
-    result : callable
-        From a Setting to what the stage then gives; None where the mistake cannot be made.
-    """
-
-    stage: Stage
-    words: str
-    result: Callable[[Setting], Arrays | None]
+Result = Callable[[Setting], Arrays | None]
+"""What a stage gives under a mistake; None where the mistake cannot be made."""
 
 
-ChangeConfiguration = Callable[[NetworkConfiguration], NetworkConfiguration]
-ChangeTrace = Callable[[Setting], Trace | None]
+def run_reference(setting: Setting, trace: Trace | None = None) -> Arrays:
+    """Run the stage by the float64 reference, for the trace's network or another trace's."""
+    trace = trace or setting.trace
+    reference = NumpyBackend(
+        trace.configuration, trace.initial_parameters, np.float64, setting.solver
+    )
+    return setting.stage.run(reference, trace, setting.step, undisturbed)
 
 
-def misconfigured(stage: Stage, words: str, change: ChangeConfiguration) -> Mistake:
-    """Run the stage as if the network were another one."""
+def settings(**changes: Any) -> Result:
+    """Run the stage as if these settings were other ones; a dictionary changes some of a part."""
+    return settings_from(lambda configuration: changes)
+
+
+def settings_from(changes_of: Callable[[NetworkConfiguration], dict[str, Any]]) -> Result:
+    """Likewise, for changes that depend on what the settings are."""
 
     def result(setting: Setting) -> Arrays | None:
-        configuration = change(setting.trace.configuration)
-        if configuration == setting.trace.configuration:
+        right = setting.trace.configuration
+        changes = {
+            name: dataclasses.replace(getattr(right, name), **value)
+            if isinstance(value, dict)
+            else value
+            for name, value in changes_of(right).items()
+        }
+        wrong = dataclasses.replace(right, **changes)
+        if wrong == right:
             return None
-        trace = dataclasses.replace(setting.trace, configuration=configuration)
-        return run_reference(stage, trace, setting)
+        return run_reference(setting, dataclasses.replace(setting.trace, configuration=wrong))
 
-    return Mistake(stage, words, result)
+    return result
 
 
-def misled(stage: Stage, words: str, change: ChangeTrace) -> Mistake:
+def givens(change: Callable[[Setting], Trace | None]) -> Result:
     """Run the stage as if it had been given something else."""
 
     def result(setting: Setting) -> Arrays | None:
         trace = change(setting)
-        return None if trace is None else run_reference(stage, trace, setting)
+        return None if trace is None else run_reference(setting, trace)
 
-    return Mistake(stage, words, result)
-
-
-def misreported(
-    stage: Stage, words: str, change: Callable[[Setting, Arrays], Arrays | None]
-) -> Mistake:
-    """Run the stage as it should be, and spoil what it gives."""
-    return Mistake(
-        stage,
-        words,
-        lambda setting: change(setting, run_reference(stage, setting.trace, setting)),
-    )
+    return result
 
 
-def run_reference(stage: Stage, trace: Trace, setting: Setting) -> Arrays:
-    """Run the stage by the float64 reference for the trace's network."""
-    reference = NumpyBackend(
-        trace.configuration, trace.initial_parameters, np.float64, setting.solver
-    )
-    return stage.run(reference, trace, setting.step, undisturbed)
+def arrays(pattern: str, change: Callable[[Setting, np.ndarray], np.ndarray]) -> Result:
+    """Run the stage as it should be, and spoil those arrays whose names are of the pattern."""
+
+    def result(setting: Setting) -> Arrays:
+        return {
+            name: change(setting, array) if fnmatchcase(name, pattern) else array
+            for name, array in run_reference(setting).items()
+        }
+
+    return result
 
 
-def with_circuit(setting: Setting, **changes: object) -> Trace:
-    """Give the trace with parts of this step's circuit replaced."""
-    circuit = dataclasses.replace(setting.circuit, **changes)  # type: ignore[arg-type]
-    steps = list(setting.trace.steps)
-    steps[setting.step] = dataclasses.replace(steps[setting.step], circuit=circuit)
-    return dataclasses.replace(setting.trace, steps=tuple(steps))
-
-
-def exchanged_activations(configuration: NetworkConfiguration) -> NetworkConfiguration:
-    """Take φ_E for φ_I and φ_I for φ_E."""
-    return dataclasses.replace(
-        configuration,
-        activation_E=configuration.activation_I,
-        activation_I=configuration.activation_E,
-    )
+def negated(setting: Setting, array: np.ndarray) -> np.ndarray:
+    """Give the array with the other sign."""
+    return -array

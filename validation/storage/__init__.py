@@ -1,4 +1,7 @@
-"""."""
+"""Files that can be trusted: HDF5 looked through, checked, signed and sealed; checkpoints.
+
+What is offered stands in `__init__.pyi`, and is loaded when it is asked for.
+"""
 
 import lazy_loader
 

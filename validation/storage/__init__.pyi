@@ -16,12 +16,12 @@ from .hdf5 import (
     read_seconds as read_seconds,
     read_text as read_text,
     read_whole as read_whole,
-    reading as reading,
-    refuse_all_but_files as refuse_all_but_files,
     refuse_other_schema as refuse_other_schema,
 )
 from .signed_file import (
     DIGEST as DIGEST,
     check_digest as check_digest,
+    reading as reading,
+    refuse_all_but_files as refuse_all_but_files,
     write_signed_file as write_signed_file,
 )

@@ -1,4 +1,7 @@
-"""Parameters as HDF5 groups: hidden_l/weight, hidden_l/bias, readout/weight, l from 0."""
+"""Arrays in HDF5 files: each checked as it is read, and parameters under the names of all files.
+
+Those names are hidden_l/weight, hidden_l/bias and readout/weight, l from 0.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ import numpy as np
 
 from ...refimpl import Learner, Parameters
 
-# --- Parameters as HDF5 groups: hidden_l/weight, hidden_l/bias, readout/weight, l from 0.
-
 
 class FileError(ValueError):
     """An HDF5 file that cannot be used; the message is one line and names the file."""
@@ -18,6 +19,32 @@ class FileError(ValueError):
     def __init__(self, message: str) -> None:
         # Messages quote names and other libraries' errors, either of which may span lines.
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
+
+def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
+    """Name every array of the parameters as the files do."""
+    names: dict[str, np.ndarray] = {}
+    for l, (weight, bias) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
+        names[f"hidden_{l}/weight"] = weight
+        names[f"hidden_{l}/bias"] = bias
+    names["readout/weight"] = parameters.readout
+    return names
+
+
+def parameters_from(arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """Build the parameters whose arrays these are; the inverse of `named_arrays`."""
+    n_hidden = sum(name.endswith("/bias") for name in arrays)
+    return Parameters(
+        tuple(arrays[f"hidden_{l}/weight"] for l in range(n_hidden)),
+        tuple(arrays[f"hidden_{l}/bias"] for l in range(n_hidden)),
+        arrays["readout/weight"],
+    )
+
+
+def write_parameters(group: h5py.Group, parameters: Parameters) -> None:
+    """Write parameters, gradients or moments below a group."""
+    for name, array in named_arrays(parameters).items():
+        group[name] = array
 
 
 def read_parameters(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
@@ -40,7 +67,7 @@ def read_parameters(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
     FileError
         An array is missing, of another shape, or has a number that is none.
     """
-    n_hidden, found = len(sizes) - 2, sum(name.startswith("hidden_") for name in group)
+    n_hidden, found = len(sizes) - 2, _n_hidden(group)
     if found != n_hidden:
         raise FileError(
             f"{group.file.filename}: group {group.name} has {found} hidden layers: "
@@ -54,73 +81,17 @@ def read_parameters(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
 
 
 def stored_sizes(group: h5py.Group) -> tuple[int, ...]:
-    """Tell of what sizes a group of parameters is, before they are read.
-
-    Parameters
-    ----------
-    group : h5py.Group
-        Holds hidden_0, hidden_1, ... and readout.
-
-    Raises
-    ------
-    FileError
-        A weight is missing, or no matrix.
-    """
-    n_hidden = sum(name.startswith("hidden_") for name in group)
-    names = [*(f"hidden_{l}/weight" for l in range(n_hidden)), "readout/weight"]
+    """Tell of what sizes a group of parameters is, before they are read."""
+    names = [*(f"hidden_{l}/weight" for l in range(_n_hidden(group))), "readout/weight"]
     shapes = [dataset_of_numbers(group, name).shape for name in names]
     for name, shape in zip(names, shapes, strict=True):
         if len(shape) != 2:
-            raise FileError(
-                f"{group.file.filename}: dataset {group.name.rstrip('/')}/{name} has shape "
-                f"{shape}: a matrix is needed"
-            )
+            raise FileError(f"{_place(group, name)} has shape {shape}: a matrix is needed")
     return (*(shape[0] for shape in shapes), shapes[-1][1])
 
 
-def write_parameters(group: h5py.Group, parameters: Parameters) -> None:
-    """Write parameters, gradients or moments below a group."""
-    for name, array in named_arrays(parameters).items():
-        group[name] = array
-
-
-def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
-    """Name every array of the parameters as the files do."""
-    layers = enumerate(zip(parameters.weights, parameters.biases, strict=True))
-    names: dict[str, np.ndarray] = {}
-    for l, (weight, bias) in layers:
-        names[f"hidden_{l}/weight"] = weight
-        names[f"hidden_{l}/bias"] = bias
-    names["readout/weight"] = parameters.readout
-    return names
-
-
-def parameters_from(arrays: Mapping[str, np.ndarray]) -> Parameters:
-    """Build the parameters whose arrays these are; the inverse of `named_arrays`."""
-    n_hidden = sum(name.endswith("/bias") for name in arrays)
-    return Parameters(
-        tuple(arrays[f"hidden_{l}/weight"] for l in range(n_hidden)),
-        tuple(arrays[f"hidden_{l}/bias"] for l in range(n_hidden)),
-        arrays["readout/weight"],
-    )
-
-
-def read_array(group: h5py.Group, path: str) -> np.ndarray:
-    """Read one array of numbers, of a file that `check_structure` has passed.
-
-    Parameters
-    ----------
-    group : h5py.Group
-        Where `path` starts.
-    path : str
-        Of the dataset.
-
-    Raises
-    ------
-    FileError
-        There is none, or it holds no numbers.
-    """
-    return np.asarray(dataset_of_numbers(group, path)[()])
+def _n_hidden(group: h5py.Group) -> int:
+    return sum(name.startswith("hidden_") for name in group)
 
 
 def read_numbers(
@@ -150,8 +121,7 @@ def read_numbers(
     FileError
         There is none, it is of another shape, kind or more than 64 bits, or a number is none.
     """
-    item = dataset_of_numbers(group, path)
-    where = f"{group.file.filename}: dataset {group.name.rstrip('/')}/{path}"
+    item, where = dataset_of_numbers(group, path), _place(group, path)
     if item.dtype.kind not in kinds or item.dtype.itemsize > 8:
         kind = "numbers of 64 bits at most" if "f" in kinds else "whole numbers"
         raise FileError(f"{where} has dtype {item.dtype}: {kind} are needed")
@@ -167,6 +137,11 @@ def read_numbers(
     return array
 
 
+def read_array(group: h5py.Group, path: str) -> np.ndarray:
+    """Read one array of numbers, of any shape; refuse what is none."""
+    return np.asarray(dataset_of_numbers(group, path)[()])
+
+
 def dataset_of_numbers(group: h5py.Group, path: str) -> h5py.Dataset:
     """Find a dataset of numbers, without reading it.
 
@@ -175,8 +150,7 @@ def dataset_of_numbers(group: h5py.Group, path: str) -> h5py.Dataset:
     FileError
         There is none, or it holds no numbers.
     """
-    item = group.get(path)
-    where = f"{group.file.filename}: dataset {group.name.rstrip('/')}/{path}"
+    item, where = group.get(path), _place(group, path)
     if not isinstance(item, h5py.Dataset):
         raise FileError(f"{where} is missing")
     if item.dtype.kind not in "biuf":
@@ -184,6 +158,10 @@ def dataset_of_numbers(group: h5py.Group, path: str) -> h5py.Dataset:
     if item.shape is None:
         raise FileError(f"{where} is empty: numbers are needed")
     return item
+
+
+def _place(group: h5py.Group, path: str) -> str:
+    return f"{group.file.filename}: dataset {group.name.rstrip('/')}/{path}"
 
 
 def find_group(parent: h5py.Group, name: str) -> h5py.Group:
@@ -201,11 +179,8 @@ def find_group(parent: h5py.Group, name: str) -> h5py.Group:
     return group
 
 
-# --- Which layers of a learner have numbers that are none.
-
-
 def not_finite(learner: Learner) -> list[str]:
-    """Name the layers with a NaN or an infinity, and where in them it is.
+    """Name the layers of a learner with a NaN or an infinity, and where in them it is.
 
     Parameters
     ----------
@@ -227,8 +202,9 @@ def not_finite(learner: Learner) -> list[str]:
     ]
     found: dict[int, list[str]] = {}
     for layer, name, array in arrays:
-        if not np.all(np.isfinite(array)) and name not in found.setdefault(layer, []):
-            found[layer].append(name)
+        names = found.setdefault(layer, [])
+        if name not in names and not np.all(np.isfinite(array)):
+            names.append(name)
     n_hidden = len(learner.parameters.weights)
     return [
         f"{'readout' if layer == n_hidden else f'hidden layer {layer}'} ({', '.join(names)})"

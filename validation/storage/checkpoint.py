@@ -1,4 +1,8 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+"""A run's files: checkpoints, all that it needs to go on as if it had never stopped; start files.
+
+Last, what any HDF5 file of this project holds, as rows for a person to read. The schemas are in
+docs/files.md.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +36,9 @@ from .hdf5 import (
     read_seconds,
     read_text,
     read_whole,
-    reading,
     refuse_other_schema,
 )
-from .signed_file import check_digest, generations, write_signed_file
-
-# --- Checkpoints: all that a run needs to go on as if it had never stopped.
-
+from .signed_file import check_digest, generations, reading, write_signed_file
 
 SCHEMA = "disinhib-checkpoint"
 SCHEMA_VERSION = 1
@@ -113,7 +113,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, keep:
     ----------
     path : str or Path
         Takes the new one, when it is complete and checked; those before get names of
-        their own, see `durable_file.generations`.
+        their own, see `generations`.
     checkpoint : Checkpoint
         What to write.
     keep : int
@@ -132,9 +132,8 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, keep:
             f"{path}: not finite: {', '.join(broken)}: no run can go on from that; "
             "what was saved before stands"
         )
-    configuration, random_state = (
-        json.dumps(value) for value in (checkpoint.configuration, checkpoint.random_state)
-    )
+    configuration = json.dumps(checkpoint.configuration)
+    random_state = json.dumps(checkpoint.random_state)
 
     def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
@@ -257,11 +256,10 @@ def _read_learner(file: h5py.File) -> Learner:
         # Plain descent has neither.
         if any(one in optimizer for one in MOMENTS)
     ]
-    hidden = sizes[1:-1]
     learner = Learner(
         parameters,
         OptimizerState(read_whole(optimizer, "n_steps", 0), *moments),
-        tuple(read_numbers(means, f"r_I_{l}", (n,)) for l, n in enumerate(hidden)),
+        tuple(read_numbers(means, f"r_I_{l}", (n,)) for l, n in enumerate(sizes[1:-1])),
     )
     _check_learner(file, learner, len(means))
     return learner
@@ -291,17 +289,14 @@ def _check_learner(file: h5py.File, learner: Learner, n_means: int) -> None:
 
 
 def _write_position(group: h5py.Group, position: Position) -> None:
-    group.attrs["epochs"] = position.epochs
-    group.attrs["steps"] = position.steps
-    group.attrs["seconds"] = position.seconds
-    metrics = position.metrics
-    if metrics is None:
+    for name in ("epochs", "steps", "seconds"):
+        group.attrs[name] = getattr(position, name)
+    if position.metrics is None:
         return
-    group["loss"] = metrics.loss
-    group["closed_loop_loss"] = metrics.closed_loop_loss
-    group["n_correct"] = metrics.n_correct
-    group["open_loop_counts"] = np.array(dataclasses.astuple(metrics.open_loop_counts))
-    group["closed_loop_counts"] = np.array(dataclasses.astuple(metrics.closed_loop_counts))
+    for name in ("loss", "closed_loop_loss", "n_correct"):
+        group[name] = getattr(position.metrics, name)
+    for name in ("open_loop_counts", "closed_loop_counts"):
+        group[name] = np.array(dataclasses.astuple(getattr(position.metrics, name)))
 
 
 def _read_position(group: h5py.Group) -> Position:
@@ -333,12 +328,9 @@ def _counts(group: h5py.Group, name: str) -> EndStateCounts:
     return EndStateCounts(*(int(n) for n in read_numbers(group, name, (n_ways,), "iu")))
 
 
-# --- A given start: initial parameters and, if wanted, the batches of the first epoch.
-
-
 @dataclass(frozen=True)
 class Start:
-    """Where training begins.
+    """Where training begins: parameters and, if wanted, the batches of the first epoch.
 
     Parameters
     ----------
@@ -402,9 +394,6 @@ def _check_order(path: str | Path, order: np.ndarray, batch_size: int, n_samples
         )
 
 
-# --- What an HDF5 file of this project holds, as rows for a person to read.
-
-
 def contents(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, str], list[tuple[str, str, str, str]]]:
@@ -427,14 +416,11 @@ def contents(
     FileError
         It is not a readable HDF5 file.
     """
-    path = Path(path)
-    attributes: dict[str, str] = {}
     datasets: list[tuple[str, str, str, str]] = []
-
     with reading(path) as file:
-        attributes.update(_attributes(file, ""))
+        attributes = _attributes(file, "")
         for name, item in objects(file):
-            attributes.update(_attributes(item, f"{name}."))
+            attributes |= _attributes(item, f"{name}.")
             if isinstance(item, h5py.Dataset):
                 shape = "empty" if item.shape is None else " × ".join(map(str, item.shape))
                 datasets.append((name, shape or "scalar", str(item.dtype), _range(item)))

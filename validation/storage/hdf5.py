@@ -1,16 +1,17 @@
-"""Opening an HDF5 file for reading, with one line for whatever is wrong with it."""
+"""What an HDF5 file is made of: looked through before any of it is used, then read by name.
+
+A file is refused that leads out of itself, or unfolds to more than its size allows (docs/files.md).
+What is read of one are groups, numbers, and attributes of text or numbers, each of the kind that it
+must be.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -18,122 +19,6 @@ import numpy as np
 
 from ...refimpl import shown
 from .arrays import FileError
-
-# --- Opening an HDF5 file for reading, with one line for whatever is wrong with it.
-
-
-@contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open a file that is looked through from end to end, and close it again.
-
-    Parameters
-    ----------
-    path : str or Path
-        HDF5 file.
-
-    Raises
-    ------
-    FileError
-        It is missing, is not HDF5, is damaged, leads to other files, or unfolds to more than its
-        size allows (see `hdf5_structure`).
-    """
-    path = Path(path)
-    refuse_all_but_files(path)
-    try:
-        # Before all its bytes are read: a sparse file may have any number.
-        if not h5py.is_hdf5(path):
-            raise FileError(f"{path}: not a readable HDF5 file (no HDF5 signature)")
-        _check_bytes(path)
-        # Reading needs no lock, and some file systems have none: HDF5 would refuse the file there.
-        with h5py.File(path, "r", locking=False) as file:
-            check_structure(file)
-            yield file
-    except FileError:
-        raise
-    except Exception as problem:
-        # What a damaged file makes HDF5 or a parser of its content raise has no end of kinds.
-        raise FileError(f"{path}: not a readable HDF5 file ({_first_line(problem)})") from problem
-
-
-def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
-    """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
-
-    Parameters
-    ----------
-    path : str or path
-        Where a file is wanted.
-
-    Raises
-    ------
-    FileError
-        There is none.
-    """
-    path = Path(path)
-    try:
-        kind = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileError(f"{path}: no such file") from None
-    except OSError as problem:
-        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
-    if not stat.S_ISREG(kind):
-        what = "a directory" if stat.S_ISDIR(kind) else "a pipe, socket or device"
-        raise FileError(f"{path} is {what}: a file is needed")
-
-
-def _check_bytes(path: Path) -> None:
-    content = path.read_bytes()
-    check_seal(path, content)
-    check_global_heaps(path, content)
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0] if lines else type(problem).__name__
-
-
-# --- A digest of a file's bytes at its end, so that damage is found before HDF5 sees any of it.
-
-
-MARK = b"\ndisinhib sha256 "
-LENGTH = len(MARK) + 64 + 1
-
-
-def sealed(content: bytes) -> bytes:
-    """Content with the seal after it."""
-    return content + MARK + hashlib.sha256(content).hexdigest().encode() + b"\n"
-
-
-def check_seal(path: str | os.PathLike[str], content: bytes) -> None:
-    """Compare a file's bytes with its seal, if it has one.
-
-    Parameters
-    ----------
-    path : str or path
-        For the message.
-    content : bytes
-        Of the whole file.
-
-    Raises
-    ------
-    FileError
-        They differ: the file is damaged.
-    """
-    # A view, as a copy would take the file's size once more.
-    path = Path(path)
-    body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
-    if not seal.startswith(MARK):
-        return
-    found = hashlib.sha256(body).hexdigest()
-    written = seal[len(MARK) : -1].decode("ascii", "replace")
-    if found != written:
-        raise FileError(
-            f"{path}: the file is damaged: its bytes have SHA-256 {found[:12]}…, "
-            f"they were sealed with {written[:12]!r}…"
-        )
-
-
-# --- What an HDF5 file is made of, looked through before any of it is used.
-
 
 MOST_EXPANSION = 64
 """Bytes in memory for each byte of the file, a number at 8 as it is computed with.
@@ -157,19 +42,7 @@ OTHER_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an ex
 
 
 def objects(file: h5py.File) -> Iterator[tuple[str, h5py.HLObject]]:
-    """Go through all groups and datasets, each under every name that it has, in order of names.
-
-    Parameters
-    ----------
-    file : h5py.File
-        One that `check_structure` has passed.
-
-    Yields
-    ------
-    path : str
-        Without a leading stroke.
-    item : h5py.HLObject
-    """
+    """Go through the paths and items of a file, each item under every name, in order of names."""
 
     def below(group: h5py.Group, prefix: str) -> Iterator[tuple[str, h5py.HLObject]]:
         # By their bytes, as HDF5 orders them.
@@ -185,17 +58,10 @@ def objects(file: h5py.File) -> Iterator[tuple[str, h5py.HLObject]]:
 def check_structure(file: h5py.File) -> None:
     """Refuse a file that leads out of itself, or unfolds to more than its size allows.
 
-    Parameters
-    ----------
-    file : h5py.File
-        Just opened.
-
-    Raises
-    ------
-    FileError
-        It has a soft or an external link, external storage, a virtual dataset, a filter other
-        than gzip, a dataset that claims more than is stored, a group in itself; or all its
-        names together hold more than `MOST_EXPANSION` times its size and `ALWAYS_ALLOWED`.
+    Out of itself lead soft and external links, external storage and virtual datasets. Refused are
+    also filters other than gzip, shuffle and fletcher32, a dataset that claims more than is stored
+    and a group in itself; and all names together may not hold more than `MOST_EXPANSION` times the
+    file's size and `ALWAYS_ALLOWED`.
     """
     _Examination(file).size(file, "/")
 
@@ -335,58 +201,6 @@ def _inflates_beyond(packed: bytes, most: int) -> bool:
     return False
 
 
-# --- HDF5's heaps of text: a damaged one can hold up the HDF5 library for ever.
-
-
-SIGNATURE = b"GCOL\x01\0\0\0"
-HEADER = 16
-"""Bytes, of a heap and of each object in it."""
-
-
-def check_global_heaps(path: str | os.PathLike[str], content: bytes) -> None:
-    """Refuse a file with a heap whose objects do not fill it from end to end.
-
-    Parameters
-    ----------
-    path : str or path
-        For the message.
-    content : bytes
-        Of the whole file.
-
-    Raises
-    ------
-    FileError
-        The file is damaged.
-    """
-    path = Path(path)
-    start = content.find(SIGNATURE)
-    while start >= 0:
-        if not _is_filled(content, start):
-            raise FileError(f"{path}: the file is damaged: its text heap at byte {start}")
-        start = content.find(SIGNATURE, start + 1)
-
-
-def _is_filled(content: bytes, start: int) -> bool:
-    end = start + _number(content, start + 8, 8)
-    if end > len(content):
-        return False
-    at = start + HEADER
-    while at + HEADER <= end:
-        index, size = _number(content, at, 2), _number(content, at + 8, 8)
-        if index == 0:
-            # Free space: the rest, its own header included.
-            return at + size == end
-        at += HEADER + -(-size // 8) * 8
-    return at <= end
-
-
-def _number(content: bytes, at: int, length: int) -> int:
-    return int.from_bytes(content[at : at + length], "little")
-
-
-# --- Attributes of an HDF5 group, each of the kind that it must be.
-
-
 def is_of_schema(file: h5py.File, schema: str) -> bool:
     """Tell whether a file says that it is of a schema."""
     try:
@@ -456,13 +270,7 @@ def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
 
 
 def read_whole(group: h5py.Group, name: str, minimum: int, maximum: int | None = None) -> int:
-    """Read an attribute that is one whole number.
-
-    Raises
-    ------
-    FileError
-        It is missing, something else, or out of range.
-    """
+    """Read an attribute that is one whole number, in a range."""
     value = _value(group, name)
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
         raise _refusal(group, name, value, "a whole number is needed")
@@ -473,13 +281,7 @@ def read_whole(group: h5py.Group, name: str, minimum: int, maximum: int | None =
 
 
 def read_seconds(group: h5py.Group, name: str) -> float:
-    """Read an attribute that is one finite number, 0 or more.
-
-    Raises
-    ------
-    FileError
-        It is missing, or something else.
-    """
+    """Read an attribute that is one finite number, 0 or more."""
     value = _value(group, name)
     is_number = isinstance(value, (int, float, np.integer, np.floating))
     if not is_number or isinstance(value, bool) or not 0 <= value < np.inf:
@@ -506,3 +308,38 @@ def _refusal(group: h5py.Group, name: str, value: Any, needed: str) -> FileError
 def _place(group: h5py.Group, name: str) -> str:
     where = "" if group.name == "/" else f" of {group.name}"
     return f"{group.file.filename}: attribute {name}{where}"
+
+
+HEAP = b"GCOL\x01\0\0\0"
+HEAP_HEADER = 16
+"""Bytes, of a heap and of each object in it."""
+
+
+def check_global_heaps(path: str | os.PathLike[str], content: bytes) -> None:
+    """Refuse a file with a heap of text whose objects do not fill it from end to end.
+
+    A damaged one can hold up the HDF5 library for ever.
+    """
+    start = content.find(HEAP)
+    while start >= 0:
+        if not _is_filled(content, start):
+            raise FileError(f"{path}: the file is damaged: its text heap at byte {start}")
+        start = content.find(HEAP, start + 1)
+
+
+def _is_filled(content: bytes, start: int) -> bool:
+    end = start + _number(content, start + 8, 8)
+    if end > len(content):
+        return False
+    at = start + HEAP_HEADER
+    while at + HEAP_HEADER <= end:
+        index, size = _number(content, at, 2), _number(content, at + 8, 8)
+        if index == 0:
+            # Free space: the rest, its own header included.
+            return at + size == end
+        at += HEAP_HEADER + -(-size // 8) * 8
+    return at <= end
+
+
+def _number(content: bytes, at: int, length: int) -> int:
+    return int.from_bytes(content[at : at + length], "little")

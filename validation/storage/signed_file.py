@@ -1,14 +1,19 @@
-"""A digest of a file's bytes at its end, so that damage is found before HDF5 sees any of it.
+"""Files that can be trusted: how one is opened, and how it is written.
 
-HDF5 passes over what follows its own content. A file without a seal is no worse than before.
+Two SHA-256 guard a file. The digest, root attribute `sha256`, is over what the file says: it is
+what the format promises to every reader, whoever rewrote the bytes since. The seal, a line after
+HDF5's own content, is over the bytes: it is compared before HDF5 sees any of them, since HDF5 may
+not come back from damaged ones. HDF5 passes over that line, and whatever else writes to the file
+takes it off; a file without a seal is no worse for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from threading import get_ident
@@ -18,72 +23,83 @@ import h5py
 import numpy as np
 
 from .arrays import FileError, read_array
-from .hdf5 import holds_text_or_numbers, objects, reading, sealed
-
-# --- A digest of all that an HDF5 file says: every path, dtype, shape, attribute and value.
-
+from .hdf5 import check_global_heaps, check_structure, holds_text_or_numbers, objects
 
 DIGEST = "sha256"
 """Root attribute that holds the digest; the one thing that it does not cover."""
+MARK = b"\ndisinhib sha256 "
+LENGTH = len(MARK) + 64 + 1
+"""Bytes of the seal."""
 
 
-def content_digest(file: h5py.File) -> str:
-    """SHA-256 over the logical content, in hexadecimal.
-
-    HDF5's own checksums leave attributes and contiguous data open. Bytes that no reader sees
-    do not count.
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a file that is looked through from end to end, and close it again.
 
     Parameters
     ----------
-    file : h5py.File
-        Open file.
+    path : str or Path
+        HDF5 file.
 
     Raises
     ------
     FileError
-        A dataset holds something else than numbers.
+        It is missing, is not HDF5, is damaged, leads to other files, or unfolds to more than its
+        size allows (see `check_structure`). One line for whatever is wrong.
     """
-    digest = hashlib.sha256()
-
-    def add(*parts: Any) -> None:
-        # The length before each part, so that no two contents run together alike.
-        for part in parts:
-            raw = part if isinstance(part, memoryview) else _as_bytes(part)
-            digest.update(f"{len(raw)}:".encode())
-            digest.update(raw)
-
-    def add_attributes(item: h5py.HLObject, path: str) -> None:
-        for name in sorted(set(item.attrs) - ({DIGEST} if path == "/" else set())):
-            if not holds_text_or_numbers(item, name):
-                add("attribute", name, "something else", item.attrs.get_id(name).dtype)
-                continue
-            value = item.attrs[name]
-            array = np.asarray(value)
-            if isinstance(value, str):
-                add("attribute", name, "text", value)
-            elif array.dtype.hasobject:
-                add("attribute", name, "texts", array.shape, *array.ravel())
-            else:
-                add("attribute", name, array.dtype.str, array.shape, array.tobytes())
-
-    add_attributes(file, "/")
-    for path, item in objects(file):
-        is_array = isinstance(item, h5py.Dataset)
-        add("dataset" if is_array else "group", path)
-        add_attributes(item, path)
-        if is_array:
-            array = np.ascontiguousarray(read_array(file, path))
-            add(array.dtype.str, array.shape, array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    path = Path(path)
+    refuse_all_but_files(path)
+    try:
+        # Before all its bytes are read: a sparse file may have any number.
+        if not h5py.is_hdf5(path):
+            raise FileError(f"{path}: not a readable HDF5 file (no HDF5 signature)")
+        _check_bytes(path)
+        # Reading needs no lock, and some file systems have none: HDF5 would refuse the file there.
+        with h5py.File(path, "r", locking=False) as file:
+            check_structure(file)
+            yield file
+    except FileError:
+        raise
+    except Exception as problem:
+        # What a damaged file makes HDF5 or a parser of its content raise has no end of kinds.
+        lines = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise FileError(f"{path}: not a readable HDF5 file ({lines[0]})") from problem
 
 
-def _as_bytes(part: Any) -> bytes:
-    return part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
+def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
+    """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
+
+    Parameters
+    ----------
+    path : str or path
+        Where a file is wanted.
+
+    Raises
+    ------
+    FileError
+        There is none.
+    """
+    path = Path(path)
+    try:
+        kind = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileError(f"{path}: no such file") from None
+    except OSError as problem:
+        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
+    if not stat.S_ISREG(kind):
+        what = "a directory" if stat.S_ISDIR(kind) else "a pipe, socket or device"
+        raise FileError(f"{path} is {what}: a file is needed")
 
 
-def sign(file: h5py.File) -> None:
-    """Write the digest of the content into the file."""
-    file.attrs[DIGEST] = content_digest(file)
+def _check_bytes(path: Path) -> None:
+    content = path.read_bytes()
+    # A view, as a copy would take the file's size once more.
+    body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
+    if seal.startswith(MARK):
+        found, written = _sha256([body]), seal[len(MARK) : -1].decode("ascii", "replace")
+        if found != written:
+            raise _damaged(path, "bytes have", found, f"they were sealed with {written[:12]!r}")
+    check_global_heaps(path, content)
 
 
 def check_digest(file: h5py.File) -> None:
@@ -99,13 +115,103 @@ def check_digest(file: h5py.File) -> None:
         raise FileError(f"{file.filename}: attribute {DIGEST} is missing: the file is damaged")
     found = content_digest(file)
     if found != signed:
-        raise FileError(
-            f"{file.filename}: the file is damaged: its content has SHA-256 {found[:12]}…, "
-            f"it was written with {signed[:12]}…"
-        )
+        raise _damaged(file.filename, "content has", found, f"it was written with {signed[:12]}")
 
 
-# --- Replacing a file so that at every moment a whole one is on disk.
+def _damaged(path: str | Path, what: str, found: str, written: str) -> FileError:
+    return FileError(f"{path}: the file is damaged: its {what} SHA-256 {found[:12]}…, {written}…")
+
+
+def content_digest(file: h5py.File) -> str:
+    """SHA-256 over every path, dtype, shape, attribute and value but the digest itself.
+
+    HDF5's own checksums leave attributes and contiguous data open. Bytes that no reader sees do not
+    count. A dataset of something else than numbers is refused.
+    """
+
+    def with_lengths() -> Iterator[bytes | memoryview]:
+        # The length before each part, so that no two contents run together alike.
+        for part in _said(file):
+            raw = part if isinstance(part, bytes | memoryview) else _as_bytes(part)
+            yield f"{len(raw)}:".encode()
+            yield raw
+
+    return _sha256(with_lengths())
+
+
+def _sha256(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _as_bytes(part: Any) -> bytes:
+    return str(part).encode(errors="surrogateescape")
+
+
+def _said(file: h5py.File) -> Iterator[Any]:
+    """All that a file says, in an order that is fixed."""
+    yield from _said_by_attributes(file, set(file.attrs) - {DIGEST})
+    for path, item in objects(file):
+        is_array = isinstance(item, h5py.Dataset)
+        yield from ("dataset" if is_array else "group", path)
+        yield from _said_by_attributes(item, set(item.attrs))
+        if is_array:
+            array = np.ascontiguousarray(read_array(file, path))
+            yield from (array.dtype.str, array.shape, array.reshape(-1).view(np.uint8).data)
+
+
+def _said_by_attributes(item: h5py.HLObject, names: set[str]) -> Iterator[Any]:
+    for name in sorted(names):
+        yield from ("attribute", name)
+        if not holds_text_or_numbers(item, name):
+            yield from ("something else", item.attrs.get_id(name).dtype)
+            continue
+        value = item.attrs[name]
+        array = np.asarray(value)
+        if isinstance(value, str):
+            yield from ("text", value)
+        elif array.dtype.hasobject:
+            yield from ("texts", array.shape, *array.ravel())
+        else:
+            yield from (array.dtype.str, array.shape, array.tobytes())
+
+
+def write_signed_file(
+    path: str | os.PathLike[str], fill: Callable[[h5py.File], None], keep: int = 1
+) -> None:
+    """Make a file in memory, and let it take its name when it lies whole on disk.
+
+    Parameters
+    ----------
+    path : str or Path
+        One that exists is replaced.
+    fill : callable
+        Writes the content into an open, empty file.
+    keep : int
+        Generations kept, see `generations`.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; what was there before stands.
+    """
+    # In memory first: HDF5 that meets a full disk may end the process. It tells files by name, also
+    # those that are nowhere, and another thread may be here too.
+    name = f"in memory of thread {get_ident()}"
+    with h5py.File(name, "w", driver="core", backing_store=False) as file:
+        fill(file)
+        sign(file)
+        file.flush()
+        image = file.id.get_file_image()
+    seal = MARK + _sha256([image]).encode() + b"\n"
+    _replace_durably(Path(path), image + seal, keep)
+
+
+def sign(file: h5py.File) -> None:
+    """Write the digest of the content into the file."""
+    file.attrs[DIGEST] = content_digest(file)
 
 
 def generations(path: str | os.PathLike[str], keep: int) -> list[Path]:
@@ -115,42 +221,23 @@ def generations(path: str | os.PathLike[str], keep: int) -> list[Path]:
     return [path, *older]
 
 
-def replace_durably(
-    path: str | os.PathLike[str], content: bytes, check: Callable[[Path], None], keep: int
-) -> None:
+def _replace_durably(path: Path, content: bytes, keep: int) -> None:
     """Write a new generation of a file; the oldest beyond `keep` goes, and what is damaged.
 
     The new file is written beside the old one, brought to disk, checked as it lies there, and
     only then takes the name. A crash at any point leaves a whole file under one of the names
     of `generations`.
-
-    Parameters
-    ----------
-    path : str or path
-        The newest generation's name.
-    content : bytes
-        Of the file.
-    check : callable
-        Raises `FileError` if the file there is not what was written.
-    keep : int
-        Generations, at least 1.
-
-    Raises
-    ------
-    FileError
-        It cannot be written; the generations before are as they were.
     """
-    path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         unfinished.write_bytes(content)
         _bring_to_disk(unfinished)
-        check(unfinished)
+        _check(unfinished)
         names = generations(path, keep)
         for newer, older in reversed(list(pairwise(names))):
             # One that is damaged must not take the place of a whole one: until the new file
             # has its name, that may be all there is.
-            if newer.exists() and _passes(check, newer):
+            if newer.exists() and _is_whole(newer):
                 os.replace(newer, older)
         os.replace(unfinished, path)
         _bring_to_disk(path.parent)
@@ -187,9 +274,14 @@ def not_written(path: str | os.PathLike[str], problem: OSError | None = None) ->
     return FileError(f"{path}: cannot be written{said}; what was saved before stands")
 
 
-def _passes(check: Callable[[Path], None], path: Path) -> bool:
+def _check(path: Path) -> None:
+    with reading(path) as file:
+        check_digest(file)
+
+
+def _is_whole(path: Path) -> bool:
     try:
-        check(path)
+        _check(path)
     except FileError:
         return False
     return True
@@ -204,42 +296,3 @@ def _bring_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# --- Writing an HDF5 file that can be trusted: signed, sealed, checked on disk, then named.
-
-
-def write_signed_file(
-    path: str | os.PathLike[str], fill: Callable[[h5py.File], None], keep: int = 1
-) -> None:
-    """Make a file in memory, and let it take its name when it lies whole on disk.
-
-    Parameters
-    ----------
-    path : str or Path
-        One that exists is replaced.
-    fill : callable
-        Writes the content into an open, empty file.
-    keep : int
-        Generations kept, see `durable_file.generations`.
-
-    Raises
-    ------
-    FileError
-        It cannot be written; what was there before stands.
-    """
-    # In memory first: HDF5 that meets a full disk may end the process. It tells files by name, also
-    # those that are nowhere, and another thread may be here too.
-    path = Path(path)
-    name = f"in memory of thread {get_ident()}"
-    with h5py.File(name, "w", driver="core", backing_store=False) as file:
-        fill(file)
-        sign(file)
-        file.flush()
-        image = file.id.get_file_image()
-
-    def check(unfinished: Path) -> None:
-        with reading(unfinished) as written:
-            check_digest(written)
-
-    replace_durably(Path(path), sealed(image), check, keep)

@@ -1,4 +1,7 @@
-"""."""
+"""Traces: a few learning steps with every stage of them, recorded, written and read.
+
+What is offered stands in `__init__.pyi`, and is loaded when it is asked for.
+"""
 
 import lazy_loader
 

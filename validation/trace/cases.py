@@ -1,11 +1,15 @@
-"""Where the traces that come with the package lie, and how traces are found by path."""
+"""Traces to judge by: the shipped ones, those at given paths, the standard set, random networks.
+
+The standard set has every rule, loss and feedback option, depths and extremes; a case's name is its
+seed, and that of a random network its number.
+"""
 
 from __future__ import annotations
 
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,8 +30,6 @@ from ...refimpl import (
 from ..storage import FileError, is_of_schema, reading
 from .recording import record_trace
 from .trace import SCHEMA, Trace
-
-# --- Where the traces that come with the package lie, and how traces are found by path.
 
 
 def shipped_directory() -> Path:
@@ -75,9 +77,6 @@ def find_traces(
     return traces, others
 
 
-# --- The standard set of cases: every rule, loss and feedback option, depths, extremes.
-
-
 BATCH, STEPS = 5, 3
 
 FEEDBACK_OPTIONS: dict[str, Feedback] = {
@@ -116,7 +115,7 @@ class StandardCase:
     input_scale: float = 1.0
     weight_scale: float = 1.0
     bias: float = 0.0
-    with_trajectory: bool = field(default=False)
+    with_trajectory: bool = False
 
 
 def standard_cases() -> Iterator[StandardCase]:
@@ -218,19 +217,7 @@ def _special_cases() -> Iterator[StandardCase]:
 
 
 def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
-    """Draw the initial parameters, inputs and labels of a case.
-
-    Parameters
-    ----------
-    case : StandardCase
-        Its name is the seed.
-
-    Returns
-    -------
-    parameters : Parameters
-    inputs : array, (3, 5, n_in)
-    targets : array, (3, 5, n_out)
-    """
+    """Draw a case's initial parameters, inputs (3, 5, n_in) and labels (3, 5, n_out)."""
     generator = np.random.default_rng(zlib.crc32(case.name.encode()))
     sizes = case.configuration.sizes
     drawn = initial_parameters(sizes, generator)
@@ -249,23 +236,11 @@ def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
 
 
 def record_standard_case(case: StandardCase) -> Trace:
-    """Run the reference on a case.
-
-    Parameters
-    ----------
-    case : StandardCase
-        Which.
-    """
+    """Run the reference on a case."""
     parameters, inputs, targets = case_data(case)
     return record_trace(
         case.configuration, parameters, inputs, targets, with_trajectory=case.with_trajectory
     )
-
-
-# --- Random networks on which implementations can be compared.
-
-
-STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -299,18 +274,11 @@ def random_networks(n: int) -> Iterator[RandomNetwork]:
     n : int
         How many; the first are always the same.
     """
-    for seed in range(n):
-        yield random_network(seed)
+    return map(random_network, range(n))
 
 
 def random_network(seed: int) -> RandomNetwork:
-    """Draw one network.
-
-    Parameters
-    ----------
-    seed : int
-        From 0.
-    """
+    """Draw the network of a seed, from 0."""
     generator = np.random.default_rng(seed)
     depth = int(generator.integers(1, 5))
     sizes = tuple(int(n) for n in generator.integers(2, 24, depth + 2))

@@ -1,8 +1,13 @@
-"""Reading traces, with every shape and number checked before anything is compared."""
+"""Reading traces and ports' answers to them.
+
+Of a trace every shape and number is checked before anything is compared. Of a port's answers only
+arrays at the paths of a trace are read, as many as it has; they are judged as they are.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +32,7 @@ from ..judge import (
     float_arithmetic,
     golden_run,
     named_arithmetic,
+    run_location,
 )
 from ..storage import (
     DIGEST,
@@ -54,10 +60,7 @@ from .trace import (
     read_trace_configuration,
     time_first,
 )
-from .writing import is_flat_directory, read_flat_directory
-
-# --- Reading traces, with every shape and number checked before anything is compared.
-
+from .writing import read_flat_directory
 
 LARGEST_EVERY = 10_000
 """More steps between entries than anyone records would keep a judge busy for ever."""
@@ -97,12 +100,13 @@ def read_trace(path: str | os.PathLike[str]) -> Trace:
                 "needed"
             )
         initial = _parameters(file, "initial_parameters", configuration)
+        final = _parameters(file, "final_parameters", configuration)
         return Trace(
-            path=Path(path),
+            path=path,
             configuration=configuration,
             solver=solver,
             initial_parameters=initial.astype(np.float64),
-            final_parameters=_float64(_parameters(file, "final_parameters", configuration)),
+            final_parameters=final.astype(np.float64),
             stored_precision=_widest(initial),
             inputs=inputs / 255 if inputs.dtype == np.uint8 else inputs.astype(np.float64),
             targets=_array(file, "targets", (n_steps, batch, sizes[-1])),
@@ -140,10 +144,6 @@ def _widest(parameters: Parameters) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _float64(parameters: Parameters) -> Parameters:
-    return parameters.astype(np.float64)
-
-
 def _indices(file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
     if "dataset_indices" not in file:
         return None
@@ -164,8 +164,8 @@ def _steps(
 
 def _step(group: h5py.Group, configuration: NetworkConfiguration, batch: int) -> TraceStep:
     return TraceStep(
-        gradients=_float64(_parameters(group, "gradients", configuration)),
-        parameters_after=_float64(_parameters(group, "parameters_after", configuration)),
+        gradients=_parameters(group, "gradients", configuration).astype(np.float64),
+        parameters_after=_parameters(group, "parameters_after", configuration).astype(np.float64),
         circuit=(
             None if configuration.rule == "backprop" else _circuit(group, configuration, batch)
         ),
@@ -190,18 +190,24 @@ def _state(
 ) -> NetworkState:
     group, (*hidden, n_out) = find_group(parent, name), configuration.sizes[1:]
     return NetworkState(
-        tuple(_array(group, f"u_E_{l}", (*leading, n)) for l, n in enumerate(hidden)),
-        tuple(_array(group, f"u_I_{l}", (*leading, n)) for l, n in enumerate(hidden)),
+        _layers(group, "u_E", [(*leading, n) for n in hidden]),
+        _layers(group, "u_I", [(*leading, n) for n in hidden]),
         _array(group, "u_out", (*leading, n_out)),
         _array(group, "c_int", (*leading, n_out)),
     )
+
+
+def _layers(
+    group: h5py.Group, name: str, shapes: Sequence[tuple[int | None, ...]]
+) -> tuple[np.ndarray, ...]:
+    return tuple(_array(group, f"{name}_{l}", shape) for l, shape in enumerate(shapes))
 
 
 def _feedback(
     parent: h5py.Group, configuration: NetworkConfiguration, batch: int
 ) -> FeedbackWeights:
     group, (*hidden, n_out) = find_group(parent, "feedback"), configuration.sizes[1:]
-    return tuple(_array(group, f"Q_{l}", (batch, n_out, n)) for l, n in enumerate(hidden))
+    return _layers(group, "Q", [(batch, n_out, n) for n in hidden])
 
 
 def _mean_inhibition(
@@ -210,7 +216,7 @@ def _mean_inhibition(
     if configuration.rule != "linear-threshold" and "mean_inhibition" not in parent:
         return None
     group, hidden = find_group(parent, "mean_inhibition"), configuration.sizes[1:-1]
-    means = tuple(_array(group, f"r_I_{l}", (n,)) for l, n in enumerate(hidden))
+    means = _layers(group, "r_I", [(n,) for n in hidden])
     for l, mean in enumerate(means):
         if not np.all(mean > 0):
             raise FileError(
@@ -255,9 +261,6 @@ def _trajectory(
     )
 
 
-# --- What a port computed: arrays under the paths of a trace, as many as it has.
-
-
 PRECISION = "precision"
 """Optional attribute by which a port says in what arithmetic it computed."""
 
@@ -289,23 +292,19 @@ class Candidate:
 
     def of_stage(self, stage: Stage, trace: Trace, step: int) -> Arrays:
         """Give its arrays of a stage that the trace has too, in memory order."""
-        found: Arrays = {}
-        for name in stage.golden(trace, step):
-            array = self.arrays.get(stage.location(step, name))
-            if array is not None:
-                found[name] = (
-                    np.swapaxes(array, 0, 1) if stage.is_path and array.ndim > 1 else array
-                )
-        return found
+        names = stage.golden(trace, step)
+        found = self._at({name: stage.location(step, name) for name in names})
+        return {
+            name: np.swapaxes(array, 0, 1) if stage.is_path and array.ndim > 1 else array
+            for name, array in found.items()
+        }
 
     def of_run(self, trace: Trace) -> Arrays:
         """Give its losses and final parameters."""
-        found: Arrays = {}
-        for name in golden_run(trace):
-            location = name if name.endswith("_loss") else f"final_parameters/{name}"
-            if location in self.arrays:
-                found[name] = self.arrays[location]
-        return found
+        return self._at({name: run_location(name) for name in golden_run(trace)})
+
+    def _at(self, locations: dict[str, str]) -> Arrays:
+        return {name: self.arrays[path] for name, path in locations.items() if path in self.arrays}
 
 
 def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
@@ -314,7 +313,7 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
     Parameters
     ----------
     path : str or Path
-        HDF5 file, or a flat directory (see `flat_directory`).
+        HDF5 file, or a flat directory (see `read_flat_directory`).
     trace : Trace
         Whose questions were answered; only arrays at its paths are read.
 
@@ -325,7 +324,7 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
     """
     path = Path(path)
     wanted = answer_locations(trace)
-    if is_flat_directory(path):
+    if path.is_dir():
         arrays, settings = read_flat_directory(path, wanted)
         candidate = Candidate(path, arrays, str(settings.get(PRECISION, "")))
     else:
@@ -333,7 +332,11 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
             _check_configuration(path, file, trace)
             candidate = Candidate(
                 path,
-                {name: read_array(file, name) for name in wanted if _has(file, name)},
+                {
+                    name: read_array(file, name)
+                    for name in wanted
+                    if isinstance(file.get(name), h5py.Dataset)
+                },
                 read_text(file, PRECISION, default=""),
             )
     if not candidate.arrays:
@@ -351,13 +354,7 @@ def answer_locations(trace: Trace) -> list[str]:
     for step in range(len(trace.steps)):
         for stage in STEP_STAGES:
             locations += [stage.location(step, name) for name in stage.golden(trace, step)]
-    for name in golden_run(trace):
-        locations.append(name if name.endswith("_loss") else f"final_parameters/{name}")
-    return locations
-
-
-def _has(file: h5py.File, location: str) -> bool:
-    return isinstance(file.get(location), h5py.Dataset)
+    return locations + [run_location(name) for name in golden_run(trace)]
 
 
 def _check_configuration(path: Path, file: h5py.File, trace: Trace) -> None:

@@ -13,13 +13,12 @@ from ...refimpl import (
     ConfigurationError,
     EndStateCounts,
     NetworkConfiguration,
-    NetworkState,
     Parameters,
     Recording,
     Solver,
-    resting_state,
+    map_arrays,
 )
-from ..judge import learning_run
+from ..judge import Stage, learning_run, repeated, run_to_gradients
 from .trace import CircuitStep, Trace, TraceStep, TraceTrajectory
 
 RECORDED_RTOL, RECORDED_ATOL = 1e-10, 1e-12
@@ -28,37 +27,6 @@ LONGEST_RECORDED_STEP = 1e-3
 STEPS_PER_TIME_CONSTANT = 5
 RECORDED_STEPS, RECORDED_EVERY = 200, 10
 JUST_RECORDED = Path("trace just recorded")
-
-
-def recording_solver(configuration: NetworkConfiguration) -> Solver:
-    """Choose a solver for golden numbers: the fixed point, or where there is none, integration.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Its controller has a fixed point if it leaks.
-    """
-    leaks = bool(np.all(np.asarray(configuration.controller.leak) > 0))
-    return Solver(
-        method="fixed-point" if leaks else "tsit5",
-        rtol=RECORDED_RTOL,
-        atol=RECORDED_ATOL,
-        horizon=30.0,
-        settled="published",
-    )
-
-
-def suitable_recording(configuration: NetworkConfiguration) -> Recording:
-    """Choose a constant step at which the fastest unit is followed, 1 ms at most.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Its time constants.
-    """
-    fastest = np.min([configuration.tau_E, configuration.tau_I, configuration.controller.tau])
-    step = min(LONGEST_RECORDED_STEP, float(fastest) / STEPS_PER_TIME_CONSTANT)
-    return Recording("tsit5", step, RECORDED_STEPS, RECORDED_EVERY)
 
 
 def record_trace(
@@ -134,50 +102,56 @@ def record_trace(
     )
 
 
+def recording_solver(configuration: NetworkConfiguration) -> Solver:
+    """Choose a solver for golden numbers: the fixed point, or where there is none, integration."""
+    leaks = bool(np.all(np.asarray(configuration.controller.leak) > 0))
+    return Solver(
+        method="fixed-point" if leaks else "tsit5",
+        rtol=RECORDED_RTOL,
+        atol=RECORDED_ATOL,
+        horizon=30.0,
+        settled="published",
+    )
+
+
+def suitable_recording(configuration: NetworkConfiguration) -> Recording:
+    """Choose a constant step at which the fastest unit is followed, 1 ms at most."""
+    fastest = np.min([configuration.tau_E, configuration.tau_I, configuration.controller.tau])
+    step = min(LONGEST_RECORDED_STEP, float(fastest) / STEPS_PER_TIME_CONSTANT)
+    return Recording("tsit5", step, RECORDED_STEPS, RECORDED_EVERY)
+
+
 def _step(backend: Backend, x: np.ndarray, y: np.ndarray, step: int) -> TraceStep:
+    def refuse_unsettled(stage: Stage, counts: EndStateCounts) -> None:
+        if counts.unsettled:
+            raise ConfigurationError(
+                f"step {step}: {stage.name}: {counts.unsettled} samples did not come to rest, so "
+                "that there is no end state to record: lower the controller's gains, or give its "
+                "integral a leak"
+            )
+
+    rule = backend.configuration.rule
+    done = run_to_gradients(backend, x, y, told=refuse_unsettled)
+    backend.update(done["gradients"], done["mean_inhibition"])
     circuit = None
-    if backend.configuration.rule == "backprop":
-        open_loop = closed_loop = resting_state(backend.learner().parameters, x)
-        r_bar = backend.learner().mean_inhibition
-    else:
-        circuit = _circuit_step(backend, x, y, step)
-        open_loop, closed_loop = circuit.open_loop, circuit.closed_loop
-        r_bar = circuit.mean_inhibition or backend.learner().mean_inhibition
-    gradients = backend.gradients(x, y, open_loop, closed_loop, r_bar)
-    backend.update(gradients, r_bar)
+    if rule != "backprop":
+        r_bar = done["mean_inhibition"] if rule == "linear-threshold" else None
+        circuit = CircuitStep(
+            open_loop=map_arrays(_wide, done["open_loop"]),
+            feedback=map_arrays(_wide, repeated(done["feedback"], len(x))),
+            closed_loop_target=_wide(done["closed_loop_target"]),
+            closed_loop=map_arrays(_wide, done["closed_loop"]),
+            mean_inhibition=None if r_bar is None else map_arrays(_wide, r_bar),
+        )
     return TraceStep(
-        gradients=gradients.astype(np.float64),
-        parameters_after=backend.learner().parameters.astype(np.float64),
+        gradients=map_arrays(_wide, done["gradients"]),
+        parameters_after=map_arrays(_wide, backend.learner().parameters),
         circuit=circuit,
     )
 
 
-def _circuit_step(backend: Backend, x: np.ndarray, y: np.ndarray, step: int) -> CircuitStep:
-    open_loop, counts = backend.open_loop(x)
-    _refuse_unsettled(counts, f"step {step}: open loop")
-    r_bar = backend.mean_inhibition(open_loop)
-    Q = backend.feedback_weights(open_loop)
-    target = backend.closed_loop_target(open_loop, y)
-    closed_loop, counts = backend.closed_loop(x, Q, target, open_loop)
-    _refuse_unsettled(counts, f"step {step}: closed loop")
-    learns_mean = backend.configuration.rule == "linear-threshold"
-    return CircuitStep(
-        open_loop=_wide(open_loop),
-        feedback=tuple(
-            np.broadcast_to(q, (x.shape[0], *q.shape[1:])).astype(np.float64) for q in Q
-        ),
-        closed_loop_target=target.astype(np.float64),
-        closed_loop=_wide(closed_loop),
-        mean_inhibition=tuple(r.astype(np.float64) for r in r_bar) if learns_mean else None,
-    )
-
-
-def _refuse_unsettled(counts: EndStateCounts, where: str) -> None:
-    if counts.unsettled:
-        raise ConfigurationError(
-            f"{where}: {counts.unsettled} samples did not come to rest, so that there is no end "
-            "state to record: lower the controller's gains, or give its integral a leak"
-        )
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
 
 
 def _trajectory(backend: Backend, x: np.ndarray, y: np.ndarray) -> TraceTrajectory:
@@ -185,22 +159,11 @@ def _trajectory(backend: Backend, x: np.ndarray, y: np.ndarray) -> TraceTrajecto
     open_loop, _ = backend.open_loop(x)
     target = backend.closed_loop_target(open_loop, y)
     path = backend.open_loop_trajectory(recording, x)
-    end = NetworkState(
-        tuple(u[-1] for u in path.u_E), tuple(u[-1] for u in path.u_I), path.u_out[-1], path.z[-1]
-    )
-    Q = tuple(np.broadcast_to(q, (x.shape[0], *q.shape[1:])) for q in backend.feedback_weights(end))
+    end = map_arrays(lambda u: u[-1], path)
+    Q = repeated(backend.feedback_weights(end), len(x))
     return TraceTrajectory(
-        open_loop=_wide(path),
-        closed_loop=_wide(backend.closed_loop_trajectory(recording, x, Q, target, end)),
-        feedback=tuple(q.astype(np.float64) for q in Q),
+        open_loop=map_arrays(_wide, path),
+        closed_loop=map_arrays(_wide, backend.closed_loop_trajectory(recording, x, Q, target, end)),
+        feedback=map_arrays(_wide, Q),
         recording=recording,
-    )
-
-
-def _wide(state: NetworkState) -> NetworkState:
-    return NetworkState(
-        tuple(u.astype(np.float64) for u in state.u_E),
-        tuple(u.astype(np.float64) for u in state.u_I),
-        state.u_out.astype(np.float64),
-        state.z.astype(np.float64),
     )

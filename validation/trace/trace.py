@@ -1,4 +1,7 @@
-"""Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1."""
+"""Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1.
+
+What a trace is in memory, and its configuration in the file's JSON and back.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,10 @@ from ...refimpl import (
     Recording,
     SoftReLU,
     Solver,
+    map_arrays,
     shown,
 )
 from ..storage import FileError, read_json
-
-# --- Traces: everything a few learning steps computed, in schema `disinhib-trace` version 1.
-
 
 SCHEMA = "disinhib-trace"
 SCHEMA_VERSION = 1
@@ -147,15 +148,7 @@ class Trace:
 
 def time_first(state: NetworkState) -> NetworkState:
     """Exchange the first two axes: the files have (batch, time, n), the model (time, batch, n)."""
-    return NetworkState(
-        tuple(np.swapaxes(u, 0, 1) for u in state.u_E),
-        tuple(np.swapaxes(u, 0, 1) for u in state.u_I),
-        np.swapaxes(state.u_out, 0, 1),
-        np.swapaxes(state.z, 0, 1),
-    )
-
-
-# --- The JSON configuration inside a trace, as the model's own configuration and back.
+    return map_arrays(lambda array: np.swapaxes(array, 0, 1), state)
 
 
 SECTIONS = {
@@ -167,52 +160,14 @@ SECTIONS = {
     "optimizer": Optimizer,
 }
 """Parts of a configuration that are objects of their own, in the network and in a trace."""
-
-
 KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
-
-
-def network_configuration(settings: dict[str, Any]) -> NetworkConfiguration:
-    """Build a network configuration from nested dictionaries.
-
-    Parameters
-    ----------
-    settings : dict
-        Keys are the fields of NetworkConfiguration; those left out keep their defaults.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is impossible.
-    TypeError
-        A key is unknown.
-    """
-    parts = {
-        name: SECTIONS[name](**value) if name in SECTIONS else value
-        for name, value in settings.items()
-    }
-    return NetworkConfiguration(**parts)
 
 
 def read_trace_configuration(file: h5py.File) -> tuple[NetworkConfiguration, Solver]:
     """Read the attribute `config` of a trace, in which the solver's horizon is called T.
 
-    Parameters
-    ----------
-    file : h5py.File
-        A trace, its questions, or answers to them.
-
-    Returns
-    -------
-    configuration : NetworkConfiguration
-    solver : Solver
-        The one that the trace was made with.
-
-    Raises
-    ------
-    FileError
-        It is missing, no JSON object, or has an unknown key, a value of another kind or one that
-        is impossible.
+    So it is in a trace's questions, and may be in answers to them. Refused is a text that is no
+    JSON object, an unknown key, a value of another kind or one that is impossible.
     """
     settings = read_json(file, "config")
     solver = settings.pop("solver", {})
@@ -223,7 +178,11 @@ def read_trace_configuration(file: h5py.File) -> tuple[NetworkConfiguration, Sol
         _check_kinds(solver, Solver(), "solver")
         # What a trace does not say was done as published.
         solver.setdefault("settled", "published")
-        return network_configuration(settings), Solver(**solver)
+        parts = {
+            name: SECTIONS[name](**value) if name in SECTIONS else value
+            for name, value in settings.items()
+        }
+        return NetworkConfiguration(**parts), Solver(**solver)
     except ConfigurationError as problem:
         raise FileError(f"{file.filename}: attribute config is unusable: {problem}") from problem
 
@@ -257,15 +216,7 @@ def _check_kinds(settings: Any, defaults: Any, where: str) -> None:
 
 
 def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver) -> str:
-    """Write the attribute `config` of a trace; `read_trace_configuration` reads it back.
-
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule, its settings plain numbers.
-    solver : Solver
-        The one that the trace is made with.
-    """
+    """Write the attribute `config` of a trace; `read_trace_configuration` reads it back."""
     settings = dataclasses.asdict(configuration)
     settings["sizes"] = list(configuration.sizes)
     settings["feedback"] = {

@@ -1,4 +1,9 @@
-"""Writing traces, and the questions of a trace without its answers."""
+"""Writing traces, and the questions of a trace without its answers.
+
+Questions and a port's answers may also be plain files in a directory, for ports without HDF5:
+`settings.txt` has a name and its value a line, `arrays.txt` a path, type and dimensions, and each
+array lies in PATH.bin, little-endian and in C order (docs/porting.md).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ...refimpl import NetworkConfiguration, NetworkState, Solver, shown
-from ..judge import PATH_STAGES, STEP_STAGES, Arrays, state_arrays
+from ...refimpl import NetworkConfiguration, Solver, shown
+from ..judge import PATH_STAGES, STEP_STAGES, Arrays
 from ..storage import (
     FileError,
     objects,
@@ -23,19 +28,13 @@ from ..storage import (
     write_parameters,
     write_signed_file,
 )
-from .trace import (
-    SCHEMA,
-    SCHEMA_VERSION,
-    Trace,
-    read_trace_configuration,
-    time_first,
-    trace_configuration_text,
-)
-
-# --- Writing traces, and the questions of a trace without its answers.
-
+from .trace import SCHEMA, SCHEMA_VERSION, Trace, read_trace_configuration, trace_configuration_text
 
 INPUT_SCHEMA = "disinhib-trace-inputs"
+SETTINGS, ARRAYS = "settings.txt", "arrays.txt"
+MOST_DIMENSIONS = 8
+"""A trace's arrays have 3 at most."""
+TYPES = ("float64", "float32", "float16", "uint8", "int64", "int32")
 
 
 def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None:
@@ -55,7 +54,6 @@ def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None
     FileError
         It cannot be written.
     """
-    path = Path(path)
 
     def fill(file: h5py.File) -> None:
         _write_questions(file, trace, SCHEMA)
@@ -70,8 +68,9 @@ def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None
         write_parameters(file.create_group("final_parameters"), trace.final_parameters)
         if trace.trajectory is not None:
             for stage in PATH_STAGES:
-                state = getattr(trace.trajectory, stage.group.rpartition("/")[2])
-                _write_state(file.require_group(stage.group), time_first(state))
+                group = file.require_group(stage.group)
+                for name, array in stage.golden(trace, 0).items():
+                    group[name] = np.swapaxes(array, 0, 1)
 
     write_signed_file(path, fill)
 
@@ -91,7 +90,6 @@ def write_trace_inputs(path: str | os.PathLike[str], trace: Trace) -> None:
     FileError
         It cannot be written.
     """
-    path = Path(path)
     write_signed_file(path, lambda file: _write_questions(file, trace, INPUT_SCHEMA))
 
 
@@ -124,26 +122,6 @@ def _as_bytes_if_exact(inputs: np.ndarray) -> np.ndarray:
     whole = np.rint(inputs * 255)
     is_image = np.array_equal(whole / 255, inputs) and np.all((whole >= 0) & (whole <= 255))
     return whole.astype(np.uint8) if is_image and whole.max(initial=0) > 1 else inputs
-
-
-def _write_state(group: h5py.Group, state: NetworkState) -> None:
-    for name, array in state_arrays(state).items():
-        group[name] = array
-
-
-# --- A trace's questions and a port's answers as plain files, for ports without HDF5.
-
-
-SETTINGS, ARRAYS = "settings.txt", "arrays.txt"
-MOST_DIMENSIONS = 8
-"""A trace's arrays have 3 at most."""
-TYPES = ("float64", "float32", "float16", "uint8", "int64", "int32")
-
-
-def is_flat_directory(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a directory rather than a file."""
-    path = Path(path)
-    return path.is_dir()
 
 
 def write_flat_directory(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
@@ -186,26 +164,9 @@ def write_flat_directory(source: str | os.PathLike[str], directory: str | os.Pat
 def read_flat_directory(
     directory: str | os.PathLike[str], wanted: Collection[str]
 ) -> tuple[Arrays, dict[str, str]]:
-    """Read a port's answers.
+    """Read a port's answers, of the arrays those that are wanted, by path, and the settings.
 
-    Parameters
-    ----------
-    directory : str or path
-        Has `arrays.txt`.
-    wanted : collection of str
-        Paths to read; others are left where they are.
-
-    Returns
-    -------
-    arrays : dict of array
-        By path.
-    settings : dict of str
-        By name; empty without `settings.txt`.
-
-    Raises
-    ------
-    FileError
-        It is not as described above.
+    Other arrays are left where they are; settings are empty without `settings.txt`.
     """
     directory = Path(directory)
     index = directory / ARRAYS
