@@ -1,5 +1,6 @@
 from .allowance import (
     golden_run as golden_run,
+    has_fixed_point as has_fixed_point,
     learning_run as learning_run,
     run_location as run_location,
 )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend, NumpyBackend
-from ...refimpl import Solver, forward, map_arrays, sample_loss
+from ...refimpl import NetworkConfiguration, Solver, forward, map_arrays, sample_loss
 from ..storage import named_arrays
 from ..trace import Trace
 from .stages import (
@@ -73,14 +73,14 @@ def reference_for(trace: Trace, solver: Solver) -> NumpyBackend:
 
     It integrates, as tightly as the solver says, only where no fixed point exists.
     """
-    method = "fixed-point" if has_fixed_point(trace) else "tsit5"
+    method = "fixed-point" if has_fixed_point(trace.configuration) else "tsit5"
     solver = dataclasses.replace(solver, method=method)
     return NumpyBackend(trace.configuration, trace.initial_parameters, np.float64, solver)
 
 
-def has_fixed_point(trace: Trace) -> bool:
+def has_fixed_point(configuration: NetworkConfiguration) -> bool:
     """Tell whether the end state can be found without integrating: the controller leaks."""
-    return bool(np.all(np.asarray(trace.configuration.controller.leak) > 0))
+    return bool(np.all(np.asarray(configuration.controller.leak) > 0))
 
 
 def rounding_effects(
@@ -91,15 +91,10 @@ def rounding_effects(
     arithmetic: Arithmetic,
     by_fixed_point: bool,
 ) -> tuple[Arrays, dict[str, float]]:
-    """Run a stage on the reference from what the trace has, exactly and disturbed.
+    """Run a stage on the reference from what the trace has: exactly, and the effects of rounding.
 
-    Returns
-    -------
-    exact : dict of array
-        What the reference gives.
-    effects : dict of float
-        Largest effect of rounding on each of these arrays, absolute. A closed loop that is found
-        by fixed point may also stop at the residual that the model admits.
+    These are absolute, the largest on each of the arrays. A closed loop that is found by fixed
+    point may also stop at the residual that the model admits.
     """
     size = rounding_size(arithmetic, stage.longest_sum(trace))
     applied = max(size, LEAST_DISTURBANCE)
@@ -202,25 +197,10 @@ def learning_run(backend: Backend, trace: Trace) -> Arrays:
 def run_effects(
     reference: NumpyBackend, trace: Trace, arithmetic: Arithmetic, by_fixed_point: bool
 ) -> dict[str, float]:
-    """Largest change of each loss and parameter that rounding may make in a run.
+    """Largest change of each loss and parameter that rounding may make in a run, by name.
 
-    Two right runs may differ by twice this.
-
-    Parameters
-    ----------
-    reference : NumpyBackend
-        In float64.
-    trace : Trace
-        Its configuration, batches and initial parameters; steps are not read.
-    arithmetic : Arithmetic
-        Whose rounding is allowed for.
-    by_fixed_point : bool
-        Allow also for the residual at which a closed loop found by fixed point may stop.
-
-    Returns
-    -------
-    dict of float
-        By the names of `learning_run`.
+    Two right runs may differ by twice this. The steps of the trace are not read. A closed loop that
+    is found by fixed point may stop at the residual that the model admits.
     """
     size = rounding_size(arithmetic, CLOSED_LOOP.longest_sum(trace))
     applied = max(size, LEAST_DISTURBANCE)

@@ -44,7 +44,7 @@ def conformance_solver(trace: Trace, method: str, dtype: np.dtype) -> Solver:
         Precision of the backend, below whose rounding no tolerance can go.
     """
     rtol, atol = trace.solver.rtol, trace.solver.atol
-    if method == "fixed-point" and not has_fixed_point(trace):
+    if method == "fixed-point" and not has_fixed_point(trace.configuration):
         method = "tsit5"
     if dtype == np.float32:
         least_rtol, least_atol = tolerances_to_rest(dtype)
@@ -163,12 +163,8 @@ def _run_verdict(
 class ComparisonResult:
     """What a port's file amounts to.
 
-    Parameters
-    ----------
-    results : list of StageResult
-        In order of cause; only stages of which the port gave something.
-    not_given : dict of int
-        By stage, how many of its arrays the port did not give.
+    Results are in order of cause, of stages of which the port gave something; not given is, by
+    stage, how many of its arrays the port left out.
     """
 
     results: list[StageResult]
@@ -198,7 +194,7 @@ def compare(
     progress : callable
         Told the name of each stage before it is judged.
     """
-    integrates = rtol is not None or not has_fixed_point(trace)
+    integrates = rtol is not None or not has_fixed_point(trace.configuration)
     solver = dataclasses.replace(
         trace.solver,
         method="tsit5" if integrates else "fixed-point",

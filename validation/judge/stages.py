@@ -48,11 +48,11 @@ class Stage:
     group : str
         Where a file has its arrays, below `steps/NNNN/` or, for a trajectory, below the root.
     part : str
-        What it gives, as the trace calls it: a field of its trajectory, its step or its circuit.
+        What it gives: a field of the trace's trajectory, of its step or of the step's circuit.
     given : tuple of str
-        What it takes: parts before it, and `given_to` has the others.
+        What it is given, by the names of `given_to`.
     compute : callable
-        From the backend and what the stage is given to what it gives.
+        From the backend and what is given to what it gives.
     arrays, value : callable
         From what it gives to the arrays of a file, by name, and back.
     longest_sum : callable
@@ -356,22 +356,10 @@ def run_to_gradients(
 ) -> dict[str, Any]:
     """Run the stages of a learning step one after another, the optimiser's update left to do.
 
-    Parameters
-    ----------
-    backend : Backend
-        At the learner that begins the step.
-    x, y : array, (..., batch, n)
-        Inputs and labels.
-    pass_on : callable
-        From (stage, what it gave, all before it) to what the later stages are given.
-    told : callable
-        Told of an end state's stage how it was found.
-
-    Returns
-    -------
-    dict
-        What each stage gave, as passed on, by the name of its part. Backprop has gradients only,
-        and r̄ is as it was; its states are at rest.
+    What a stage gave goes through `pass_on`, of (stage, value, all before it), to the later ones;
+    `told` hears how end states were found. Given is what was passed on, by the name of its part,
+    beside inputs and targets (..., batch, n). Backprop has gradients only: its states are at rest,
+    r̄ is as it was.
     """
     done: dict[str, Any] = {"inputs": x, "targets": y}
     stages: tuple[Stage, ...] = STEP_STAGES[: STEP_STAGES.index(UPDATE)]

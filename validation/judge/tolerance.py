@@ -34,11 +34,10 @@ class Arithmetic:
         fixed point.
     is_fixed_point : bool
         Whether that distance is the same for small numbers and large.
-    smallest_normal : float
-        Below it a float's neighbours are no nearer.
-    smallest : float
-        What is below it may vanish: the smallest normal number, as many flush what is below to
-        0; in float16, which is little use without, the smallest subnormal one.
+    smallest_normal, smallest : float
+        Below the first a float's neighbours are no nearer; what is below the second may vanish:
+        the smallest normal number, as many flush what is below to 0; in float16, which is little
+        use without, the smallest subnormal one.
     """
 
     name: str

@@ -19,20 +19,9 @@ from .tolerance import Arithmetic, largest
 
 @dataclass(frozen=True)
 class Element:
-    """One element of one array of one stage.
+    """One element of one array: where it is, as the files count, its two numbers, and in words.
 
-    Parameters
-    ----------
-    step : int or None
-        Learning step, None where the array is not of one.
-    array : str
-        Name, as in the files.
-    index : tuple of int
-        Position, as in the files.
-    expected, found : float
-        The two numbers.
-    words : str
-        What it is: layer, unit and sample.
+    The step is None where the array is not of one; the words give layer, unit and sample.
     """
 
     step: int | None
@@ -50,14 +39,10 @@ class Element:
 
 @dataclass(frozen=True)
 class LastPlaces:
-    """Distribution of deviations in units in the last place of the candidate's arithmetic.
+    """Deviations of all elements of a stage in units in the last place of its arithmetic.
 
-    Parameters
-    ----------
-    median, percentile_99, largest : float
-        Over all elements of a stage; infinite where a number is missing.
-    histogram : tuple of int
-        How many elements lie at 0, below 1, below 2, below 4, and so on, doubling.
+    Infinite where a number is missing. The histogram has how many lie at 0, below 1, below 2, below
+    4, and so on, doubling.
     """
 
     median: float
@@ -103,10 +88,9 @@ class StageResult:
     absolute, relative : float
         Largest deviation of any element, and the largest over the largest element of its
         array; infinite where a number is missing.
-    tolerance : float
-        Relative deviation allowed in the array that comes nearest to its limit.
-    origin : str
-        What that allowance is made of: 'trace', 'solver' or 'rounding'.
+    tolerance, origin : float, str
+        Relative deviation allowed in the array that comes nearest to its limit, and what that
+        is made of: 'trace', 'solver' or 'rounding'.
     used : float
         Fraction of its allowance that this array uses; above 1 the stage fails.
     element : Element or None

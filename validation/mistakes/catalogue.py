@@ -363,23 +363,11 @@ LIKENESS = 0.02
 def usual_mistake(
     stage: Stage, trace: Trace, comparisons: Sequence[Comparison], reference: Backend
 ) -> str:
-    """Name the mistake that gives nearest to the numbers found.
+    """Name the mistake that gives nearest to the numbers found; empty if none explains every array.
 
-    Parameters
-    ----------
-    stage : Stage
-        Which deviates.
-    trace : Trace
-        Holds what the stage was given.
-    comparisons : sequence of Comparison
-        What was computed, step by step, as far as given, and what rounding may do.
-    reference : Backend
-        Whose solver finds end states.
-
-    Returns
-    -------
-    str
-        In words; empty if none explains every array.
+    The comparisons are the steps' in order, of what was computed, as far as given, and what
+    rounding may do. The trace has what the stage was given, the reference the solver that finds end
+    states.
     """
     places = [Setting(stage, trace, step, reference.solver) for step in range(len(comparisons))]
     nearest, words = 1.0, ""

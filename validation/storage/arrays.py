@@ -48,24 +48,10 @@ def write_parameters(group: h5py.Group, parameters: Parameters) -> None:
 
 
 def read_parameters(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
-    """Read parameters, gradients or moments of one network, without leading axes.
+    """Read parameters, gradients or moments of one network of these sizes, without axes before.
 
-    Parameters
-    ----------
-    group : h5py.Group
-        Holds hidden_0, hidden_1, ... and readout.
-    sizes : tuple of int
-        Units per layer, inputs and outputs included.
-
-    Returns
-    -------
-    parameters : Parameters
-        In the precision of the file.
-
-    Raises
-    ------
-    FileError
-        An array is missing, of another shape, or has a number that is none.
+    They are in the precision of the file. Refused is an array that is missing, of another shape, or
+    has a number that is none.
     """
     n_hidden, found = len(sizes) - 2, _n_hidden(group)
     if found != n_hidden:

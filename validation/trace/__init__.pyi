@@ -1,2 +1,19 @@
-from .reading import Candidate as Candidate
+from .cases import (
+    find_traces as find_traces,
+    random_networks as random_networks,
+    record_standard_case as record_standard_case,
+    shipped_directory as shipped_directory,
+    standard_cases as standard_cases,
+)
+from .reading import (
+    Candidate as Candidate,
+    read_candidate as read_candidate,
+    read_trace as read_trace,
+)
+from .recording import record_trace as record_trace
 from .trace import CircuitStep as CircuitStep, Trace as Trace, TraceTrajectory as TraceTrajectory
+from .writing import (
+    write_flat_directory as write_flat_directory,
+    write_trace as write_trace,
+    write_trace_inputs as write_trace_inputs,
+)

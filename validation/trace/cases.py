@@ -95,19 +95,10 @@ FEEDBACK_OPTIONS: dict[str, Feedback] = {
 
 @dataclass(frozen=True)
 class StandardCase:
-    """One small network and what is special in it.
+    """One small network and what is special in it; its name is that of its file.
 
-    Parameters
-    ----------
-    name : str
-        Of its file.
-    configuration : NetworkConfiguration
-        Network and rule.
-    input_scale, weight_scale, bias : float
-        Inputs are drawn from 0 to `input_scale`, initial weights are multiplied, initial
-        biases drawn around `bias`.
-    with_trajectory : bool
-        Whether batch 0 is also integrated.
+    Inputs are drawn from 0 to `input_scale`, initial weights are multiplied by `weight_scale`,
+    initial biases drawn around `bias`. With a trajectory, batch 0 is also integrated.
     """
 
     name: str
@@ -245,19 +236,7 @@ def record_standard_case(case: StandardCase) -> Trace:
 
 @dataclass(frozen=True)
 class RandomNetwork:
-    """A network, where it starts and what it learns.
-
-    Parameters
-    ----------
-    name : str
-        With its seed.
-    configuration : NetworkConfiguration
-        Network and rule.
-    parameters : Parameters
-        Start.
-    inputs, targets : array, (3, batch, n)
-        Batches.
-    """
+    """A network with its seed in its name, where it starts and what it learns, (3, batch, n)."""
 
     name: str
     configuration: NetworkConfiguration

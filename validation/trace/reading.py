@@ -267,16 +267,9 @@ PRECISION = "precision"
 
 @dataclass(frozen=True)
 class Candidate:
-    """Arrays of a port, by their paths.
+    """Arrays of a port, by their paths, in the precision of the file.
 
-    Parameters
-    ----------
-    path : str or path
-        Where they were read from.
-    arrays : dict of array
-        By path in the file, in the precision of the file.
-    precision : str
-        As the file says; empty if it does not.
+    The precision that the file says is empty if it says none.
     """
 
     path: Path

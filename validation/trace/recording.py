@@ -18,7 +18,7 @@ from ...refimpl import (
     Solver,
     map_arrays,
 )
-from ..judge import Stage, learning_run, repeated, run_to_gradients
+from ..judge import Stage, has_fixed_point, learning_run, repeated, run_to_gradients
 from .trace import CircuitStep, Trace, TraceStep, TraceTrajectory
 
 RECORDED_RTOL, RECORDED_ATOL = 1e-10, 1e-12
@@ -104,9 +104,8 @@ def record_trace(
 
 def recording_solver(configuration: NetworkConfiguration) -> Solver:
     """Choose a solver for golden numbers: the fixed point, or where there is none, integration."""
-    leaks = bool(np.all(np.asarray(configuration.controller.leak) > 0))
     return Solver(
-        method="fixed-point" if leaks else "tsit5",
+        method="fixed-point" if has_fixed_point(configuration) else "tsit5",
         rtol=RECORDED_RTOL,
         atol=RECORDED_ATOL,
         horizon=30.0,

@@ -40,16 +40,8 @@ SCHEMA_VERSION = 1
 class CircuitStep:
     """What the microcircuit does in one learning step.
 
-    Parameters
-    ----------
-    open_loop, closed_loop : NetworkState
-        End states, arrays (batch, n).
-    feedback : tuple of array, each (batch, n_out, n_l)
-        Feedback weights as applied.
-    closed_loop_target : array, (batch, n_out)
-        What the controller was given.
-    mean_inhibition : tuple of array, each (n_l,), or None
-        r̄, for the linear threshold.
+    End states (batch, n), feedback weights as applied (batch, n_out, n_l), what the controller was
+    given (batch, n_out), and r̄ (n_l,), which only the linear threshold has.
     """
 
     open_loop: NetworkState
@@ -61,15 +53,7 @@ class CircuitStep:
 
 @dataclass(frozen=True)
 class TraceStep:
-    """Every stage of one learning step.
-
-    Parameters
-    ----------
-    gradients, parameters_after : Parameters
-        g, and the parameters one optimiser step later.
-    circuit : CircuitStep or None
-        What the microcircuit did; None for backprop, which has none.
-    """
+    """Every stage of one learning step; backprop has no circuit."""
 
     gradients: Parameters
     parameters_after: Parameters
@@ -80,14 +64,8 @@ class TraceStep:
 class TraceTrajectory:
     """Paths of batch 0 from rest and then under control, at the initial parameters.
 
-    Parameters
-    ----------
-    open_loop, closed_loop : NetworkState
-        Arrays (time, batch, n); the closed loop starts where the open loop ended.
-    feedback : tuple of array, each (batch, n_out, n_l)
-        Feedback weights of the closed loop.
-    recording : Recording
-        How they were integrated.
+    States are (time, batch, n), the closed loop's starts where the open loop ended; feedback
+    weights are those of the closed loop, (batch, n_out, n_l).
     """
 
     open_loop: NetworkState
