@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend
-from disinhib.datasets.load import load_dataset
+from disinhib.datasets import DatasetError, load_dataset
 from disinhib.experiments import read_records
-from disinhib.experiments.command_line import USER_ERRORS
 from disinhib.refimpl.circuit import initial_parameters
-from disinhib.refimpl.configuration import NetworkConfiguration
+from disinhib.refimpl.configuration import ArgumentError, ConfigurationError, NetworkConfiguration
 from disinhib.validation import (
+    FileError,
     compare,
     conform,
     contents,
@@ -262,6 +262,10 @@ CAMPAIGN = {
 """How many of each, 3,000 in sum."""
 
 
+BAD_INPUT = (ArgumentError, ConfigurationError, DatasetError, FileError)
+"""What a user did wrong, said in a line."""
+
+
 def outcome(kind, good, directory, number):
     """One bad file, from its number alone: whether it was refused, in one line, or taken."""
     generator = np.random.default_rng([number, *kind.__name__.encode()])
@@ -270,7 +274,7 @@ def outcome(kind, good, directory, number):
     try:
         for _ in case:
             pass
-    except USER_ERRORS as problem:
+    except BAD_INPUT as problem:
         line = str(problem)
     except BaseException as problem:
         raise AssertionError(f"{kind.__name__} {number}: {told}: {problem!r}") from problem
