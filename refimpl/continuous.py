@@ -23,7 +23,7 @@ from .configuration import (
     require_kind,
 )
 from .feedback import conditioned
-from .integration import TSITOURAS_54, Derivative, runge_kutta_step
+from .integration import TSITOURAS_54, runge_kutta_step
 
 CONTINUOUS_RULES = ("exact-inverse", "linear-threshold")
 
@@ -90,24 +90,23 @@ CLOSED_LOOP = Phase(control=True, feedback_learns=False, weights_learn=False)
 LEARNING = Phase(control=True, feedback_learns=True, weights_learn=True)
 
 
+Layers = tuple[np.ndarray, ...]
+
+
 @dataclass(frozen=True)
 class ContinuousState:
     """State of a network that learns while it runs, or its time derivative."""
 
-    u_E: tuple[Array, ...]  # potentials, each (n_l,)
-    u_I: tuple[Array, ...]
+    u_E: Layers  # potentials, each (n_l,)
+    u_I: Layers
     z: Array  # integral of the controller, (n_out,)
-    Q: tuple[Array, ...]  # feedback weights, each (n_out, n_l)
-    W: tuple[Array, ...]  # forward weights, each (n_{l-1}, n_l)
-    b: tuple[Array, ...]  # biases, each (n_l,)
+    Q: Layers  # feedback weights, each (n_out, n_l)
+    W: Layers  # forward weights, each (n_{l-1}, n_l)
+    b: Layers  # biases, each (n_l,)
 
 
 def continuous_derivative(
-    configuration: ContinuousLearning,
-    phase: Phase,
-    x: Array,
-    target: Array,
-    state: ContinuousState,
+    configuration: ContinuousLearning, phase: Phase, x: Array, target: Array, state: ContinuousState
 ) -> ContinuousState:
     """Time derivative of everything (section 10); the target counts only under control.
 
@@ -187,11 +186,8 @@ def threshold(configuration: ContinuousLearning) -> tuple[float, float]:
 
 
 def feedback_targets(
-    configuration: ContinuousLearning,
-    u_E: tuple[Array, ...],
-    u_I: tuple[Array, ...],
-    W: tuple[Array, ...],
-) -> tuple[Array, ...]:
+    configuration: ContinuousLearning, u_E: Layers, u_I: Layers, W: Layers
+) -> Layers:
     """J^l ∘ φ_I'(u_I^l), each layer's scaled to a norm: where the feedback weights move to.
 
     J^L = diag(φ_E'(u_E^L)) and J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'(u_E^l): the derivative of the
@@ -248,6 +244,15 @@ def run_continuously(
     y = pack_continuous(state)
     outputs, costs = np.empty((n_samples, sizes[-1])), np.empty(n_samples)
     dt = sampling.interval / sampling.steps
+
+    def clocked_derivative(clocked: Array) -> Array:
+        # Its last element is a clock, which tells the stages where between the samples they are.
+        fraction, state = clocked[-1], unpack_continuous(clocked[:-1], sizes)
+        x = inputs[i] + fraction * (inputs[i + 1] - inputs[i])
+        target = targets[i] + fraction * (targets[i + 1] - targets[i])
+        change = continuous_derivative(configuration, phase, x, target, state)
+        return np.append(pack_continuous(change), 1 / sampling.interval)
+
     for i in range(n_samples):
         now = unpack_continuous(y, sizes)
         outputs[i] = output(configuration, now)
@@ -255,34 +260,11 @@ def run_continuously(
         costs[i] = sum(np.sum((c @ Q_l) ** 2) for Q_l in now.Q)
         if i + 1 == n_samples:
             break
-        ends = (inputs[i], inputs[i + 1]), (targets[i], targets[i + 1])
-        derivative = _clocked_derivative(configuration, phase, sampling, *ends)
         for step in range(sampling.steps):
-            # A clock of its own tells the stages where between the samples they are.
             clocked = np.append(y, step / sampling.steps)
-            k = derivative(clocked)
-            y = runge_kutta_step(TSITOURAS_54, derivative, clocked, k, dt)[0][:-1]
+            k = clocked_derivative(clocked)
+            y = runge_kutta_step(TSITOURAS_54, clocked_derivative, clocked, k, dt)[0][:-1]
     return ContinuousRun(unpack_continuous(y, sizes), outputs, costs)
-
-
-def _clocked_derivative(
-    configuration: ContinuousLearning,
-    phase: Phase,
-    sampling: Sampling,
-    x_ends: tuple[Array, Array],
-    target_ends: tuple[Array, Array],
-) -> Derivative:
-    """dy/dt of the packed state with the fraction of the interval as its last element."""
-
-    def derivative(clocked: Array) -> Array:
-        fraction = clocked[-1]
-        state = unpack_continuous(clocked[:-1], configuration.sizes)
-        x = x_ends[0] + fraction * (x_ends[1] - x_ends[0])
-        target = target_ends[0] + fraction * (target_ends[1] - target_ends[0])
-        change = continuous_derivative(configuration, phase, x, target, state)
-        return np.append(pack_continuous(change), 1 / sampling.interval)
-
-    return derivative
 
 
 def pack_continuous(state: ContinuousState) -> Array:
@@ -311,9 +293,7 @@ def unpack_continuous(y: Array, sizes: tuple[int, ...]) -> ContinuousState:
     )
 
 
-def initial_state(
-    configuration: ContinuousLearning, W: tuple[Array, ...], b: tuple[Array, ...]
-) -> ContinuousState:
+def initial_state(configuration: ContinuousLearning, W: Layers, b: Layers) -> ContinuousState:
     """All potentials and the integral at zero, Q at its target there (section 10)."""
     zero = tuple(np.zeros(n) for n in configuration.sizes[1:])
     Q = feedback_targets(configuration, zero, zero, W)

@@ -50,19 +50,7 @@ def open_loop_end_state(
 ) -> tuple[NetworkState, EndStateCounts]:
     """Where the network comes to rest without control (section 2).
 
-    Parameters
-    ----------
-    configuration, solver, parameters
-        Network, method, and weights and biases.
-    x : array, (..., batch, n_in)
-        Input, of the parameters' dtype.
-
-    Returns
-    -------
-    state : NetworkState
-        End state, its integral 0.
-    counts : EndStateCounts
-        How it was reached.
+    The input `x` is (..., batch, n_in), of the parameters' dtype; the state's integral is 0.
     """
     a_1, rest = drive(x, parameters.weights[0], parameters.biases[0]), resting_state(parameters, x)
     search = partial(open_loop_fixed_point, configuration, parameters, a_1, rest)
@@ -81,30 +69,9 @@ def closed_loop_end_state(
 ) -> tuple[NetworkState, EndStateCounts]:
     """Where the network comes to rest under control, starting from the open loop (section 2).
 
-    Parameters
-    ----------
-    configuration, solver, parameters
-        Network, method, and weights and biases.
-    x : array, (..., batch, n_in)
-        Input.
-    Q : tuple of array, each (..., batch, n_out, n_l)
-        Feedback weights.
-    target : array, (..., batch, n_out)
-        What the controller is given.
-    open_loop : NetworkState
-        Open-loop end state; its integral is taken as 0.
-
-    Returns
-    -------
-    state : NetworkState
-        End state.
-    counts : EndStateCounts
-        How it was reached.
-
-    Raises
-    ------
-    ConfigurationError
-        The method is 'fixed-point' and the controller has leak 0.
+    The input `x` is (..., batch, n_in), Q^l (..., batch, n_out, n_l) and the target
+    (..., batch, n_out); the integral starts at 0. ConfigurationError if the method is
+    'fixed-point' and the controller has leak 0.
     """
     a_1 = drive(x, parameters.weights[0], parameters.biases[0])
     start = dataclasses.replace(open_loop, z=np.zeros_like(open_loop.z))

@@ -43,7 +43,8 @@ def integrate(
     """
     tableau = TABLEAUS[solver.method]
     samples = y.shape[:-1]
-    control = first_step(solver, samples)
+    ones = np.ones(samples)
+    control = StepControl(ones * solver.dt, np.zeros(samples, dtype=bool), (ones, ones))
     running = np.ones(samples, dtype=bool) if active is None else active.copy()
     settled = ~running
     time = np.zeros(samples)
@@ -127,12 +128,6 @@ class StepControl:
     inverse_errors: tuple[Array, Array]  # 1 / scaled error of the last two kept steps
 
 
-def first_step(solver: Solver, shape: tuple[int, ...]) -> StepControl:
-    """Start with the step `solver.dt` and no history, for samples of the given shape."""
-    one = np.ones(shape)
-    return StepControl(one * solver.dt, np.zeros(shape, dtype=bool), (one, one))
-
-
 def scaled_error(solver: Solver, y: Array, y_next: Array, error: Array) -> Array:
     """Root mean square of the error over what is allowed, atol + rtol · max(|y|, |y_next|).
 
@@ -200,11 +195,11 @@ TSITOURAS_54 = Tableau(
         (5.86145544294642, -12.92096931784711, 8.159367898576159, -0.071584973281401,
          -0.02826905039406838),
         (0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742,
-         -3.290069515436081, 2.324710524099774),
+         -3.290069515436081, 2.324710524099774)
     ),
     error=(
         0.0017800110522257716, 0.0008164344596567469, -0.007880878010261995, 0.1447110071732629,
-        -0.5823571654525552, 0.45808210592918697, -1 / 66,
+        -0.5823571654525552, 0.45808210592918697, -1 / 66
     ),
     error_order=5,
 )  # fmt: skip

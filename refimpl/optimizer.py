@@ -44,23 +44,16 @@ def optimizer_step(
     def eta(p: Array) -> Setting:
         return with_axes(optimizer.learning_rate, p.ndim - n_leading)
 
-    def descend(p: Array, g: Array) -> Array:
-        return p - eta(p) * g
+    if optimizer.name == "sgd":
+        moved = map_arrays(lambda p, g: p - eta(p) * g, parameters, gradients)
+        return moved, OptimizerState(t)
+    assert state.first_moment is not None
+    assert state.second_moment is not None
+    m = map_arrays(lambda m, g: beta_1 * m + (1 - beta_1) * g, state.first_moment, gradients)
+    v = map_arrays(lambda v, g: beta_2 * v + (1 - beta_2) * g**2, state.second_moment, gradients)
 
-    def mean_of_g(m: Array, g: Array) -> Array:
-        return beta_1 * m + (1 - beta_1) * g
-
-    def mean_of_squared_g(v: Array, g: Array) -> Array:
-        return beta_2 * v + (1 - beta_2) * g**2
-
-    def descend_by_adam(p: Array, m: Array, v: Array) -> Array:
+    def descend(p: Array, m: Array, v: Array) -> Array:
         m_unbiased, v_unbiased = m / (1 - beta_1**t), v / (1 - beta_2**t)
         return p - eta(p) * m_unbiased / (np.sqrt(v_unbiased) + optimizer.epsilon)
 
-    if optimizer.name == "sgd":
-        return map_arrays(descend, parameters, gradients), OptimizerState(t)
-    assert state.first_moment is not None
-    assert state.second_moment is not None
-    m = map_arrays(mean_of_g, state.first_moment, gradients)
-    v = map_arrays(mean_of_squared_g, state.second_moment, gradients)
-    return map_arrays(descend_by_adam, parameters, m, v), OptimizerState(t, m, v)
+    return map_arrays(descend, parameters, m, v), OptimizerState(t, m, v)
