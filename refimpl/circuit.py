@@ -96,46 +96,35 @@ def linearized_inverse(phi: SoftReLU, r_0: Array) -> tuple[Array, Array]:
 def open_loop_derivative(
     configuration: NetworkConfiguration, parameters: Parameters, a_1: Array, state: NetworkState
 ) -> NetworkState:
-    """Time derivative without control: c = 0, and the integral rests (section 2).
-
-    `a_1`, (..., batch, n_1), is the drive of the first layer, constant as the input is.
-    """
-    q = tuple(np.zeros_like(u) for u in state.u_I)
-    return _derivative(configuration, parameters, a_1, state, q, 0, np.zeros_like(state.z))
+    """Time derivative without control: c = 0, and the integral rests (section 2)."""
+    return closed_loop_derivative(configuration, parameters, a_1, None, None, state)
 
 
 def closed_loop_derivative(
     configuration: NetworkConfiguration,
     parameters: Parameters,
     a_1: Array,
-    Q: FeedbackWeights,
-    target: Array,
+    Q: FeedbackWeights | None,
+    target: Array | None,
     state: NetworkState,
 ) -> NetworkState:
     """Time derivative under control: c acts through Q on every inhibitory unit (sections 2, 3).
 
-    `a_1` is (..., batch, n_1), Q^l (..., batch, n_out, n_l) and the target (..., batch, n_out).
+        τ_E du_E = −u_E + a − φ_I(u_I)      τ_I du_I = −u_I + φ_E(u_E) − c Q
+        τ_E du_out = −u_out + φ_E(u_E^L) W_out + c
+
+    `a_1`, (..., batch, n_1), is the drive of the first layer, constant as the input is; Q^l is
+    (..., batch, n_out, n_l) and the target (..., batch, n_out).
     """
-    e = error(configuration.loss, state.u_out, target)
-    c = control_signal(configuration.controller, e, state.z)
-    q = tuple(disinhibition(c, Q_l) for Q_l in Q)
-    to_readout = c if configuration.feedback.to_readout else 0
-    dz = integral_derivative(configuration.controller, e, state.z)
-    return _derivative(configuration, parameters, a_1, state, q, to_readout, dz)
-
-
-def _derivative(
-    configuration: NetworkConfiguration,
-    parameters: Parameters,
-    a_1: Array,
-    state: NetworkState,
-    q: tuple[Array, ...],
-    c: Array | int,
-    dz: Array,
-) -> NetworkState:
-    """τ_E du_E = −u_E + a − φ_I(u_I), τ_I du_I = −u_I + φ_E(u_E) − q, and the readout's with c."""
     phi_E, phi_I = configuration.activation_E, configuration.activation_I
     tau_E, tau_I = configuration.tau_E, configuration.tau_I
+    c: Array | int = 0
+    q, dz = [np.zeros_like(u) for u in state.u_I], np.zeros_like(state.z)
+    if Q is not None and target is not None:
+        e = error(configuration.loss, state.u_out, target)
+        c = control_signal(configuration.controller, e, state.z)
+        q = [disinhibition(c, Q_l) for Q_l in Q]
+        dz = integral_derivative(configuration.controller, e, state.z)
     # All layers move at once: a^l uses the present rate of the layer below.
     r_E = [rate(phi_E, u_E) for u_E in state.u_E]
     r_I = [rate(phi_I, u_I) for u_I in state.u_I]
@@ -143,7 +132,8 @@ def _derivative(
     a = [a_1, *(drive(r, W, b) for r, W, b in above)]
     du_E = tuple((-u + a_l - r) / tau_E for u, a_l, r in zip(state.u_E, a, r_I, strict=True))
     du_I = tuple((-u + r - q_l) / tau_I for u, r, q_l in zip(state.u_I, r_E, q, strict=True))
-    du_out = (-state.u_out + r_E[-1] @ parameters.readout + c) / tau_E
+    to_readout = c if configuration.feedback.to_readout else 0
+    du_out = (-state.u_out + r_E[-1] @ parameters.readout + to_readout) / tau_E
     return NetworkState(du_E, du_I, du_out, dz)
 
 

@@ -1,5 +1,6 @@
-"""The model page names functions that exist, and their docstrings name its sections."""
+"""The chapters in order, and the model page: functions it names exist, and name its sections."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -35,3 +36,14 @@ def test_what_the_page_names_names_the_section(number, chapter, name):
     runs = re.findall(r"sections? ([\d, -]+(?:and \d+)?)", told)
     sections = {int(n) for run in runs for n in re.findall(r"\d+", run.replace("2-4", "2, 3, 4"))}
     assert number in sections or name == "learning_step"
+
+
+def test_chapters_import_earlier_ones_only():
+    """Except `learning_step`, which calls all; `configuration` imports nothing of ours."""
+    order = re.findall(r"^\d+\. `(\w+)`", importlib.import_module("disinhib.refimpl").__doc__, re.M)
+    assert set(order) == {path.stem for path in REFIMPL.glob("*.py")} - {"__init__"}
+    for position, chapter in enumerate(order):
+        tree = ast.parse((REFIMPL / f"{chapter}.py").read_text(encoding="utf-8"))
+        ours = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
+        earlier = set(order[1:position]) | {"configuration"}
+        assert ours <= earlier - {chapter} or chapter == "learning_step", chapter
