@@ -1,6 +1,8 @@
 """What a backend may be given: every argument checked and brought into one form.
 
-Nothing here knows a backend: the same wrong argument is refused in the same words by all.
+First what each argument must be, then the front that every backend's class gets, so that a kernel
+never sees an unchecked array. Nothing here knows a backend: the same wrong argument is refused in
+the same words by all.
 """
 
 from __future__ import annotations
@@ -34,9 +36,6 @@ from .backend import Backend, BackendUnavailable, TimesStages
 from .layout import array_shapes, check_shapes
 from .precision import check_method, checked_dtype, settings_as
 
-# --- What a backend may be given: every argument checked and brought into one form.
-
-
 MOST_THREADS = 1024
 """No machine gains by more, and each has an array of its own for every layer."""
 
@@ -46,19 +45,7 @@ Axis = tuple[str, int]
 
 @dataclass(frozen=True)
 class NetworkForm:
-    """What arrays must fit.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units per layer, inputs and outputs included.
-    leading : tuple of int
-        Replicas' axes.
-    dtype : numpy.dtype
-        Precision of the network.
-    has_moments : bool
-        The optimiser remembers moments.
-    """
+    """What arrays must fit: units per layer, replicas' axes, precision, whether Adam remembers."""
 
     sizes: tuple[int, ...]
     leading: tuple[int, ...]
@@ -70,16 +57,8 @@ class NetworkForm:
 class Placed:
     """Data where a backend keeps them, and what its front must know of them.
 
-    Parameters
-    ----------
-    kept : object
-        What the backend's own `place` gave.
-    n_samples : int
-        Samples, of each replica if these have their own.
-    leading : tuple of int
-        Replicas' axes of inputs or labels; empty where all share them.
-    placed_for : tuple
-        Class of the backend, precision, inputs and outputs.
+    `leading` are the replicas' axes of inputs or labels, none where all share them; `placed_for` is
+    class of the backend, precision, inputs and outputs.
     """
 
     kept: Any
@@ -92,13 +71,6 @@ class Arguments:
     """The arguments of one call, which must agree on the number of samples.
 
     Each method takes the argument's name and value and gives what the backend receives.
-
-    Parameters
-    ----------
-    form : NetworkForm
-        Of the network at the time of the call.
-    backend : type
-        Its class.
     """
 
     def __init__(self, form: NetworkForm, backend: type) -> None:
@@ -197,11 +169,10 @@ class Arguments:
             inputs = self._finite("x", inputs, axes)
         labels = self.outputs("y", y)
         leading = inputs.shape[:-2] or labels.shape[:-2]
-        n_samples = self._batch
 
-        def placed(kept: Any) -> Placed:
-            return Placed(kept, n_samples, leading, self._placed_for)
-
+        placed = functools.partial(
+            Placed, n_samples=self._batch, leading=leading, placed_for=self._placed_for
+        )
         return np.ascontiguousarray(inputs), np.ascontiguousarray(labels), scale, placed
 
     def data(self, name: str, value: Any) -> Any:
@@ -408,17 +379,20 @@ def finite_parameters(
     return Parameters(tuple(copies[:n_hidden]), tuple(copies[n_hidden:-1]), copies[-1]), leading
 
 
-def check_settings_of_replicas(
-    configuration: NetworkConfiguration, leading: tuple[int, ...]
-) -> None:
-    """Refuse settings a replica whose number is not the parameters'.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the setting.
-    """
-    _check_settings(configuration, leading, "")
+def check_settings_of_replicas(owner: Any, leading: tuple[int, ...], path: str = "") -> None:
+    """Refuse settings a replica whose number is not the parameters', by a ConfigurationError."""
+    for item in dataclasses.fields(owner):
+        value, where = getattr(owner, item.name), f"{path}{item.name}"
+        if dataclasses.is_dataclass(value):
+            check_settings_of_replicas(value, leading, f"{where}.")
+        elif isinstance(value, np.ndarray):
+            wanted = (*leading, 1, 1)
+            pairs = zip(reversed(value.shape), reversed(wanted), strict=False)
+            if value.ndim > len(wanted) or not all(n in (1, m) for n, m in pairs):
+                raise ConfigurationError(
+                    f"{where} has shape {value.shape}: numbers for replicas {leading} have "
+                    f"shape {wanted}"
+                )
 
 
 def checked_threads(threads: object, named: str = "threads") -> int:
@@ -438,21 +412,8 @@ def checked_threads(threads: object, named: str = "threads") -> int:
 def finite(name: str, array: np.ndarray, dtype: np.dtype, axes: tuple[str, ...]) -> np.ndarray:
     """Cast to the network's precision and refuse what is no number then.
 
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    array : array, (..., *axes)
-        Numbers.
-    dtype : numpy.dtype
-        Precision.
-    axes : tuple of str
-        What the last axes count; those before are replicas.
-
-    Raises
-    ------
-    ArgumentError
-        Naming the first place and its value.
+    `axes` says what the last axes count, those before being replicas; the message names the first
+    place and its value.
     """
     cast = array
     if array.dtype != dtype:
@@ -469,21 +430,6 @@ def finite(name: str, array: np.ndarray, dtype: np.dtype, axes: tuple[str, ...])
             )
         raise ArgumentError(f"{name} is {array[at]} at {where}: a finite number is needed")
     return cast
-
-
-def _check_settings(owner: Any, leading: tuple[int, ...], path: str) -> None:
-    for item in dataclasses.fields(owner):
-        value, where = getattr(owner, item.name), f"{path}{item.name}"
-        if dataclasses.is_dataclass(value):
-            _check_settings(value, leading, f"{where}.")
-        elif isinstance(value, np.ndarray):
-            wanted = (*leading, 1, 1)
-            pairs = zip(reversed(value.shape), reversed(wanted), strict=False)
-            if value.ndim > len(wanted) or not all(n in (1, m) for n, m in pairs):
-                raise ConfigurationError(
-                    f"{where} has shape {value.shape}: numbers for replicas {leading} have "
-                    f"shape {wanted}"
-                )
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
@@ -538,9 +484,6 @@ def _kind(value: Any) -> str:
     return "None" if value is None else f"of type {type(value).__name__}"
 
 
-# --- The front that every backend's class gets, so that a kernel never sees an unchecked array.
-
-
 B = TypeVar("B", bound=type)
 Check = Callable[[Arguments, str, Any], Any]
 
@@ -573,11 +516,10 @@ class _Front:
     lock: Any = field(default_factory=threading.RLock)
     process: int = field(default_factory=os.getpid)
 
-    def enter(self) -> Any:
-        """Wait for other callers; returns the lock that is now held."""
+    def held(self) -> Any:
+        """The lock, to be held during a call: other callers wait for it."""
         if self.process != os.getpid():
             self._begin_in_child()
-        self.lock.acquire()
         return self.lock
 
     def _begin_in_child(self) -> None:
@@ -681,8 +623,7 @@ def _stage(declared: Callable[..., Any], method: Callable[..., Any]) -> Callable
     checks = tuple((name, CHECKS[name]) for name in names)
 
     def stage(self: Any, *given: Any, **named: Any) -> Any:
-        lock = self._front.enter()
-        try:
+        with self._front.held():
             arguments = Arguments(self._front.form, type(self))
             values = [
                 check(arguments, name, value)
@@ -692,8 +633,6 @@ def _stage(declared: Callable[..., Any], method: Callable[..., Any]) -> Callable
                 if name in named:
                     named[name] = check(arguments, name, named[name])
             return method(self, *values, *given[len(values) :], **named)
-        finally:
-            lock.release()
 
     return stage
 
@@ -701,28 +640,22 @@ def _stage(declared: Callable[..., Any], method: Callable[..., Any]) -> Callable
 def _load(method: Callable[..., None]) -> Callable[..., None]:
     def load(self: Any, learner: Any) -> None:
         front = self._front
-        lock = front.enter()
-        try:
+        with front.held():
             arguments = Arguments(front.form, type(self))
             learner = arguments.learner("learner", learner)
             check_settings_of_replicas(front.construction[0], arguments.form.leading)
             method(self, learner)
             front.form = arguments.form
-        finally:
-            lock.release()
 
     return load
 
 
 def _place(method: Callable[..., Any]) -> Callable[..., Any]:
     def place(self: Any, x: Any, y: Any, full_scale: Any = None) -> Any:
-        lock = self._front.enter()
-        try:
+        with self._front.held():
             arguments = Arguments(self._front.form, type(self))
             x, y, full_scale, placed = arguments.place(x, y, full_scale)
             return placed(method(self, x, y, full_scale))
-        finally:
-            lock.release()
 
     return place
 

@@ -13,10 +13,7 @@ ENTRY_POINT_GROUP = "disinhib.backends"
 def backend_descriptions() -> tuple[BackendDescription, ...]:
     """Describe every installed backend, those that cannot run here included.
 
-    Returns
-    -------
-    tuple of BackendDescription
-        In the order of their names, the reference first.
+    In the order of their names, the reference first.
     """
     return tuple(_description(entry) for entry in _entries().values())
 

@@ -1,1 +1,1 @@
-"""."""
+"""The GPU backend: CUDA kernels, and what calls them through CuPy."""

@@ -1,4 +1,7 @@
-"""What the orchestration of the CUDA kernels needs of a device."""
+"""A CUDA device: what the network needs of one, and how CuPy gives it.
+
+Kernels come by NVRTC, products by cuBLAS, steps as CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,15 @@ import numpy as np
 from ..backend import BackendUnavailable
 from .source import instance, instances, source
 
-# --- What the orchestration of the CUDA kernels needs of a device.
-
-
 DeviceArray = Any
 """An array in the device's memory; only the device looks inside."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How many threads run a kernel.
+    """How many threads run a kernel: blocks, threads in each, bytes that these share.
 
-    Parameters
-    ----------
-    blocks, threads : int
-        Blocks, and threads in each.
-    block_bytes : int
-        Memory that the threads of a block share.
-    samples : int
-        S, for kernels of groups.
+    `samples` is S, for kernels of groups.
     """
 
     blocks: int
@@ -43,20 +36,9 @@ class Launch:
 class Product:
     """C = alpha A B for `count` triples of matrices that lie at constant strides.
 
-    Parameters
-    ----------
-    rows, inner, columns : int
-        C is (rows, columns), in rows; A (rows, inner) and B (inner, columns).
-    a, b, c : int
-        Addresses of the first triple.
-    a_stride, b_stride, c_stride : int
-        Elements from one triple to the next.
-    a_transposed, b_transposed : bool
-        A lies as (inner, rows); B lies as (columns, inner).
-    alpha : float
-        Factor.
-    count : int
-        Triples.
+    C is (rows, columns), in rows; A (rows, inner), or (inner, rows) if it lies transposed; B
+    (inner, columns), or (columns, inner). a, b and c are addresses of the first triple; strides
+    count elements from one triple to the next.
     """
 
     rows: int
@@ -125,9 +107,6 @@ class Device(Protocol):
         ...
 
 
-# --- A CUDA device through CuPy: kernels by NVRTC, products by cuBLAS, steps as CUDA graphs.
-
-
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
 TF32_VARIABLE = "DISINHIB_TF32"
 CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
@@ -157,18 +136,7 @@ def why_unavailable() -> str:
 
 
 class CupyDevice:
-    """The current CUDA device.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Precision of the network.
-
-    Raises
-    ------
-    BackendUnavailable
-        No device can be used.
-    """
+    """The current CUDA device; a BackendUnavailable says why there is none."""
 
     threads = 256
     group_threads = 512

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ...refimpl import (
-    TSITOURAS_54,
     ContinuousLearning,
     ContinuousRun,
     ContinuousState,
@@ -15,13 +14,11 @@ from ...refimpl import (
     threshold,
     unpack_continuous,
 )
+from ..layout import tableau_arrays
 from .kernels import continuous_learning as kernels
 
-_STAGES = len(TSITOURAS_54.a)
-_TABLEAU = np.zeros((_STAGES, _STAGES))
-for _s, _row in enumerate(TSITOURAS_54.a):
-    _TABLEAU[_s, : len(_row)] = _row
-_NODES = np.append(0.0, _TABLEAU.sum(axis=1))
+TABLEAU, _ = tableau_arrays("tsit5", np.float64)
+NODES = np.append(0.0, TABLEAU.sum(axis=1))
 
 
 def run_compiled(
@@ -65,8 +62,8 @@ def run_compiled(
         _constants(configuration),
         _rule(configuration),
         np.array([phase.control, phase.feedback_learns, phase.weights_learn]),
-        _TABLEAU,
-        _NODES,
+        TABLEAU,
+        NODES,
         float(sampling.interval),
         int(sampling.steps),
         y,
@@ -84,19 +81,9 @@ def _activations(configuration: ContinuousLearning) -> np.ndarray:
 
 
 def _constants(configuration: ContinuousLearning) -> np.ndarray:
-    controller = configuration.controller
-    return np.array(
-        [
-            configuration.tau_E,
-            configuration.tau_I,
-            controller.k_p,
-            controller.k_i,
-            controller.leak,
-            controller.tau,
-            configuration.tau_Q,
-            configuration.feedback_norm,
-        ]
-    )
+    tau, c = (configuration.tau_E, configuration.tau_I), configuration.controller
+    last = configuration.tau_Q, configuration.feedback_norm
+    return np.array([*tau, c.k_p, c.k_i, c.leak, c.tau, *last])
 
 
 def _rule(configuration: ContinuousLearning) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""."""
+"""The reference as a backend."""

@@ -19,7 +19,7 @@ from ..test_package import imports
 ROOT = Path(__file__).parents[2]
 KERNEL = """
 from .code_cache import kernel
-from .integration import add_one
+from .neurons import add_one
 
 @kernel
 def add_twice(total, row):
@@ -77,7 +77,7 @@ def test_code_is_kept_and_a_change_in_another_file_that_it_calls_is_seen(tmp_pat
     place, kept = copy_of_the_package(tmp_path / "site"), {"NUMBA_CACHE_DIR": str(tmp_path / "c")}
     assert kernel_in(place, **kept)[0] == ["7.0", "0", "1"]
     assert kernel_in(place, **kept)[0] == ["7.0", "1", "0"]
-    change(place, "integration.py", "total[i] += factor", "total[i] -= factor")
+    change(place, "neurons.py", "total[i] += factor", "total[i] -= factor")
     assert kernel_in(place, **kept)[0] == ["-5.0", "0", "1"]
     # A damaged file is no code.
     for file in (tmp_path / "c").rglob("*.code"):

@@ -1,6 +1,8 @@
 """Backends are found by entry point; one that cannot run is listed with its reason."""
 
 import sys
+import warnings
+from importlib import import_module
 
 import pytest
 
@@ -41,3 +43,30 @@ def test_a_backend_that_cannot_run_gives_its_reason_in_one_line():
     assert described["numpy"].unavailable == ""
     with pytest.raises(BackendUnavailable, match="cannot run here: OSError: no such accelerator"):
         backend_class("broken")
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "new"),
+    [
+        ("numpy_backend", "NumpyBackend", "numpy.backend"),
+        ("numba_backend", "NumbaBackend", "numba.backend"),
+        ("cupy_backend", "CupyBackend", "cuda.backend"),
+        ("epoch_metrics", "TrainingMetrics", "backend"),
+        ("epoch_metrics", "joined", "backend"),
+        ("arguments", "checked_threads", "front"),
+    ],
+)
+def test_an_old_path_still_leads_there_and_says_where_it_is_now(old, name, new):
+    module = import_module(f"disinhib.backends.{old}")
+    with pytest.warns(DeprecationWarning, match=f"{old} is now disinhib.backends.{new}$") as said:
+        found = getattr(module, name)
+    assert [warning.filename for warning in said] == [__file__]
+    assert found is getattr(import_module(f"disinhib.backends.{new}"), name)
+    assert not hasattr(module, "no_such_name")
+
+
+def test_precisions_are_where_they_were():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from disinhib.backends.precision import PRECISIONS, checked_dtype
+    assert [checked_dtype(name).name for name in PRECISIONS] == ["float32", "float64"]

@@ -19,223 +19,25 @@ import math
 import numpy as np
 
 from .code_cache import inner, kernel
-from .integration import add_one, add_two
 from .layout import bias, carve, copy, feedback, layer, units_before, weight
-from .neurons import activate, add_bias, settle
+from .neurons import activate, add_bias, add_rows, settle
 from .readout import error, softmax
 
 MAX_ITERATIONS = 25
 
 
-@inner
-def solve(A, right):
-    """Solve A v = r for the two columns of `right`, which take the solutions; A is overwritten.
-
-    Elimination with row pivots. False if A is singular or holds no numbers.
-    """
-    n = A.shape[0]
-    for k in range(n):
-        pivot = k
-        for r in range(k + 1, n):
-            if abs(A[r, k]) > abs(A[pivot, k]):
-                pivot = r
-        if not (abs(A[pivot, k]) > 0 and np.isfinite(A[pivot, k])):
-            return False
-        if pivot != k:
-            for i in range(k, n):
-                A[k, i], A[pivot, i] = A[pivot, i], A[k, i]
-            for i in range(2):
-                right[k, i], right[pivot, i] = right[pivot, i], right[k, i]
-        scale = A.dtype.type(1) / A[k, k]
-        for r in range(k + 1, n):
-            factor = A[r, k] * scale
-            if factor != 0:
-                for i in range(k + 1, n):
-                    A[r, i] -= factor * A[k, i]
-                for i in range(2):
-                    right[r, i] -= factor * right[k, i]
-    for k in range(n - 1, -1, -1):
-        scale = A.dtype.type(1) / A[k, k]
-        for i in range(2):
-            total = right[k, i]
-            for j in range(k + 1, n):
-                total -= A[k, j] * right[j, i]
-            right[k, i] = total * scale
-    return True
-
-
-@inner
-def excess_of(target):
-    """Σ target - 1 of one sample; a sum that is 1 to within the rounding of its terms is 1."""
-    total = target[0] - target[0]
-    for k in range(target.size):
-        total += target[k]
-    excess = total - target.dtype.type(1)
-    rounding = target.dtype.type(target.size) * target.dtype.type(np.finfo(target.dtype).eps)
-    return excess if abs(excess) > rounding else total - total
-
-
-@inner
-def control_step(is_mse, kappa, tiny, excess, c, u_out, target, D, A, right, p, move):
-    """Newton's step in c of one sample, into `move`, as `refimpl.fixed_point.control_step`.
-
-    D is (n_out, n_out); A, `right` (n_out, 2) and p are scratch.
-    """
-    n = c.size
-    one = c.dtype.type(1)
-    zero = one - one
-    log_sum = zero
-    if not is_mse:
-        log_sum = softmax(u_out, p)
-    for j in range(n):
-        if is_mse:
-            weight = kappa
-            over = max(weight, one)
-            F = c[j] / over - min(weight, one) * (target[j] - u_out[j])
-        else:
-            q = target[j] - c[j] / max(kappa, tiny)
-            if q > 0 and kappa * q * D[j, j] >= one:
-                weight = kappa * q
-                over = max(weight, one)
-                F = min(weight, one) * (u_out[j] - log_sum - math.log(q))
-            else:
-                weight = kappa * p[j]
-                over = max(weight, one)
-                F = c[j] / over - kappa / over * (target[j] - p[j])
-        under = min(weight, one)
-        for k in range(n):
-            A[j, k] = under * D[k, j]
-        A[j, j] += one / over
-        right[j, 0] = -F
-        right[j, 1] = under
-    if not solve(A, right):
-        move[:] = np.nan
-        return
-    share = zero
-    if not is_mse:
-        missing, slack = kappa * excess, zero
-        for k in range(n):
-            missing -= c[k] + right[k, 0]
-            slack += right[k, 1]
-        if slack != 0:
-            share = missing / slack
-    for k in range(n):
-        move[k] = right[k, 0] + share * right[k, 1]
-
-
-@inner
-def correct(D, move, change):
-    """Broyden's correction of D, after which the last move gives the change of u_out seen."""
-    n = move.size
-    squares = move[0] - move[0]
-    for k in range(n):
-        squares += move[k] * move[k]
-    # What is left is rounding, or nothing, and its square may be nothing.
-    if not squares > 0:
-        return
-    for j in range(n):
-        unexplained = change[j]
-        for k in range(n):
-            unexplained -= move[k] * D[k, j]
-        share = unexplained / squares
-        for k in range(n):
-            D[k, j] += move[k] * share
-
-
-@inner
-def first_response(sizes, to_readout, batch, b, Q, strength, gain, D, product):
-    """The rough D of sample b that is described above."""
-    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
-    one = D.dtype.type(1)
-    for k in range(n_out):
-        for j in range(n_out):
-            D[k, j] = one if to_readout and k == j else one - one
-    gains_above = one
-    for l in range(n_hidden - 1, -1, -1):
-        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
-        g = layer(gain, sizes, batch, l, b, b + 1)[0]
-        scaled = np.empty_like(q)
-        mean_gain = one - one
-        for i in range(g.size):
-            mean_gain += g[i]
-        for k in range(n_out):
-            for i in range(g.size):
-                scaled[k, i] = q[k, i] * g[i]
-        factor = strength[l, b] * gains_above
-        np.dot(scaled, q.T, product)
-        for k in range(n_out):
-            for j in range(n_out):
-                D[k, j] += factor * product[k, j]
-        gains_above *= mean_gain / g.size
-
-
-@inner
-def is_resolved(sizes, batch, b, Q, c, eps):
-    """Whether rounding of c Q leaves half the digits of one, as `refimpl.fixed_point` has it."""
-    for l in range(sizes.size - 2):
-        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
-        for i in range(q.shape[1]):
-            total = c[0] - c[0]
-            for k in range(c.size):
-                total += abs(c[k] * q[k, i])
-            if not total * eps <= math.sqrt(eps):
-                return False
-    return True
-
-
 @kernel
 def closed_loop(
-    theta,
-    sizes,
-    phi,
-    eps,
-    is_mse,
-    to_readout,
-    kappa,
-    leak,
-    integral_gain,
-    small_control,
-    batch,
-    b_0,
-    b_1,
-    a_1,
-    target,
-    Q,
-    strength,
-    gain,
-    open_u_E,
-    open_u_out,
-    u_E,
-    u_I,
-    r_E,
-    u_out,
-    z,
-    found,
+    theta, sizes, phi, eps, is_mse, to_readout, kappa, leak, integral_gain, small_control, batch,
+    b_0, b_1, a_1, target, Q, strength, gain, open_u_E, open_u_out, u_E, u_I, r_E, u_out, z, found,
     scratch,
-):
+):  # fmt: skip
     """Closed-loop end state of samples b_0 … b_1; those not found are left to others.
 
-    Parameters
-    ----------
-    integral_gain : float
-        k_p leak + k_i, by which c is divided to give z.
-    small_control : float
-        Σ |c| up to which rounding of c Q cannot matter, whatever Q.
-    a_1, target, Q, strength, gain, open_u_E, open_u_out
-        Results of the open loop and the feedback weights.
-    u_E, u_I, r_E : flat arrays of layers
-        Receive potentials and rates.
-    u_out, z : array, (batch, n_out)
-        Receive output and integral.
-    found : array of bool, (batch,)
-        Receives which samples were solved.
-    scratch : array
-        Overwritten.
-
-    Returns
-    -------
-    int
-        Iterations taken.
+    Arguments from a_1 to open_u_out are results of the open loop and the feedback weights; those
+    from u_E to z receive potentials, rates, output and integral; `found`, (batch,), which samples
+    were solved. c over `integral_gain`, k_p leak + k_i, gives z; up to a Σ |c| of `small_control`
+    rounding of c Q cannot matter, whatever Q. Returns the iterations taken.
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     rows = b_1 - b_0
@@ -299,21 +101,15 @@ def closed_loop(
             for b in range(m):
                 Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
                 q[b] = zero
-                for k in range(0, n_out - 1, 2):
-                    add_two(q[b], c[b, k], Q_b[k], c[b, k + 1], Q_b[k + 1])
-                if n_out % 2:
-                    add_one(q[b], c[b, n_out - 1], Q_b[n_out - 1])
+                add_rows(q[b], c[b], Q_b)
             u, r = layer(potentials, sizes, rows, l, 0, m), layer(rates, sizes, rows, l, 0, m)
             settle(phi, drive, q, u, r, eps, 1, solved)
             u_I_l = layer(inhibition, sizes, rows, l, 0, m)
             for b in range(m):
                 for i in range(n):
                     u_I_l[b, i] = r[b, i] - q[b, i]
-        np.dot(
-            layer(rates, sizes, rows, n_hidden - 1, 0, m),
-            weight(theta, sizes, n_hidden),
-            out[:m],
-        )
+        last = layer(rates, sizes, rows, n_hidden - 1, 0, m)
+        np.dot(last, weight(theta, sizes, n_hidden), out[:m])
         kept = 0
         for b in range(m):
             sample = index[b]
@@ -343,14 +139,10 @@ def closed_loop(
             if good:
                 found[sample] = True
                 for l in range(n_hidden):
-                    copy(
-                        layer(potentials, sizes, rows, l, b, b + 1),
-                        layer(u_E, sizes, batch, l, sample, sample + 1),
-                    )
-                    copy(
-                        layer(inhibition, sizes, rows, l, b, b + 1),
-                        layer(u_I, sizes, batch, l, sample, sample + 1),
-                    )
+                    u_E_l = layer(u_E, sizes, batch, l, sample, sample + 1)
+                    u_I_l = layer(u_I, sizes, batch, l, sample, sample + 1)
+                    copy(layer(potentials, sizes, rows, l, b, b + 1), u_E_l)
+                    copy(layer(inhibition, sizes, rows, l, b, b + 1), u_I_l)
                 for k in range(n_out):
                     u_out[sample, k] = out[b, k]
                 if integral_gain > 0:
@@ -369,18 +161,167 @@ def closed_loop(
                     c[kept], excess[kept] = c[b], excess[b]
                     D[kept] = D[b]
                     for l in range(n_hidden):
-                        copy(
-                            layer(potentials, sizes, rows, l, b, b + 1),
-                            layer(potentials, sizes, rows, l, kept, kept + 1),
-                        )
+                        moved = layer(potentials, sizes, rows, l, kept, kept + 1)
+                        copy(layer(potentials, sizes, rows, l, b, b + 1), moved)
                 kept += 1
         m = kept
     for l in range(n_hidden):
-        activate(
-            phi[0],
-            phi[1],
-            phi[2],
-            layer(u_E, sizes, batch, l, b_0, b_1),
-            layer(r_E, sizes, batch, l, b_0, b_1),
-        )
+        u, r = layer(u_E, sizes, batch, l, b_0, b_1), layer(r_E, sizes, batch, l, b_0, b_1)
+        activate(phi[0], phi[1], phi[2], u, r)
     return iteration
+
+
+@inner
+def first_response(sizes, to_readout, batch, b, Q, strength, gain, D, product):
+    """The rough D of sample b that is described above."""
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    one = D.dtype.type(1)
+    for k in range(n_out):
+        for j in range(n_out):
+            D[k, j] = one if to_readout and k == j else one - one
+    gains_above = one
+    for l in range(n_hidden - 1, -1, -1):
+        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
+        g = layer(gain, sizes, batch, l, b, b + 1)[0]
+        scaled = np.empty_like(q)
+        mean_gain = one - one
+        for i in range(g.size):
+            mean_gain += g[i]
+        for k in range(n_out):
+            for i in range(g.size):
+                scaled[k, i] = q[k, i] * g[i]
+        factor = strength[l, b] * gains_above
+        np.dot(scaled, q.T, product)
+        for k in range(n_out):
+            for j in range(n_out):
+                D[k, j] += factor * product[k, j]
+        gains_above *= mean_gain / g.size
+
+
+@inner
+def excess_of(target):
+    """Σ target - 1 of one sample; a sum that is 1 to within the rounding of its terms is 1."""
+    total = target[0] - target[0]
+    for k in range(target.size):
+        total += target[k]
+    excess = total - target.dtype.type(1)
+    rounding = target.dtype.type(target.size) * target.dtype.type(np.finfo(target.dtype).eps)
+    return excess if abs(excess) > rounding else total - total
+
+
+@inner
+def control_step(is_mse, kappa, tiny, excess, c, u_out, target, D, A, right, p, move):
+    """Newton's step in c of one sample, into `move`, as `refimpl.fixed_point.control_step`.
+
+    D is (n_out, n_out); A, `right` (n_out, 2) and p are scratch.
+    """
+    n = c.size
+    one = c.dtype.type(1)
+    zero = one - one
+    log_sum = zero
+    if not is_mse:
+        log_sum = softmax(u_out, p)
+    for j in range(n):
+        if is_mse:
+            weight = kappa
+            over = max(weight, one)
+            F = c[j] / over - min(weight, one) * (target[j] - u_out[j])
+        else:
+            q = target[j] - c[j] / max(kappa, tiny)
+            if q > 0 and kappa * q * D[j, j] >= one:
+                weight = kappa * q
+                over = max(weight, one)
+                F = min(weight, one) * (u_out[j] - log_sum - math.log(q))
+            else:
+                weight = kappa * p[j]
+                over = max(weight, one)
+                F = c[j] / over - kappa / over * (target[j] - p[j])
+        under = min(weight, one)
+        for k in range(n):
+            A[j, k] = under * D[k, j]
+        A[j, j] += one / over
+        right[j, 0] = -F
+        right[j, 1] = under
+    if not solve(A, right):
+        move[:] = np.nan
+        return
+    share = zero
+    if not is_mse:
+        missing, slack = kappa * excess, zero
+        for k in range(n):
+            missing -= c[k] + right[k, 0]
+            slack += right[k, 1]
+        if slack != 0:
+            share = missing / slack
+    for k in range(n):
+        move[k] = right[k, 0] + share * right[k, 1]
+
+
+@inner
+def solve(A, right):
+    """Solve A v = r for the two columns of `right`, which take the solutions; A is overwritten.
+
+    Elimination with row pivots. False if A is singular or holds no numbers.
+    """
+    n = A.shape[0]
+    for k in range(n):
+        pivot = k
+        for r in range(k + 1, n):
+            if abs(A[r, k]) > abs(A[pivot, k]):
+                pivot = r
+        if not (abs(A[pivot, k]) > 0 and np.isfinite(A[pivot, k])):
+            return False
+        if pivot != k:
+            for i in range(k, n):
+                A[k, i], A[pivot, i] = A[pivot, i], A[k, i]
+            for i in range(2):
+                right[k, i], right[pivot, i] = right[pivot, i], right[k, i]
+        scale = A.dtype.type(1) / A[k, k]
+        for r in range(k + 1, n):
+            factor = A[r, k] * scale
+            if factor != 0:
+                for i in range(k + 1, n):
+                    A[r, i] -= factor * A[k, i]
+                for i in range(2):
+                    right[r, i] -= factor * right[k, i]
+    for k in range(n - 1, -1, -1):
+        scale = A.dtype.type(1) / A[k, k]
+        for i in range(2):
+            total = right[k, i]
+            for j in range(k + 1, n):
+                total -= A[k, j] * right[j, i]
+            right[k, i] = total * scale
+    return True
+
+
+@inner
+def correct(D, move, change):
+    """Broyden's correction of D, after which the last move gives the change of u_out seen."""
+    n = move.size
+    squares = move[0] - move[0]
+    for k in range(n):
+        squares += move[k] * move[k]
+    # What is left is rounding, or nothing, and its square may be nothing.
+    if not squares > 0:
+        return
+    for j in range(n):
+        unexplained = change[j]
+        for k in range(n):
+            unexplained -= move[k] * D[k, j]
+        share = unexplained / squares
+        for k in range(n):
+            D[k, j] += move[k] * share
+
+
+@inner
+def is_resolved(sizes, batch, b, Q, c, eps):
+    """Whether rounding of c Q leaves half the digits of one, as `refimpl.fixed_point` has it."""
+    for l in range(sizes.size - 2):
+        q = feedback(Q, sizes, batch, l, b, b + 1)[0]
+        for i in range(q.shape[1]):
+            total = c[0] - c[0]
+            for k in range(c.size):
+                total += abs(c[k] * q[k, i])
+            if not total * eps <= math.sqrt(eps):
+                return False
+    return True

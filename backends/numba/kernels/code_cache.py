@@ -65,13 +65,7 @@ def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 class KernelCache:
-    """What Numba asks of a cache, for one function.
-
-    Parameters
-    ----------
-    function : callable
-        What is compiled.
-    """
+    """What Numba asks of a cache, for one function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
@@ -106,10 +100,9 @@ class KernelCache:
         if directory is None:
             return
         content = dumps((signature, result._reduce()))
+        digest = hashlib.sha256(content).digest()
         try:
-            _write(
-                self._file(directory, signature), hashlib.sha256(content).digest(), bytes(content)
-            )
+            _write(self._file(directory, signature), digest, bytes(content))
         except OSError as problem:
             _say_once(f"compiled code cannot be kept in {directory}: {problem.strerror}")
 
@@ -121,14 +114,24 @@ class KernelCache:
         return directory / f"{self._name}-{types}.code"
 
 
+def _write(path: Path, *parts: bytes) -> None:
+    """Write a whole file or none, whoever else writes it too."""
+    number, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.writelines(parts)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
 @cache
 def code_digest() -> str:
     """Digest of all that compiled code is made from and of."""
-    sources = [
-        (item.name, item.read_bytes())
-        for item in resources.files(__package__).iterdir()
-        if item.name.endswith(".py")
-    ]
+    folder = resources.files(__package__)
+    sources = [(f.name, f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".py")]
     made_by = (
         sys.implementation.cache_tag,
         numba.__version__,
@@ -136,16 +139,7 @@ def code_digest() -> str:
         np.__version__,
         # As Numba's own index has them: platform, name of the processor, its features.
         cpu_target.target_context.codegen().magic_tuple(),
-        [
-            getattr(config, name, None)
-            for name in (
-                "OPT",
-                "LOOP_VECTORIZE",
-                "SLP_VECTORIZE",
-                "BOUNDSCHECK",
-                "DEBUGINFO_DEFAULT",
-            )
-        ],
+        [getattr(config, name, None) for name in SETTINGS],
     )
     return hashlib.sha256(repr((made_by, sorted(sources))).encode()).hexdigest()[:32]
 
@@ -223,19 +217,6 @@ def _remove_unused(directory: Path) -> None:
         with contextlib.suppress(OSError):
             if is_code and time.time() - other.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(other, ignore_errors=True)
-
-
-def _write(path: Path, *parts: bytes) -> None:
-    """Write a whole file or none, whoever else writes it too."""
-    number, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with open(number, "wb") as file:
-            file.writelines(parts)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 @cache

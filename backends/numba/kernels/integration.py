@@ -1,4 +1,4 @@
-"""Sums of rows with factors, two rows a pass: half the reading and writing of the sum."""
+"""The dynamics integrated sample by sample (model page, sections 2, 3 and 7)."""
 
 from __future__ import annotations
 
@@ -7,170 +7,8 @@ import numpy as np
 from .code_cache import inner, kernel
 from .elementary import CONTRACT
 from .layout import bias, copy, copy_row, feedback, units_before, weight, widest
-from .neurons import add_bias, rate_and_slope
+from .neurons import add_bias, add_one, add_two, rate_and_slope
 from .readout import error
-
-# --- Sums of rows with factors, two rows a pass: half the reading and writing of the sum.
-
-
-@inner(fastmath=CONTRACT)
-def add_one(total, factor, row):
-    """total + factor · row, in place."""
-    for i in range(total.size):
-        total[i] += factor * row[i]
-
-
-@inner(fastmath=CONTRACT)
-def add_two(total, factor, row, other_factor, other):
-    """total + factor · row + other_factor · other, in place."""
-    for i in range(total.size):
-        total[i] = (total[i] + factor * row[i]) + other_factor * other[i]
-
-
-# --- The dynamics integrated sample by sample (model page, sections 2, 3 and 7).
-
-
-@inner(fastmath=CONTRACT)
-def _rates(s, k, m, u, r):
-    """φ(u) of a row. Few arrays a loop: beyond some, LLVM gives up telling them apart."""
-    for i in range(u.size):
-        r[i] = rate_and_slope(s, k, m, u[i])[0]
-
-
-@inner
-def _leak(a, u, tau, du):
-    """(a - u - du) / τ of a row, in place of du."""
-    for i in range(u.size):
-        du[i] = (a[i] - u[i] - du[i]) / tau
-
-
-@inner
-def derivative(
-    theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, m, index, a_1, Q, target,
-    y, k, below, drive, e,
-):  # fmt: skip
-    """dy/dt of the first m rows of y into k; below, drive and e are scratch.
-
-    Parameters
-    ----------
-    is_closed : bool
-        Under control; else c = 0 and the integral rests.
-    constants : array, (8,)
-        τ_E, τ_I, k_p, k_i, leak, τ_c; slowest in open loop and under control, or 0.
-    index : array of int, (m,)
-        Sample of each row, by which Q is read.
-    a_1, target : array, (m, ...)
-        Rows in step with y.
-    """
-    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
-    total = units_before(sizes, n_hidden)
-    tau_E, tau_I, k_p, k_i = constants[0], constants[1], constants[2], constants[3]
-    leak, tau_c = constants[4], constants[5]
-    zero = tau_E - tau_E
-    at_out, at_z = 2 * total, 2 * total + n_out
-    for b in range(m):
-        if is_closed:
-            error(is_mse, y[b, at_out:at_z], target[b], e[b])
-            for j in range(n_out):
-                k[b, at_z + j] = (e[b, j] - leak * y[b, at_z + j]) / tau_c
-                # From here on e holds c.
-                e[b, j] = k_p * e[b, j] + k_i * y[b, at_z + j]
-        else:
-            for j in range(n_out):
-                k[b, at_z + j] = zero
-                e[b, j] = zero
-    start = 0
-    for l in range(n_hidden):
-        n = sizes[l + 1]
-        size = m * n
-        if l == 0:
-            a = a_1[:m]
-        else:
-            a = drive[:size].reshape(m, n)
-            np.dot(below[: m * sizes[l]].reshape(m, sizes[l]), weight(theta, sizes, l), a)
-            add_bias(a, bias(theta, sizes, l))
-        r = below[:size].reshape(m, n)
-        for b in range(m):
-            u_E, u_I = y[b, start : start + n], y[b, total + start : total + start + n]
-            k_E, k_I = k[b, start : start + n], k[b, total + start : total + start + n]
-            _rates(phi[0], phi[1], phi[2], u_E, r[b])
-            _rates(phi[3], phi[4], phi[5], u_I, k_E)
-            _leak(a[b], u_E, tau_E, k_E)
-            for i in range(n):
-                k_I[i] = r[b, i] - u_I[i]
-            if is_closed:
-                Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
-                for j in range(0, n_out - 1, 2):
-                    add_two(k_I, -e[b, j], Q_b[j], -e[b, j + 1], Q_b[j + 1])
-                if n_out % 2:
-                    add_one(k_I, -e[b, n_out - 1], Q_b[n_out - 1])
-            for i in range(n):
-                k_I[i] /= tau_I
-        start += n
-    n = sizes[n_hidden]
-    out = drive[: m * n_out].reshape(m, n_out)
-    np.dot(below[: m * n].reshape(m, n), weight(theta, sizes, n_hidden), out)
-    for b in range(m):
-        for j in range(n_out):
-            direct = e[b, j] if to_readout else zero
-            k[b, at_out + j] = (out[b, j] - y[b, at_out + j] + direct) / tau_E
-
-
-@inner
-def combine(y, h, coefficients, n_stages, stages, result, m):
-    """result = y + h Σ coefficients_s k_s, row by row; h is each row's own step."""
-    for b in range(m):
-        row, step = result[b], h[b]
-        copy_row(y[b], row)
-        for s in range(0, n_stages - 1, 2):
-            first, second = step * coefficients[s], step * coefficients[s + 1]
-            add_two(row, first, stages[s, b], second, stages[s + 1, b])
-        if n_stages % 2:
-            add_one(row, step * coefficients[n_stages - 1], stages[n_stages - 1, b])
-
-
-@inner
-def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, scratch):
-    """Root mean square of the error estimate over atol + rtol max(|y|, |y_next|), one row."""
-    scratch[:] = 0
-    for s in range(0, n_stages - 1, 2):
-        add_two(scratch, coefficients[s], stages[s, b], coefficients[s + 1], stages[s + 1, b])
-    if n_stages % 2:
-        add_one(scratch, coefficients[n_stages - 1], stages[n_stages - 1, b])
-    for i in range(scratch.size):
-        allowed = atol + rtol * max(abs(y[b, i]), abs(y_next[b, i]))
-        scratch[i] = h[b] * scratch[i] / allowed
-    value = np.sqrt(np.float64(np.dot(scratch, scratch)) / scratch.size)
-    return value if np.isfinite(value) else np.inf
-
-
-@inner
-def is_still(sizes, y, k, rtol, atol, slowest):
-    """Root mean square of the derivative below atol + rtol · that of the state, one row.
-
-    With a time constant `slowest` above 0 no population of units may be further than that
-    from rest, as `refimpl.end_state.distance_to_rest` has it.
-    """
-    speed, size = np.float64(np.dot(k, k)), np.float64(np.dot(y, y))
-    small = atol + rtol * np.sqrt(size / y.size)
-    if not np.sqrt(speed / y.size) < small:
-        return False
-    start, n_hidden = 0, sizes.size - 2
-    for part in range(2 * n_hidden + 2):
-        n = sizes[1 + part % n_hidden] if part < 2 * n_hidden else sizes[n_hidden + 1]
-        own = k[start : start + n]
-        if not slowest * np.sqrt(np.float64(np.dot(own, own)) / n) <= small:
-            return False
-        start += n
-    return True
-
-
-@inner
-def is_finite(row):
-    """Whether every element is a number; squares that overflow are looked at one by one."""
-    if np.isfinite(np.dot(row, row)):
-        return True
-    return np.all(np.isfinite(row))
 
 
 @kernel
@@ -181,18 +19,10 @@ def integrate(
 ):  # fmt: skip
     """Integrate samples b_0 … b_1 until each has come to rest.
 
-    Parameters
-    ----------
-    state : array, (batch, n)
-        Start, replaced by the end.
-    settled : array of bool, (batch,)
-        Receives which samples came to rest.
-    tableau : array, (stages, stages)
-        Row s holds the weights of stage s + 1; the last row is the step itself.
-    error_weights : array, (stages + 1,)
-        Of the error estimate.
-    control : array of float64, (8,)
-        dt_min, dt_max, safety, factor_min, factor_max, p, i, d.
+    state, (batch, n), is the start and becomes the end; `settled`, (batch,), receives which samples
+    came to rest. Row s of the tableau, (stages, stages), holds the weights of stage s + 1, the last
+    row being the step itself; error_weights, (stages + 1,), are the error estimate's. `control` is
+    dt_min, dt_max, safety, factor_min, factor_max, p, i, d.
     """
     rows, n, n_stages = b_1 - b_0, state.shape[1], tableau.shape[0]
     n_out = sizes[sizes.size - 1]
@@ -317,3 +147,139 @@ def record(
         copy(stages[n_stages], stages[0])
         if step % every == 0:
             copy(y, path[step // every])
+
+
+@inner
+def derivative(
+    theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, m, index, a_1, Q, target,
+    y, k, below, drive, e,
+):  # fmt: skip
+    """dy/dt of the first m rows of y into k; below, drive and e are scratch.
+
+    `constants` is τ_E, τ_I, k_p, k_i, leak, τ_c, then the slowest in open loop and under control,
+    or 0. Without control, not `is_closed`, c = 0 and the integral rests. a_1 and target are in step
+    with y; `index`, (m,), is the sample of each row, by which Q is read.
+    """
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    total = units_before(sizes, n_hidden)
+    tau_E, tau_I, k_p, k_i = constants[0], constants[1], constants[2], constants[3]
+    leak, tau_c = constants[4], constants[5]
+    zero = tau_E - tau_E
+    at_out, at_z = 2 * total, 2 * total + n_out
+    for b in range(m):
+        if is_closed:
+            error(is_mse, y[b, at_out:at_z], target[b], e[b])
+            for j in range(n_out):
+                k[b, at_z + j] = (e[b, j] - leak * y[b, at_z + j]) / tau_c
+                # From here on e holds c.
+                e[b, j] = k_p * e[b, j] + k_i * y[b, at_z + j]
+        else:
+            for j in range(n_out):
+                k[b, at_z + j] = zero
+                e[b, j] = zero
+    start = 0
+    for l in range(n_hidden):
+        n = sizes[l + 1]
+        size = m * n
+        if l == 0:
+            a = a_1[:m]
+        else:
+            a = drive[:size].reshape(m, n)
+            np.dot(below[: m * sizes[l]].reshape(m, sizes[l]), weight(theta, sizes, l), a)
+            add_bias(a, bias(theta, sizes, l))
+        r = below[:size].reshape(m, n)
+        for b in range(m):
+            u_E, u_I = y[b, start : start + n], y[b, total + start : total + start + n]
+            k_E, k_I = k[b, start : start + n], k[b, total + start : total + start + n]
+            _rates(phi[0], phi[1], phi[2], u_E, r[b])
+            _rates(phi[3], phi[4], phi[5], u_I, k_E)
+            _leak(a[b], u_E, tau_E, k_E)
+            for i in range(n):
+                k_I[i] = r[b, i] - u_I[i]
+            if is_closed:
+                Q_b = feedback(Q, sizes, batch, l, index[b], index[b] + 1)[0]
+                for j in range(0, n_out - 1, 2):
+                    add_two(k_I, -e[b, j], Q_b[j], -e[b, j + 1], Q_b[j + 1])
+                if n_out % 2:
+                    add_one(k_I, -e[b, n_out - 1], Q_b[n_out - 1])
+            for i in range(n):
+                k_I[i] /= tau_I
+        start += n
+    n = sizes[n_hidden]
+    out = drive[: m * n_out].reshape(m, n_out)
+    np.dot(below[: m * n].reshape(m, n), weight(theta, sizes, n_hidden), out)
+    for b in range(m):
+        for j in range(n_out):
+            direct = e[b, j] if to_readout else zero
+            k[b, at_out + j] = (out[b, j] - y[b, at_out + j] + direct) / tau_E
+
+
+@inner(fastmath=CONTRACT)
+def _rates(s, k, m, u, r):
+    """φ(u) of a row. Few arrays a loop: beyond some, LLVM gives up telling them apart."""
+    for i in range(u.size):
+        r[i] = rate_and_slope(s, k, m, u[i])[0]
+
+
+@inner
+def _leak(a, u, tau, du):
+    """(a - u - du) / τ of a row, in place of du."""
+    for i in range(u.size):
+        du[i] = (a[i] - u[i] - du[i]) / tau
+
+
+@inner
+def combine(y, h, coefficients, n_stages, stages, result, m):
+    """result = y + h Σ coefficients_s k_s, row by row; h is each row's own step."""
+    for b in range(m):
+        row, step = result[b], h[b]
+        copy_row(y[b], row)
+        for s in range(0, n_stages - 1, 2):
+            first, second = step * coefficients[s], step * coefficients[s + 1]
+            add_two(row, first, stages[s, b], second, stages[s + 1, b])
+        if n_stages % 2:
+            add_one(row, step * coefficients[n_stages - 1], stages[n_stages - 1, b])
+
+
+@inner
+def scaled_error(y, y_next, h, coefficients, n_stages, stages, rtol, atol, b, scratch):
+    """Root mean square of the error estimate over atol + rtol max(|y|, |y_next|), one row."""
+    scratch[:] = 0
+    for s in range(0, n_stages - 1, 2):
+        add_two(scratch, coefficients[s], stages[s, b], coefficients[s + 1], stages[s + 1, b])
+    if n_stages % 2:
+        add_one(scratch, coefficients[n_stages - 1], stages[n_stages - 1, b])
+    for i in range(scratch.size):
+        allowed = atol + rtol * max(abs(y[b, i]), abs(y_next[b, i]))
+        scratch[i] = h[b] * scratch[i] / allowed
+    value = np.sqrt(np.float64(np.dot(scratch, scratch)) / scratch.size)
+    return value if np.isfinite(value) else np.inf
+
+
+@inner
+def is_still(sizes, y, k, rtol, atol, slowest):
+    """Root mean square of the derivative below atol + rtol · that of the state, one row.
+
+    With a time constant `slowest` above 0 no population of units may be further than that
+    from rest, as `refimpl.end_state.distance_to_rest` has it.
+    """
+    speed, size = np.float64(np.dot(k, k)), np.float64(np.dot(y, y))
+    small = atol + rtol * np.sqrt(size / y.size)
+    if not np.sqrt(speed / y.size) < small:
+        return False
+    start, n_hidden = 0, sizes.size - 2
+    for part in range(2 * n_hidden + 2):
+        n = sizes[1 + part % n_hidden] if part < 2 * n_hidden else sizes[n_hidden + 1]
+        own = k[start : start + n]
+        if not slowest * np.sqrt(np.float64(np.dot(own, own)) / n) <= small:
+            return False
+        start += n
+    return True
+
+
+@inner
+def is_finite(row):
+    """Whether every element is a number; squares that overflow are looked at one by one."""
+    if np.isfinite(np.dot(row, row)):
+        return True
+    return np.all(np.isfinite(row))

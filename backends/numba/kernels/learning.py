@@ -15,40 +15,15 @@ from .neurons import activate, add_bias, rate_and_slope, transpose
 from .readout import error
 
 
-@inner(fastmath=CONTRACT)
-def _estimate(phi, intercept, inclination, u_I, estimate):
-    """û_I = θ + δ φ_I(u_I) of a row."""
-    for i in range(u_I.size):
-        r_I = rate_and_slope(phi[3], phi[4], phi[5], u_I[i])[0]
-        estimate[i] = intercept[i] + inclination[i] * r_I
-
-
-@inner(fastmath=CONTRACT)
-def _factor(phi, estimate, u_E, r_E, delta):
-    """δ = (û_I - r_E) φ_E' of a row, and r_E with it."""
-    for i in range(u_E.size):
-        r, slope = rate_and_slope(phi[0], phi[1], phi[2], u_E[i])
-        r_E[i] = r
-        delta[i] = (estimate[i] - r) * slope
-
-
 @kernel
 def factors(
     theta, sizes, phi, is_exact, intercept, inclination, is_mse, to_readout, batch, b_0, b_1,
     y, u_E, u_I, r_E, u_out, open_u_E, open_u_out, delta, delta_out, pre_columns,
 ):  # fmt: skip
-    """δ of samples b_0 … b_1, and the presynaptic rates in columns.
+    """δ of samples b_0 … b_1 into delta and delta_out, and the presynaptic rates in columns.
 
-    Parameters
-    ----------
-    is_exact : bool
-        û_I = u_I; else θ + δ r_I with `intercept` θ and `inclination` δ of every unit.
-    delta : flat array of layers
-        Receives δ^l.
-    delta_out : array, (batch, n_out)
-        Receives δ_out.
-    pre_columns : flat array of (n_l, batch) blocks
-        Receives φ_E of each hidden layer, transposed.
+    û_I is u_I if exact, else θ + δ r_I, `intercept` θ and `inclination` δ of every unit.
+    pre_columns, flat blocks (n_l, batch), receives φ_E of each hidden layer, transposed.
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     scratch = np.empty(widest(sizes), dtype=theta.dtype)
@@ -77,17 +52,33 @@ def factors(
             for k in range(n_out):
                 delta_out[b, k] -= u_out[b, k]
     else:
-        for b in range(b_0, b_1):
-            error(is_mse, open_u_out[b], y[b], delta_out[b])
-            for k in range(n_out):
-                delta_out[b, k] = -delta_out[b, k]
+        _output_factor(is_mse, open_u_out, y, b_0, b_1, delta_out)
 
 
 @inner(fastmath=CONTRACT)
-def _activate(phi, a, slope):
-    """φ_E(a) of a row in place, and φ_E' with it."""
-    for i in range(a.size):
-        a[i], slope[i] = rate_and_slope(phi[0], phi[1], phi[2], a[i])
+def _estimate(phi, intercept, inclination, u_I, estimate):
+    """û_I = θ + δ φ_I(u_I) of a row."""
+    for i in range(u_I.size):
+        r_I = rate_and_slope(phi[3], phi[4], phi[5], u_I[i])[0]
+        estimate[i] = intercept[i] + inclination[i] * r_I
+
+
+@inner(fastmath=CONTRACT)
+def _factor(phi, estimate, u_E, r_E, delta):
+    """δ = (û_I - r_E) φ_E' of a row, and r_E with it."""
+    for i in range(u_E.size):
+        r, slope = rate_and_slope(phi[0], phi[1], phi[2], u_E[i])
+        r_E[i] = r
+        delta[i] = (estimate[i] - r) * slope
+
+
+@inner
+def _output_factor(is_mse, u_out, y, b_0, b_1, delta_out):
+    """δ_out = -e of samples b_0 … b_1."""
+    for b in range(b_0, b_1):
+        error(is_mse, u_out[b], y[b], delta_out[b])
+        for k in range(u_out.shape[1]):
+            delta_out[b, k] = -delta_out[b, k]
 
 
 @kernel
@@ -105,22 +96,26 @@ def plain_forward(theta, sizes, phi, x, batch, b_0, b_1, r_E, slope, u_out):
     np.dot(below, weight(theta, sizes, n_hidden), u_out[b_0:b_1])
 
 
+@inner(fastmath=CONTRACT)
+def _activate(phi, a, slope):
+    """φ_E(a) of a row in place, and φ_E' with it."""
+    for i in range(a.size):
+        a[i], slope[i] = rate_and_slope(phi[0], phi[1], phi[2], a[i])
+
+
 @kernel
 def backprop_factors(
     theta, sizes, is_mse, y, batch, b_0, b_1, r_E, u_out, delta, delta_out, pre_columns
 ):
     """Backward pass of the plain network, samples b_0 … b_1; delta holds slopes before."""
-    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    n_hidden = sizes.size - 2
     rows, start = b_1 - b_0, 0
     for l in range(n_hidden):
         n = sizes[l + 1]
         columns = pre_columns[batch * start : batch * (start + n)].reshape(n, batch)
         transpose(layer(r_E, sizes, batch, l, b_0, b_1), columns, b_0)
         start += n
-    for b in range(b_0, b_1):
-        error(is_mse, u_out[b], y[b], delta_out[b])
-        for k in range(n_out):
-            delta_out[b, k] = -delta_out[b, k]
+    _output_factor(is_mse, u_out, y, b_0, b_1, delta_out)
     above = delta_out[b_0:b_1]
     for l in range(n_hidden - 1, -1, -1):
         d = layer(delta, sizes, batch, l, b_0, b_1)
@@ -136,12 +131,7 @@ def backprop_factors(
 def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g):
     """Mean of preᵀ δ for this part's rows of every weight matrix, and of δ for its biases.
 
-    Parameters
-    ----------
-    part, parts : int
-        Which share of the rows.
-    g : array
-        Receives the gradients, laid out as the parameters.
+    g receives them, laid out as the parameters; `part` counts from 0 to `parts` - 1.
     """
     n_hidden = sizes.size - 2
     one = g.dtype.type(1)
@@ -174,22 +164,11 @@ def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_ou
             g[start + i] *= per_sample
 
 
-@inner
-def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, epsilon):
-    for i in range(p.size):
-        m[i] = beta_1 * m[i] + rest_1 * g[i]
-        v[i] = beta_2 * v[i] + rest_2 * (g[i] * g[i])
-        p[i] -= eta * (m[i] / unbias_1) / (np.sqrt(v[i] / unbias_2) + epsilon)
-
-
 @kernel
 def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
     """Move this part's parameters along -g: the rows whose gradients it computed.
 
-    Parameters
-    ----------
-    settings : array, (8,)
-        η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε.
+    `settings` is η, β₁, β₂, 1 - β₁, 1 - β₂, 1 - β₁ᵗ, 1 - β₂ᵗ, ε.
     """
     n_hidden = sizes.size - 2
     for block in range(2 * n_hidden + 1):
@@ -202,23 +181,21 @@ def descend(sizes, part, parts, theta, g, m, v, is_adam, settings):
         at = slice(start + first * width, start + last * width)
         if is_adam:
             _adam(
-                theta[at],
-                g[at],
-                m[at],
-                v[at],
-                settings[0],
-                settings[1],
-                settings[2],
-                settings[3],
-                settings[4],
-                settings[5],
-                settings[6],
-                settings[7],
-            )
+                theta[at], g[at], m[at], v[at], settings[0], settings[1], settings[2], settings[3],
+                settings[4], settings[5], settings[6], settings[7],
+            )  # fmt: skip
         else:
             p, step = theta[at], g[at]
             for i in range(p.size):
                 p[i] -= settings[0] * step[i]
+
+
+@inner
+def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, epsilon):
+    for i in range(p.size):
+        m[i] = beta_1 * m[i] + rest_1 * g[i]
+        v[i] = beta_2 * v[i] + rest_2 * (g[i] * g[i])
+        p[i] -= eta * (m[i] / unbias_1) / (np.sqrt(v[i] / unbias_2) + epsilon)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Elementwise work on a layer: equilibrium, rates, slopes (model page, sections 1 and 6).
+"""Elementwise work on rows: rates, slopes, equilibrium, sums (model page, sections 1 and 6).
 
 `phi` is (s_E, k_E, m_E, s_I, k_I, m_I) in the precision of the network.
 """
@@ -25,44 +25,21 @@ def rate_and_slope(s, k, m, u):
     return rate, slope
 
 
-@inner
-def settle(phi, a, q, u, r, eps, max_passes, solved):
-    """Newton's method for u + φ_I(φ_E(u) - q) = a, neuron by neuron, from the u given.
-
-    One pass computes state, rates, slopes and step of a whole row. After the last step s
-    the rate is φ_E(u) - φ_E' s, short of the exact one by order s²: what the criterion of
-    convergence holds below rounding.
-
-    Parameters
-    ----------
-    phi : array, (6,)
-    a, q : array, (rows, n)
-        Drive and dis-inhibition.
-    u : array, (rows, n)
-        Start, replaced by the root.
-    r : array, (rows, n)
-        Receives φ_E at the root.
-    eps : float
-        Machine epsilon.
-    max_passes : int
-        Most passes over a row.
-    solved : array of bool, (rows,)
-        Made False where a neuron of the row has not converged.
-    """
-    one = phi[0] / phi[0]
-    half_curvature = phi[1] * (one + phi[0] * phi[4]) / (one + one)
-    excess = np.empty(u.shape[1], dtype=u.dtype)
+@inner(fastmath=CONTRACT)
+def activate(s, k, m, u, r):
+    """φ(u) of a block."""
     for b in range(u.shape[0]):
-        left = u.shape[1]
-        for _ in range(max_passes):
-            _newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
-            left = 0
-            for i in range(excess.size):
-                # Written so that what is no number has not converged.
-                left += not (excess[i] <= 0)
-            if left == 0:
-                break
-        solved[b] = solved[b] and left == 0
+        for i in range(u.shape[1]):
+            r[b, i] = rate_and_slope(s, k, m, u[b, i])[0]
+
+
+@inner(fastmath=CONTRACT)
+def slopes(phi, u_E, u_I, slope_E, slope_I):
+    """φ_E'(u_E) and φ_I'(u_I) of a block."""
+    for b in range(u_E.shape[0]):
+        for i in range(u_E.shape[1]):
+            slope_E[b, i] = rate_and_slope(phi[0], phi[1], phi[2], u_E[b, i])[1]
+            slope_I[b, i] = rate_and_slope(phi[3], phi[4], phi[5], u_I[b, i])[1]
 
 
 @inner
@@ -79,6 +56,31 @@ def upper_bound(phi, a, u):
     for b in range(a.shape[0]):
         for i in range(a.shape[1]):
             u[b, i] = min(a[b, i], gain * (a[b, i] + shift))
+
+
+@inner
+def settle(phi, a, q, u, r, eps, max_passes, solved):
+    """Newton's method for u + φ_I(φ_E(u) - q) = a, neuron by neuron, from the u given.
+
+    All are (rows, n): u is replaced by the root, r receives φ_E there, `solved`, (rows,), becomes
+    False where a neuron of the row has not converged. One pass computes state, rates, slopes and
+    step of a whole row. After the last step s the rate is φ_E(u) - φ_E' s, short of the exact one
+    by order s²: what the criterion of convergence holds below rounding.
+    """
+    one = phi[0] / phi[0]
+    half_curvature = phi[1] * (one + phi[0] * phi[4]) / (one + one)
+    excess = np.empty(u.shape[1], dtype=u.dtype)
+    for b in range(u.shape[0]):
+        left = u.shape[1]
+        for _ in range(max_passes):
+            _newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
+            left = 0
+            for i in range(excess.size):
+                # Written so that what is no number has not converged.
+                left += not (excess[i] <= 0)
+            if left == 0:
+                break
+        solved[b] = solved[b] and left == 0
 
 
 @inner(fastmath=CONTRACT)
@@ -102,20 +104,30 @@ def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
 
 
 @inner(fastmath=CONTRACT)
-def slopes(phi, u_E, u_I, slope_E, slope_I):
-    """φ_E'(u_E) and φ_I'(u_I) of a block."""
-    for b in range(u_E.shape[0]):
-        for i in range(u_E.shape[1]):
-            slope_E[b, i] = rate_and_slope(phi[0], phi[1], phi[2], u_E[b, i])[1]
-            slope_I[b, i] = rate_and_slope(phi[3], phi[4], phi[5], u_I[b, i])[1]
+def add_rows(total, factors, rows):
+    """total + factors · rows, (factors.size, total.size), in place.
+
+    Two rows a pass: half the reading and writing of the sum.
+    """
+    n = factors.size
+    for j in range(0, n - 1, 2):
+        add_two(total, factors[j], rows[j], factors[j + 1], rows[j + 1])
+    if n % 2:
+        add_one(total, factors[n - 1], rows[n - 1])
 
 
 @inner(fastmath=CONTRACT)
-def activate(s, k, m, u, r):
-    """φ(u) of a block."""
-    for b in range(u.shape[0]):
-        for i in range(u.shape[1]):
-            r[b, i] = rate_and_slope(s, k, m, u[b, i])[0]
+def add_one(total, factor, row):
+    """total + factor · row, in place."""
+    for i in range(total.size):
+        total[i] += factor * row[i]
+
+
+@inner(fastmath=CONTRACT)
+def add_two(total, factor, row, other_factor, other):
+    """total + factor · row + other_factor · other, in place."""
+    for i in range(total.size):
+        total[i] = (total[i] + factor * row[i]) + other_factor * other[i]
 
 
 @inner

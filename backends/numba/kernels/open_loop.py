@@ -29,20 +29,8 @@ def gather(source, labels, order, divisor, b_0, b_1, x, x_columns, y):
 def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_out, found):
     """Equilibrium at c = 0 of samples b_0 … b_1.
 
-    Parameters
-    ----------
-    theta, sizes, phi, eps
-        Parameters, layout, activations, machine epsilon.
-    x : array, (batch, n_in)
-        Input.
-    a_1 : array, (batch, n_1)
-        Receives the drive of the first layer, which the closed loop uses again.
-    u_E, u_I, r_E : flat arrays of layers
-        Receive potentials and rates.
-    u_out : array, (batch, n_out)
-        Receives the output.
-    found : array of bool, (batch,)
-        Whether each sample's equations were solved.
+    a_1, (batch, n_1), receives the drive of the first layer, which the closed loop uses again; u_E,
+    u_I and r_E potentials and rates; `found`, (batch,), which samples' equations were solved.
     """
     n_hidden = sizes.size - 2
     rows = b_1 - b_0
@@ -65,11 +53,8 @@ def open_loop(theta, sizes, phi, eps, x, batch, b_0, b_1, a_1, u_E, u_I, r_E, u_
         settle(phi, drive, q, u, r, eps, MAX_PASSES, found[b_0:b_1])
         activate(phi[0], phi[1], phi[2], u, r)
         copy(r, layer(u_I, sizes, batch, l, b_0, b_1))
-    np.dot(
-        layer(r_E, sizes, batch, n_hidden - 1, b_0, b_1),
-        weight(theta, sizes, n_hidden),
-        u_out[b_0:b_1],
-    )
+    last = layer(r_E, sizes, batch, n_hidden - 1, b_0, b_1)
+    np.dot(last, weight(theta, sizes, n_hidden), u_out[b_0:b_1])
 
 
 @kernel
@@ -90,37 +75,14 @@ def inhibitory_rate_sums(sizes, phi, batch, b_0, b_1, u_I, sums):
 
 @kernel
 def feedback_weights(
-    theta,
-    sizes,
-    phi,
-    normalize,
-    norm,
-    clip,
-    average,
-    batch,
-    b_0,
-    b_1,
-    u_E,
-    u_I,
-    Q,
-    strength,
-    gain,
+    theta, sizes, phi, normalize, norm, clip, average, batch, b_0, b_1, u_E, u_I, Q, strength, gain,
     scratch,
-):
+):  # fmt: skip
     """Q^l = J^l ∘ φ_I' of samples b_0 … b_1 (section 4), as applied unless averaged.
 
-    Parameters
-    ----------
-    normalize, norm, clip, average
-        Options; a clip of 0 is none. With `average` the raw weights are left in Q.
-    Q : flat array of feedback weights
-        Receives them.
-    strength : array, (n_hidden, batch)
-        Receives the factor from Q^l to the raw weights.
-    gain : flat array of layers
-        Receives the loop gains 1 / (1 + φ_I' φ_E').
-    scratch : array
-        Overwritten.
+    A clip of 0 is none; with `average` the raw weights are left in Q. `strength`, (n_hidden,
+    batch), receives the factor from Q^l to the raw weights; `gain` the loop gains
+    1 / (1 + φ_I' φ_E').
     """
     n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
     rows = b_1 - b_0
@@ -162,28 +124,6 @@ def feedback_weights(
         above = J
 
 
-@inner
-def condition_extreme(Q, norm):
-    """Normalise weights whose squares underflow or overflow, in units of the largest."""
-    largest = norm - norm
-    for k in range(Q.shape[0]):
-        for i in range(Q.shape[1]):
-            largest = max(largest, abs(Q[k, i]))
-    # A silent layer has no direction to feed back along: its weights stay 0.
-    if not largest > 0:
-        return largest
-    total = norm - norm
-    for k in range(Q.shape[0]):
-        for i in range(Q.shape[1]):
-            Q[k, i] /= largest
-            total += Q[k, i] * Q[k, i]
-    factor = norm / np.sqrt(total)
-    for k in range(Q.shape[0]):
-        for i in range(Q.shape[1]):
-            Q[k, i] *= factor
-    return largest * (np.sqrt(total) / norm)
-
-
 @kernel
 def condition(Q, normalize, norm, clip):
     """Clip and normalise the weights (n_out, n) of one sample; returns the factor undone."""
@@ -211,3 +151,25 @@ def condition(Q, normalize, norm, clip):
         for i in range(Q.shape[1]):
             Q[k, i] *= factor
     return frobenius / norm
+
+
+@inner
+def condition_extreme(Q, norm):
+    """Normalise weights whose squares underflow or overflow, in units of the largest."""
+    largest = norm - norm
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            largest = max(largest, abs(Q[k, i]))
+    # A silent layer has no direction to feed back along: its weights stay 0.
+    if not largest > 0:
+        return largest
+    total = norm - norm
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            Q[k, i] /= largest
+            total += Q[k, i] * Q[k, i]
+    factor = norm / np.sqrt(total)
+    for k in range(Q.shape[0]):
+        for i in range(Q.shape[1]):
+            Q[k, i] *= factor
+    return largest * (np.sqrt(total) / norm)

@@ -10,47 +10,6 @@ from .code_cache import inner, kernel
 from .layout import copy, copy_row
 
 
-@inner
-def softmax(u, p):
-    """Softmax of one sample into p; returns log Σ exp(u)."""
-    top = u[0]
-    for k in range(1, u.size):
-        top = max(top, u[k])
-    total = top - top
-    for k in range(u.size):
-        p[k] = math.exp(u[k] - top)
-        total += p[k]
-    for k in range(u.size):
-        p[k] /= total
-    return top + math.log(total)
-
-
-@inner
-def error(is_mse, u, target, e):
-    """e = target - softmax(u), or target - u, of one sample."""
-    if is_mse:
-        for k in range(u.size):
-            e[k] = target[k] - u[k]
-    else:
-        softmax(u, e)
-        for k in range(u.size):
-            e[k] = target[k] - e[k]
-
-
-@inner
-def sample_loss(is_mse, u, y, p):
-    """Loss of one sample; p is scratch."""
-    total = u[0] - u[0]
-    if is_mse:
-        for k in range(u.size):
-            total += (y[k] - u[k]) * (y[k] - u[k])
-        return total / 2
-    log_sum = softmax(u, p)
-    for k in range(u.size):
-        total -= y[k] * (u[k] - log_sum)
-    return total
-
-
 @kernel
 def closed_loop_target(is_mse, strong, nudge, b_0, b_1, u_open, y, target):
     """y, or with weak feedback a nudge towards it, of samples b_0 … b_1."""
@@ -85,3 +44,44 @@ def losses(is_mse, b_0, b_1, u_out, y, loss, correct):
             if y[b, k] > y[b, best_y]:
                 best_y = k
         correct[b] = are_numbers and best_u == best_y
+
+
+@inner
+def sample_loss(is_mse, u, y, p):
+    """Loss of one sample; p is scratch."""
+    total = u[0] - u[0]
+    if is_mse:
+        for k in range(u.size):
+            total += (y[k] - u[k]) * (y[k] - u[k])
+        return total / 2
+    log_sum = softmax(u, p)
+    for k in range(u.size):
+        total -= y[k] * (u[k] - log_sum)
+    return total
+
+
+@inner
+def error(is_mse, u, target, e):
+    """e = target - softmax(u), or target - u, of one sample."""
+    if is_mse:
+        for k in range(u.size):
+            e[k] = target[k] - u[k]
+    else:
+        softmax(u, e)
+        for k in range(u.size):
+            e[k] = target[k] - e[k]
+
+
+@inner
+def softmax(u, p):
+    """Softmax of one sample into p; returns log Σ exp(u)."""
+    top = u[0]
+    for k in range(1, u.size):
+        top = max(top, u[k])
+    total = top - top
+    for k in range(u.size):
+        p[k] = math.exp(u[k] - top)
+        total += p[k]
+    for k in range(u.size):
+        p[k] /= total
+    return top + math.log(total)
