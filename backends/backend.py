@@ -188,41 +188,33 @@ class Backend(Protocol):
     @staticmethod
     def describe() -> BackendDescription:
         """Name, version and device, and why it cannot run here if it cannot; never raises."""
-        ...
 
     # State out and in.
 
     def learner(self) -> Learner:
         """Copy out all that learning changes."""
-        ...
 
     def load(self, learner: Learner) -> None:
         """Go on from a learner that this or any other backend gave out."""
-        ...
 
     # The stages of a learning step, in order.
 
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state; x is (..., batch, n_in)."""
-        ...
 
     def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in, each (..., n_l); other rules leave it as it is."""
-        ...
 
     def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
         """Q^l as applied, each (..., batch or 1, n_out, n_l)."""
-        ...
 
     def closed_loop_target(self, open_loop: NetworkState, y: np.ndarray) -> np.ndarray:
         """Target of the controller, (..., batch, n_out)."""
-        ...
 
     def closed_loop(
         self, x: np.ndarray, Q: FeedbackWeights, target: np.ndarray, open_loop: NetworkState
     ) -> tuple[NetworkState, EndStateCounts]:
         """Closed-loop end state, reached from the open loop's."""
-        ...
 
     def gradients(
         self,
@@ -233,17 +225,14 @@ class Backend(Protocol):
         mean_inhibition: tuple[np.ndarray, ...],
     ) -> Parameters:
         """g of every parameter; for 'backprop', whose states are not used, the loss gradient."""
-        ...
 
     def update(self, gradients: Parameters, mean_inhibition: tuple[np.ndarray, ...]) -> None:
         """Move the learner one optimiser step along −g, and take over r̄."""
-        ...
 
     # Trajectories.
 
     def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:
         """Path from rest, arrays (time, ..., batch, n)."""
-        ...
 
     def closed_loop_trajectory(
         self,
@@ -254,13 +243,11 @@ class Backend(Protocol):
         start: NetworkState,
     ) -> NetworkState:
         """Path under control, arrays (time, ..., batch, n)."""
-        ...
 
     # The work itself.
 
     def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
         """All stages in one go."""
-        ...
 
     def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> PlacedData:
         """Bring data to where the backend works.
@@ -275,7 +262,6 @@ class Backend(Protocol):
             Value of a whole-number input that becomes 1; required for such inputs, refused for
             others.
         """
-        ...
 
     def train(self, data: PlacedData, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches.
@@ -287,11 +273,9 @@ class Backend(Protocol):
         batch_order : array of int, (steps, batch) or (steps, ..., batch)
             Positions in the data; replicas may have orders of their own.
         """
-        ...
 
     def evaluate(self, data: PlacedData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
-        ...
 
 
 @runtime_checkable
@@ -313,7 +297,6 @@ class TimesStages(Protocol):
         dict of float
             Seconds by stage, in order.
         """
-        ...
 
 
 @runtime_checkable
@@ -331,7 +314,6 @@ class CompilesAhead(Protocol):
         dtype : numpy.dtype
             Precision.
         """
-        ...
 
 
 # What the implementations share.

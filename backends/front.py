@@ -222,8 +222,7 @@ class Arguments:
 
     def recording(self, name: str, value: Any) -> Recording:
         """How a trajectory is integrated, which has checked itself."""
-        recording: Recording = _instance(name, value, Recording)
-        return recording
+        return _instance(name, value, Recording)
 
     # What they are made of.
 
@@ -396,12 +395,12 @@ def check_settings_of_replicas(owner: Any, leading: tuple[int, ...], path: str =
 
 
 def checked_threads(threads: object, named: str = "threads") -> int:
-    """Take a number of threads.
+    """Take a number of threads, or refuse what is no whole number from 1 to `MOST_THREADS`.
 
     Raises
     ------
     ConfigurationError
-        It is no whole number from 1 to `MOST_THREADS`.
+        Naming it.
     """
     number = whole_number(named, threads, minimum=1)
     if number > MOST_THREADS:

@@ -42,11 +42,8 @@ def check_method(
     A rate is known to s k ε |u|, ε being the precision's: from k ε = 1/8 on it is no number to
     compute with.
 
-    Raises
-    ------
-    ConfigurationError
-        The method is 'fixed-point' and the controller has leak 0; its steady gain or a
-        sharpness is more than the precision resolves.
+    A ConfigurationError says that the method is 'fixed-point' and the controller has leak 0, or
+    that its steady gain or a sharpness is more than the precision resolves.
     """
     needs_gain = solver.method == "fixed-point" and configuration.rule != "backprop"
     kappa = configuration.controller.steady_gain if needs_gain else 0.0

@@ -39,25 +39,9 @@ from .network import CudaNetwork, PlacedOnDevice
 class CupyBackend:
     """On a CUDA device, in float32 and float64.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    parameters : Parameters
-        Start; leading axes are replicas.
-    dtype : numpy.dtype
-        float32 or float64.
-    solver : Solver
-        How end states are found.
-    threads : int, optional
-        Of no effect.
-    device : callable, optional
-        From the dtype to the device to run on; else the current CUDA device.
-
-    Raises
-    ------
-    BackendUnavailable
-        There is no CUDA device, or not enough memory on it.
+    Constructed as `Backend` says, without effect of `threads`; `device` makes of a dtype the device
+    to run on, else it is the current one. A BackendUnavailable says that there is none, or that it
+    has not enough memory.
     """
 
     name = "cupy"

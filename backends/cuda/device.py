@@ -72,39 +72,30 @@ class Device(Protocol):
 
     def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
         """Memory for `size` elements, its content undefined."""
-        ...
 
     def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
         """Copy an array to the device: to new memory, or to the front of some."""
-        ...
 
     def get(self, array: DeviceArray, size: int | None = None) -> np.ndarray:
         """Copy out, flat, the first `size` elements or all, when what was asked for is done."""
-        ...
 
     def address(self, array: DeviceArray) -> int:
         """Address of the first element."""
-        ...
 
     def free_bytes(self) -> int:
         """Bytes that can still be taken."""
-        ...
 
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
         """Run a kernel of `source.kernels`."""
-        ...
 
     def multiply(self, product: Product) -> None:
         """Run a matrix product."""
-        ...
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` asks for, without doing it; calling the result does it."""
-        ...
 
     def synchronize(self) -> None:
         """Wait until all is done."""
-        ...
 
 
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"

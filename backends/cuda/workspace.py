@@ -38,15 +38,10 @@ class GroupSize:
 
 
 def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
-    """Choose the size of a group.
+    """Choose the size of a group; refuse a layer too wide for a single sample's block.
 
     As many samples share one reading of the weights as leave half of the processors a
     group: up to there they compete for the cache that all read from.
-
-    Raises
-    ------
-    BackendUnavailable
-        A single sample's widest layer does not fit a block's memory.
     """
     width, n_out = max(sizes[1:]), sizes[-1]
     itemsize, threads = device.dtype.itemsize, device.group_threads

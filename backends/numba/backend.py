@@ -58,20 +58,10 @@ OWN_AXES = {
 
 @checked_backend
 class NumbaBackend:
-    """Compiled for the CPU, in float32 and float64.
+    """Compiled for the CPU, in float32 and float64; replicas are worked on in turn.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    parameters : Parameters
-        Start; leading axes are replicas, which are worked on in turn.
-    dtype : numpy.dtype
-        float32 or float64.
-    solver : Solver
-        How end states are found.
-    threads : int, optional
-        Threads that share a batch; else DISINHIB_THREADS, else all processors.
+    Constructed as `Backend` says; `threads` share a batch, as many as DISINHIB_THREADS says, or as
+    there are processors, if not told.
     """
 
     name = "numba"

@@ -40,25 +40,13 @@ from ..layout import (
     take_rows,
     units_of,
 )
+from . import stages
 from .kernels.integration import integrate, record
 from .kernels.learning import descend, gradients, plain_forward, sum_up
 from .kernels.open_loop import condition, gather, open_loop
 from .kernels.readout import losses
 from .kernels.workspace import Workspace, workspace
-from .stages import (
-    CLOSED_LOOP,
-    FACTORS,
-    FEEDBACK,
-    GATHER,
-    LOSSES,
-    OPEN_LOOP,
-    RATE_SUMS,
-    TARGET,
-    Estimate,
-    Samples,
-    compiled_settings,
-    run_stages,
-)
+from .stages import Estimate, Samples, compiled_settings, run_stages
 from .threads import ThreadTeam
 
 T = TypeVar("T")
@@ -164,7 +152,7 @@ class CompiledNetwork:
     def open_loop(self, x: np.ndarray) -> tuple[NetworkState, EndStateCounts]:
         """Open-loop end state."""
         w = self._with_inputs(x)
-        counts, _ = total(self._run(w, OPEN_LOOP, OPEN_LOOP))
+        counts, _ = total(self._run(w, stages.OPEN_LOOP, stages.OPEN_LOOP))
         z = np.zeros_like(w.open_u_out)
         return network_state(self._sizes, w.open_u_E, w.open_u_I, w.open_u_out, z), counts
 
@@ -173,13 +161,13 @@ class CompiledNetwork:
         if not self._settings.is_linear_threshold:
             return tuple(r.copy() for r in self._r_bar)
         w = self._with_open_loop(open_loop)
-        self._run(w, RATE_SUMS, RATE_SUMS)
+        self._run(w, stages.RATE_SUMS, stages.RATE_SUMS)
         return tuple(self._next_r_bar(w))
 
     def feedback_weights(self, open_loop: NetworkState) -> FeedbackWeights:
         """Q^l as applied."""
         w = self._with_open_loop(open_loop)
-        self._run(w, FEEDBACK, FEEDBACK)
+        self._run(w, stages.FEEDBACK, stages.FEEDBACK)
         if self._settings.average:
             self._average(w)
         return take_rows(w.Q, self._sizes, w.batch, slice(None), self._sizes[-1])
@@ -188,7 +176,7 @@ class CompiledNetwork:
         """Target of the controller."""
         w = self._with_open_loop(open_loop)
         w.y[:] = y
-        self._run(w, TARGET, TARGET)
+        self._run(w, stages.TARGET, stages.TARGET)
         return w.target.copy()
 
     def closed_loop(
@@ -198,12 +186,12 @@ class CompiledNetwork:
         w = self._with_inputs(x)
         # The drive of the first layer, loop gains and the rough first matrix belong to the
         # network's own open loop; the given state is where the search starts.
-        self._run(w, OPEN_LOOP, OPEN_LOOP)
+        self._run(w, stages.OPEN_LOOP, stages.OPEN_LOOP)
         self._with_open_loop(open_loop)
-        self._run(w, FEEDBACK, FEEDBACK)
+        self._run(w, stages.FEEDBACK, stages.FEEDBACK)
         put_layers(w.Q, self._sizes, w.batch, Q)
         w.target[:] = target
-        _, counts = total(self._run(w, CLOSED_LOOP, CLOSED_LOOP))
+        _, counts = total(self._run(w, stages.CLOSED_LOOP, stages.CLOSED_LOOP))
         return network_state(self._sizes, w.u_E, w.u_I, w.u_out, w.z), counts
 
     def gradients(
@@ -224,7 +212,7 @@ class CompiledNetwork:
             put_layers(w.u_I, self._sizes, w.batch, closed_loop.u_I)
             w.u_out[:] = closed_loop.u_out
             estimate = self._estimate_from(list(mean_inhibition))
-        self._run(w, FACTORS, FACTORS, estimate)
+        self._run(w, stages.FACTORS, stages.FACTORS, estimate)
         self._all_gradients(w)
         return parameters_of(self._g, self._sizes)
 
@@ -250,7 +238,7 @@ class CompiledNetwork:
         if Q is not None:
             put_layers(w.Q, self._sizes, w.batch, Q)
             w.target[:] = target
-        self._run(w, OPEN_LOOP, OPEN_LOOP)
+        self._run(w, stages.OPEN_LOOP, stages.OPEN_LOOP)
         coefficients, _ = tableau_arrays(recording.method, self.dtype)
         n_times = recording.n_steps // recording.every + 1
         path = np.zeros((n_times, *state.shape), dtype=self.dtype)
@@ -283,14 +271,14 @@ class CompiledNetwork:
             self._settings.average and not self._is_backprop
         )
         if meets:
-            counts = self._run(w, GATHER, RATE_SUMS, samples=samples)
+            counts = self._run(w, stages.GATHER, stages.RATE_SUMS, samples=samples)
             if self._settings.average:
                 self._average(w)
             if self._settings.is_linear_threshold:
                 self._take_over(self._next_r_bar(w))
-            counts = counts + self._run(w, TARGET, LOSSES)
+            counts = counts + self._run(w, stages.TARGET, stages.LOSSES)
         else:
-            counts = self._run(w, GATHER, LOSSES, samples=samples)
+            counts = self._run(w, stages.GATHER, stages.LOSSES, samples=samples)
         rates = self._next_rates()
 
         def learn(share: int) -> None:
@@ -310,25 +298,25 @@ class CompiledNetwork:
         samples = Samples(source, y, order, self._number(full_scale))
 
         def sum_rates() -> None:
-            self._run(w, RATE_SUMS, RATE_SUMS)
+            self._run(w, stages.RATE_SUMS, stages.RATE_SUMS)
             if self._settings.is_linear_threshold:
                 self._take_over(self._next_r_bar(w))
 
         def feed_back() -> None:
-            self._run(w, FEEDBACK, FEEDBACK)
+            self._run(w, stages.FEEDBACK, stages.FEEDBACK)
             if self._settings.average:
                 self._average(w)
 
         return seconds_of(
             {
-                "gathering": partial(self._run, w, GATHER, GATHER, samples=samples),
-                "open loop": partial(self._run, w, OPEN_LOOP, OPEN_LOOP),
+                "gathering": partial(self._run, w, stages.GATHER, stages.GATHER, samples=samples),
+                "open loop": partial(self._run, w, stages.OPEN_LOOP, stages.OPEN_LOOP),
                 "mean inhibition": sum_rates,
                 "feedback weights": feed_back,
-                "closed-loop target": partial(self._run, w, TARGET, TARGET),
-                "closed loop": partial(self._run, w, CLOSED_LOOP, CLOSED_LOOP),
-                "postsynaptic factors": partial(self._run, w, FACTORS, FACTORS),
-                "losses": partial(self._run, w, LOSSES, LOSSES),
+                "closed-loop target": partial(self._run, w, stages.TARGET, stages.TARGET),
+                "closed loop": partial(self._run, w, stages.CLOSED_LOOP, stages.CLOSED_LOOP),
+                "postsynaptic factors": partial(self._run, w, stages.FACTORS, stages.FACTORS),
+                "losses": partial(self._run, w, stages.LOSSES, stages.LOSSES),
                 "gradients": partial(self._all_gradients, w),
                 "optimiser update": self._move,
             }
@@ -338,17 +326,15 @@ class CompiledNetwork:
         self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
     ) -> tuple[float, int, EndStateCounts]:
         """Sum of the open-loop losses over `order`, samples that are right, and how."""
-        if self._is_integrated:
-            return self._evaluate_state(source, y, order, full_scale)
-        batch = len(order)
+        batch, scale = len(order), self._number(full_scale)
         loss, correct = np.empty(batch, dtype=self.dtype), np.empty(batch, dtype=bool)
-        found = np.empty(batch, dtype=bool)
+        found, counts = np.zeros(batch, dtype=bool), NOTHING
 
         def work(chunk: Chunk) -> None:
             n, part, is_mse = chunk.size, chunk.samples, self._settings.is_mse
             x, x_columns = self._array(n, self._sizes[0]), self._array(self._sizes[0], n)
             labels, u_out = self._array(n, self._sizes[-1]), self._array(n, self._sizes[-1])
-            gather(source, y, order[part], self._number(full_scale), 0, n, x, x_columns, labels)
+            gather(source, y, order[part], scale, 0, n, x, x_columns, labels)
             u_E, u_I, r_E = (self._array(n * sum(self._sizes[1:-1])) for _ in range(3))
             if self._is_backprop:
                 plain_forward(*self._network(), x, n, 0, n, r_E, u_E, u_out)
@@ -360,19 +346,14 @@ class CompiledNetwork:
                 )  # fmt: skip
             losses(is_mse, 0, n, u_out, labels, loss[part], correct[part])
 
-        self._each_chunk(batch, work)
+        if not self._is_integrated:
+            self._each_chunk(batch, work)
+            if not self._is_backprop:
+                counts = EndStateCounts(frozen_newton=batch)
         if not np.all(found):
-            return self._evaluate_state(source, y, order, full_scale)
-        counts = EndStateCounts() if self._is_backprop else EndStateCounts(frozen_newton=batch)
-        return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
-
-    def _evaluate_state(
-        self, source: np.ndarray, y: np.ndarray, order: np.ndarray, full_scale: float
-    ) -> tuple[float, int, EndStateCounts]:
-        state, counts = self.open_loop(source[order] / self._number(full_scale))
-        loss, correct = np.empty(len(order), dtype=self.dtype), np.empty(len(order), dtype=bool)
-        u_out = np.ascontiguousarray(state.u_out)
-        losses(self._settings.is_mse, 0, len(order), u_out, y[order], loss, correct)
+            state, counts = self.open_loop(source[order] / scale)
+            u_out = np.ascontiguousarray(state.u_out)
+            losses(self._settings.is_mse, 0, batch, u_out, y[order], loss, correct)
         return float(np.sum(loss, dtype=np.float64)), int(np.count_nonzero(correct)), counts
 
     # Stages on a batch, a chunk a thread.
@@ -389,8 +370,8 @@ class CompiledNetwork:
         chosen = estimate or self._estimate
 
         def work(chunk: Chunk) -> Counts:
-            opened = chunk.all_found if first <= OPEN_LOOP <= last else NOTHING
-            closed = chunk.all_found if first <= CLOSED_LOOP <= last else NOTHING
+            opened = chunk.all_found if first <= stages.OPEN_LOOP <= last else NOTHING
+            closed = chunk.all_found if first <= stages.CLOSED_LOOP <= last else NOTHING
             stage = first
             while stage <= last:
                 stage = run_stages(
@@ -399,43 +380,34 @@ class CompiledNetwork:
                 )  # fmt: skip
                 if self._is_backprop:
                     opened = closed = NOTHING
-                elif stage == OPEN_LOOP + 1:
-                    opened = self._finish_open_loop(w, chunk)
-                elif stage == CLOSED_LOOP + 1:
-                    closed = self._finish_closed_loop(w, chunk)
+                elif stage == stages.OPEN_LOOP + 1:
+                    opened = self._finish(w, chunk, is_closed=False)
+                elif stage == stages.CLOSED_LOOP + 1:
+                    closed = self._finish(w, chunk, is_closed=True)
             return opened, closed
 
         return self._each_chunk(w.batch, work)
 
-    def _finish_open_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
+    def _finish(self, w: Workspace, chunk: Chunk, is_closed: bool) -> EndStateCounts:
         """Integrate, or solve as the reference would what the compiled search left."""
         if self._is_integrated:
-            return self._integrate(w, chunk, is_closed=False)
-        left = np.flatnonzero(~w.open_found[chunk.samples]) + chunk.first
+            return self._integrate(w, chunk, is_closed)
+        found = w.found if is_closed else w.open_found
+        left = np.flatnonzero(~found[chunk.samples]) + chunk.first
         if left.size == 0:
             return chunk.all_found
         parameters = parameters_of(self._theta, self._sizes)
-        found, counts = open_loop_end_state(self.configuration, self.solver, parameters, w.x[left])
-        self._put(w, left, found, is_closed=False)
-        return EndStateCounts(frozen_newton=chunk.size - left.size) + counts
-
-    def _finish_closed_loop(self, w: Workspace, chunk: Chunk) -> EndStateCounts:
-        """Integrate, or solve as the reference would what the compiled search left."""
-        if self._is_integrated:
-            return self._integrate(w, chunk, is_closed=True)
-        left = np.flatnonzero(~w.found[chunk.samples]) + chunk.first
-        if left.size == 0:
-            return chunk.all_found
-        found, counts = closed_loop_end_state(
-            self.configuration,
-            self.solver,
-            parameters_of(self._theta, self._sizes),
-            w.x[left],
-            take_rows(w.Q, self._sizes, w.batch, left, self._sizes[-1]),
-            w.target[left],
-            self._open_state(w, left),
-        )
-        self._put(w, left, found, is_closed=True)
+        if is_closed:
+            Q = take_rows(w.Q, self._sizes, w.batch, left, self._sizes[-1])
+            start = self._open_state(w, left)
+            state, counts = closed_loop_end_state(
+                self.configuration, self.solver, parameters, w.x[left], Q, w.target[left], start
+            )
+        else:
+            state, counts = open_loop_end_state(
+                self.configuration, self.solver, parameters, w.x[left]
+            )
+        self._put(w, left, state, is_closed)
         return EndStateCounts(frozen_newton=chunk.size - left.size) + counts
 
     def _integrate(self, w: Workspace, chunk: Chunk, is_closed: bool) -> EndStateCounts:

@@ -25,15 +25,7 @@ T = TypeVar("T")
 class ThreadTeam:
     """The calling thread and `threads` - 1 others, started anew in a process that was forked.
 
-    Parameters
-    ----------
-    threads : int
-        Their number, at least 1.
-
-    Raises
-    ------
-    BackendUnavailable
-        The system does not let so many start.
+    A BackendUnavailable says that the system does not let so many start.
     """
 
     def __init__(self, threads: int) -> None:
@@ -90,10 +82,7 @@ class ThreadTeam:
 def default_threads() -> int:
     """Number of threads: what DISINHIB_THREADS says, else the processors there are for us.
 
-    Raises
-    ------
-    ConfigurationError
-        The variable is set to something else than a number of threads.
+    A ConfigurationError says that it is set to something else than a number of threads.
     """
     text = os.environ.get("DISINHIB_THREADS", "").strip()
     if text:

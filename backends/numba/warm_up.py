@@ -184,10 +184,7 @@ class _Listener(event.Listener):
 def _clock(name: str, doing: str = "compiling") -> Iterator[Callable[[str], None]]:
     """Say on standard error what is being done and for how long, from when it is first named.
 
-    Yields
-    ------
-    callable
-        Takes the kernel that is being compiled, or an empty string to move the clock.
+    What it yields takes the kernel that is being compiled, or an empty string to move the clock.
     """
     began, kernel, shown = time.monotonic(), "", False
     stream = sys.stderr

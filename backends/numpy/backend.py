@@ -52,18 +52,7 @@ from ..front import checked_backend
 class NumpyBackend:
     """The reference, in float64 as the specification or in float32 as a plain first port.
 
-    Parameters
-    ----------
-    configuration : NetworkConfiguration
-        Network and rule.
-    parameters : Parameters
-        Start; leading axes are replicas.
-    dtype : numpy.dtype
-        float32 or float64.
-    solver : Solver
-        How end states are found.
-    threads : int, optional
-        Threads of NumPy's matrix products, for the whole process.
+    Constructed as `Backend` says; `threads` limits NumPy's matrix products, for the whole process.
     """
 
     name = "numpy"

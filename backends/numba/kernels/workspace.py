@@ -58,41 +58,34 @@ def scratch_per_sample(sizes: tuple[int, ...]) -> int:
 def workspace(sizes: tuple[int, ...], batch: int, threads: int, dtype: np.dtype) -> Workspace:
     """Allocate the arrays of one batch size."""
     n_in, n_out, hidden = sizes[0], sizes[-1], sum(sizes[1:-1])
-
-    def array(*shape: int) -> np.ndarray:
-        return np.zeros(shape, dtype=dtype)
-
-    def layers() -> np.ndarray:
-        return array(batch * hidden)
-
-    return Workspace(
-        x=array(batch, n_in),
-        x_columns=array(n_in, batch),
-        y=array(batch, n_out),
-        a_1=array(batch, sizes[1]),
-        open_u_E=layers(),
-        open_u_I=layers(),
-        open_r_E=layers(),
-        open_u_out=array(batch, n_out),
-        open_found=np.ones(batch, dtype=bool),
-        Q=array(batch * hidden * n_out),
-        strength=array(len(sizes) - 2, batch),
-        gain=layers(),
-        target=array(batch, n_out),
-        u_E=layers(),
-        u_I=layers(),
-        r_E=layers(),
-        u_out=array(batch, n_out),
-        z=array(batch, n_out),
-        found=np.ones(batch, dtype=bool),
-        delta=layers(),
-        delta_out=array(batch, n_out),
-        pre_columns=layers(),
-        loss=array(batch),
-        closed_loop_loss=np.full(batch, np.nan, dtype=dtype),
-        correct=np.zeros(batch, dtype=bool),
-        rate_sums=array(threads, hidden),
+    shapes: dict[str, tuple[int, ...]] = {
+        "x": (batch, n_in),
+        "x_columns": (n_in, batch),
+        "a_1": (batch, sizes[1]),
+        "Q": (batch * hidden * n_out,),
+        "strength": (len(sizes) - 2, batch),
+        "loss": (batch,),
+        "closed_loop_loss": (batch,),
+        "rate_sums": (threads, hidden),
         # What feedback weights or closed loop of a share need, kept: memory taken anew in
         # every step would be mapped anew, and threads would wait for each other there.
-        scratch=array(threads, -(-batch // threads) * scratch_per_sample(sizes)),
+        "scratch": (threads, -(-batch // threads) * scratch_per_sample(sizes)),
+    }
+    outputs = ("y", "open_u_out", "target", "u_out", "z", "delta_out")
+    units = (
+        "open_u_E",
+        "open_u_I",
+        "open_r_E",
+        "gain",
+        "u_E",
+        "u_I",
+        "r_E",
+        "delta",
+        "pre_columns",
     )
+    shapes |= dict.fromkeys(outputs, (batch, n_out)) | dict.fromkeys(units, (batch * hidden,))
+    arrays = {name: np.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
+    arrays["closed_loop_loss"][:] = np.nan
+    flags = {"open_found": True, "found": True, "correct": False}
+    arrays |= {name: np.full(batch, value) for name, value in flags.items()}
+    return Workspace(**arrays)
