@@ -22,6 +22,7 @@ from ...refimpl import (
     NetworkState,
     OptimizerState,
     Parameters,
+    Recording,
     Setting,
     SoftReLU,
     initial_optimizer_state,
@@ -31,10 +32,23 @@ from ...refimpl import (
     resting_state,
 )
 from ..storage import named_arrays, parameters_from
-from ..trace import Trace
+from ..trace import Trace, TraceTrajectory
 
 Arrays = dict[str, np.ndarray]
 Disturb = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the arrays of a file are made of a value, by name, and the value of them.
+
+    From the sizes of a network and the leading axes follow the shapes, in the value's own form;
+    parameters are read as such.
+    """
+
+    arrays: Callable[[Any], Arrays]
+    value: Callable[[Arrays], Any]
+    shapes: Callable[[tuple[int, ...], tuple[int, ...]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,20 +59,16 @@ class Stage:
     ----------
     name : str
         As the report shows it.
-    group : str
-        Where a file has its arrays, below `steps/NNNN/` or, for a trajectory, below the root.
     part : str
         What it gives: a field of the trace's trajectory, of its step or of the step's circuit.
     given : tuple of str
         What it is given, by the names of `given_to`.
     compute : callable
         From the backend and what is given to what it gives.
-    arrays, value : callable
-        From what it gives to the arrays of a file, by name, and back.
+    form : Form
+        Of what it gives.
     longest_sum : callable
         From a trace to the length of the longest sum.
-    is_state : bool
-        The arrays are one state, found by a solver that judges it as a whole.
     is_path : bool
         The arrays are (time, batch, n), of batch 0 alone; in a file (batch, time, n).
     loads : bool
@@ -66,16 +76,30 @@ class Stage:
     """
 
     name: str
-    group: str
     part: str
     given: tuple[str, ...]
     compute: Callable[..., Any]
-    arrays: Callable[[Any], Arrays]
-    value: Callable[[Arrays], Any]
+    form: Form
     longest_sum: Callable[[Trace], int]
-    is_state: bool = False
     is_path: bool = False
     loads: bool = True
+
+    @property
+    def is_state(self) -> bool:
+        """The arrays are one state, found by a solver that judges it as a whole."""
+        return self.form is STATE
+
+    @property
+    def finds_end_state(self) -> bool:
+        """It gives counts of how its end states were found, too."""
+        return self.is_state and not self.is_path
+
+    @property
+    def group(self) -> str:
+        """Where a file has its arrays, below steps/NNNN/ or, for a path, below the root."""
+        if self.is_path:
+            return f"trajectory/{self.part}"
+        return "" if self.form is TARGET else self.part
 
     def location(self, step: int, name: str) -> str:
         """Path of one of its arrays in a file."""
@@ -86,31 +110,25 @@ class Stage:
         """Give the trace's arrays; none where it has none."""
         holder = trace.trajectory if self.is_path else _step_or_circuit(trace, step, self.part)
         value = None if holder is None else getattr(holder, self.part)
-        return {} if value is None else self.arrays(value)
+        return {} if value is None else self.form.arrays(value)
 
     def put(self, trace: Trace, step: int, arrays: Arrays) -> Trace:
         """Give a trace that has these arrays instead."""
-        return with_part(trace, step, self.part, self.value(arrays), self.is_path)
+        return with_part(trace, step, self.part, self.form.value(arrays), self.is_path)
 
     def run(self, backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
         """Let a backend compute it from what the trace has, each array through `disturb` first."""
         if self.loads:
             load_learner(backend, trace, step, disturb)
-        values = [
-            value if name == "recording" else disturbed(trace.configuration, value, disturb)
-            for name, value in ((name, given_to(trace, step, name)) for name in self.given)
-        ]
-        found = self.compute(backend, *values)
+        given = (given_to(trace, step, name) for name in self.given)
+        found = self.compute(
+            backend, *(disturbed(trace.configuration, value, disturb) for value in given)
+        )
         found, _ = found if self.finds_end_state else (found, None)
         if self.part == "feedback":
             # Averaged weights may come with a batch axis of 1; the files repeat them.
             found = repeated(found, trace.inputs.shape[1])
-        return self.arrays(found)
-
-    @property
-    def finds_end_state(self) -> bool:
-        """It gives counts of how its end states were found, too."""
-        return self.is_state and not self.is_path
+        return self.form.arrays(found)
 
 
 def repeated(Q: tuple[np.ndarray, ...], batch: int) -> tuple[np.ndarray, ...]:
@@ -120,24 +138,30 @@ def repeated(Q: tuple[np.ndarray, ...], batch: int) -> tuple[np.ndarray, ...]:
 
 def given_to(trace: Trace, step: int, name: str) -> Any:
     """What the trace has for a stage to start from, by name: a part, or what comes before all."""
+    circuit = trace.steps[step].circuit if trace.steps else None
     match name:
         case "inputs" | "targets":
             return getattr(trace, name)[step]
-        case "recording" | "path_feedback":
-            assert trace.trajectory is not None
-            return getattr(trace.trajectory, name.removeprefix("path_"))
         case "path_target":
-            return trajectory_target(trace)
+            # Weak feedback nudges from the open-loop output, so that only a file with steps has it.
+            return trace.targets[0] if circuit is None else circuit.closed_loop_target
         case "path_start":
-            assert trace.trajectory is not None
-            return map_arrays(lambda u: u[-1], trace.trajectory.open_loop)
+            return map_arrays(lambda u: u[-1], _trajectory(trace).open_loop)
+        case "recording" | "path_feedback":
+            return getattr(_trajectory(trace), name.removeprefix("path_"))
+        case "mean_inhibition":
+            # Where the rule does not learn r̄, the one that the step began with.
+            recorded = None if circuit is None else circuit.mean_inhibition
+            return recorded or learner_before(trace, step).mean_inhibition
     holder = _step_or_circuit(trace, step, name)
-    value = None if holder is None else getattr(holder, name)
-    if value is None and name == "mean_inhibition":
-        # Where the rule does not learn r̄, the one that the step began with.
-        return learner_before(trace, step).mean_inhibition
     # Backprop uses no states.
-    return resting_state(trace.initial_parameters, trace.inputs[step]) if value is None else value
+    rest = resting_state(trace.initial_parameters, trace.inputs[step])
+    return rest if holder is None else getattr(holder, name)
+
+
+def _trajectory(trace: Trace) -> TraceTrajectory:
+    assert trace.trajectory is not None
+    return trace.trajectory
 
 
 def _step_or_circuit(trace: Trace, step: int, part: str) -> Any:
@@ -150,8 +174,7 @@ def _step_or_circuit(trace: Trace, step: int, part: str) -> Any:
 def with_part(trace: Trace, step: int, part: str, value: Any, of_trajectory: bool = False) -> Trace:
     """Give a trace with one part of a step, or of its trajectory, replaced."""
     if of_trajectory:
-        assert trace.trajectory is not None
-        trajectory = dataclasses.replace(trace.trajectory, **{part: value})
+        trajectory = dataclasses.replace(_trajectory(trace), **{part: value})
         return dataclasses.replace(trace, trajectory=trajectory)
     holder = _step_or_circuit(trace, step, part)
     changed = dataclasses.replace(holder, **{part: value})
@@ -159,15 +182,6 @@ def with_part(trace: Trace, step: int, part: str, value: Any, of_trajectory: boo
         changed = dataclasses.replace(trace.steps[step], circuit=changed)
     steps = (*trace.steps[:step], changed, *trace.steps[step + 1 :])
     return dataclasses.replace(trace, steps=steps)
-
-
-def trajectory_target(trace: Trace) -> np.ndarray:
-    """What the controller was given on the recorded path: the first step's target, (batch, n_out).
-
-    Weak feedback nudges from the open-loop output, so that only a file with steps has it.
-    """
-    circuit = trace.steps[0].circuit if trace.steps else None
-    return trace.targets[0] if circuit is None else circuit.closed_loop_target
 
 
 def state_arrays(state: NetworkState) -> Arrays:
@@ -198,14 +212,19 @@ def layers_from(name: str, arrays: Arrays) -> tuple[np.ndarray, ...]:
     return tuple(arrays[f"{name}_{l}"] for l in range(n_hidden))
 
 
+def _state_shapes(sizes: tuple[int, ...], leading: tuple[int, ...]) -> Any:
+    layers: Any = tuple((*leading, n) for n in sizes[1:-1])
+    output: Any = (*leading, sizes[-1])
+    return NetworkState(layers, layers, output, output)
+
+
 def _fan_in(trace: Trace) -> int:
     return max(trace.configuration.sizes[:-1])
 
 
 def _path(trace: Trace) -> int:
     # A recorded state is the sum of all the increments that led to it.
-    assert trace.trajectory is not None
-    return _fan_in(trace) + trace.trajectory.recording.n_steps
+    return _fan_in(trace) + _trajectory(trace).recording.n_steps
 
 
 def _width(trace: Trace) -> int:
@@ -235,103 +254,76 @@ def _updated(backend: Backend, gradients: Parameters) -> Parameters:
 
 
 TARGETS = "closed_loop_targets"
+STATE = Form(state_arrays, state_from, _state_shapes)
+MEANS = Form(
+    partial(layer_arrays, "r_I"),
+    partial(layers_from, "r_I"),
+    lambda sizes, leading: tuple((n,) for n in sizes[1:-1]),
+)
+WEIGHTS = Form(
+    partial(layer_arrays, "Q"),
+    partial(layers_from, "Q"),
+    lambda sizes, leading: tuple((*leading, sizes[-1], n) for n in sizes[1:-1]),
+)
+TARGET = Form(
+    lambda target: {TARGETS: target},
+    lambda arrays: arrays[TARGETS],
+    lambda sizes, leading: (*leading, sizes[-1]),
+)
+PARAMETERS = Form(named_arrays, parameters_from)
 
 OPEN_LOOP_PATH: Stage = Stage(
     "open-loop trajectory",
-    "trajectory/open_loop",
     "open_loop",
     ("recording", "inputs"),
     _calls("open_loop_trajectory"),
-    state_arrays,
-    state_from,
+    STATE,
     _path,
-    is_state=True,
     is_path=True,
 )
 CLOSED_LOOP_PATH: Stage = Stage(
     "closed-loop trajectory",
-    "trajectory/closed_loop",
     "closed_loop",
     ("recording", "inputs", "path_feedback", "path_target", "path_start"),
     _calls("closed_loop_trajectory"),
-    state_arrays,
-    state_from,
+    STATE,
     _path,
-    is_state=True,
     is_path=True,
 )
-OPEN_LOOP: Stage = Stage(
-    "open loop",
-    "open_loop",
-    "open_loop",
-    ("inputs",),
-    _calls("open_loop"),
-    state_arrays,
-    state_from,
-    _fan_in,
-    is_state=True,
-)
+OPEN_LOOP: Stage = Stage("open loop", "open_loop", ("inputs",), _calls("open_loop"), STATE, _fan_in)
 MEAN_INHIBITION: Stage = Stage(
-    "mean inhibition",
-    "mean_inhibition",
-    "mean_inhibition",
-    ("open_loop",),
-    _calls("mean_inhibition"),
-    partial(layer_arrays, "r_I"),
-    partial(layers_from, "r_I"),
-    _batch,
+    "mean inhibition", "mean_inhibition", ("open_loop",), _calls("mean_inhibition"), MEANS, _batch
 )
 FEEDBACK: Stage = Stage(
-    "feedback weights",
-    "feedback",
-    "feedback",
-    ("open_loop",),
-    _calls("feedback_weights"),
-    partial(layer_arrays, "Q"),
-    partial(layers_from, "Q"),
-    _width,
+    "feedback weights", "feedback", ("open_loop",), _calls("feedback_weights"), WEIGHTS, _width
 )
 CLOSED_LOOP_TARGET: Stage = Stage(
     "closed-loop target",
-    "",
     "closed_loop_target",
     ("open_loop", "targets"),
     _calls("closed_loop_target"),
-    lambda target: {TARGETS: target},
-    lambda arrays: arrays[TARGETS],
+    TARGET,
     _outputs,
     loads=False,
 )
 CLOSED_LOOP: Stage = Stage(
     "closed loop",
     "closed_loop",
-    "closed_loop",
     ("inputs", "feedback", "closed_loop_target", "open_loop"),
     _calls("closed_loop"),
-    state_arrays,
-    state_from,
+    STATE,
     _fan_in,
-    is_state=True,
 )
 GRADIENTS: Stage = Stage(
     "gradients",
     "gradients",
-    "gradients",
     ("inputs", "targets", "open_loop", "closed_loop", "mean_inhibition"),
     _calls("gradients"),
-    named_arrays,
-    parameters_from,
+    PARAMETERS,
     _batch,
 )
 UPDATE: Stage = Stage(
-    "optimiser update",
-    "parameters_after",
-    "parameters_after",
-    ("gradients",),
-    _updated,
-    named_arrays,
-    parameters_from,
-    _elementwise,
+    "optimiser update", "parameters_after", ("gradients",), _updated, PARAMETERS, _elementwise
 )
 
 PATH_STAGES = (OPEN_LOOP_PATH, CLOSED_LOOP_PATH)
@@ -426,6 +418,8 @@ def disturbed(configuration: NetworkConfiguration, value: Any, disturb: Disturb)
     most ε (|u| + |m| + 1.4/k): so much is a potential moved, also where it is 0. Likewise
     the readout before a softmax, by ε (|u_out| + 1).
     """
+    if isinstance(value, Recording):
+        return value
     if not isinstance(value, NetworkState):
         return map_arrays(disturb, value)
 

@@ -7,25 +7,32 @@ arrays at the paths of a trace are read, as many as it has; they are judged as t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from ...refimpl import (
     ConfigurationError,
-    FeedbackWeights,
     NetworkConfiguration,
-    NetworkState,
     Parameters,
     Recording,
 )
 from ..judge import (
+    CLOSED_LOOP,
+    CLOSED_LOOP_PATH,
+    CLOSED_LOOP_TARGET,
+    FEEDBACK,
     FLOATS,
+    GRADIENTS,
+    MEAN_INHIBITION,
+    OPEN_LOOP,
+    OPEN_LOOP_PATH,
     PATH_STAGES,
     STEP_STAGES,
+    UPDATE,
     Arithmetic,
     Arrays,
     Stage,
@@ -86,7 +93,12 @@ def read_trace(path: str | os.PathLike[str]) -> Trace:
     """
     path = Path(path)
     with reading(path) as file:
-        _check_schema(file)
+        refuse_other_schema(file, SCHEMA)
+        version = read_whole(file, "schema_version", 0)
+        if version != SCHEMA_VERSION:
+            raise FileError(
+                f"{path}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
+            )
         # Those recorded elsewhere carry none.
         if DIGEST in file.attrs:
             check_digest(file)
@@ -117,16 +129,11 @@ def read_trace(path: str | os.PathLike[str]) -> Trace:
             steps=_steps(file, configuration, n_steps, batch),
             trajectory=_trajectory(file, configuration, batch),
             dataset=read_text(file, "dataset", default=""),
-            dataset_indices=_indices(file, (n_steps, batch)),
-        )
-
-
-def _check_schema(file: h5py.File) -> None:
-    refuse_other_schema(file, SCHEMA)
-    version = read_whole(file, "schema_version", 0)
-    if version != SCHEMA_VERSION:
-        raise FileError(
-            f"{file.filename}: schema_version is {version}: this program reads {SCHEMA_VERSION}"
+            dataset_indices=(
+                read_numbers(file, "dataset_indices", (n_steps, batch), "iu").astype(np.int64)
+                if "dataset_indices" in file
+                else None
+            ),
         )
 
 
@@ -144,12 +151,6 @@ def _widest(parameters: Parameters) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _indices(file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
-    if "dataset_indices" not in file:
-        return None
-    return read_numbers(file, "dataset_indices", shape, "iu").astype(np.int64)
-
-
 def _steps(
     file: h5py.File, configuration: NetworkConfiguration, n_steps: int, batch: int
 ) -> tuple[TraceStep, ...]:
@@ -163,67 +164,36 @@ def _steps(
 
 
 def _step(group: h5py.Group, configuration: NetworkConfiguration, batch: int) -> TraceStep:
-    return TraceStep(
-        gradients=_parameters(group, "gradients", configuration).astype(np.float64),
-        parameters_after=_parameters(group, "parameters_after", configuration).astype(np.float64),
-        circuit=(
-            None if configuration.rule == "backprop" else _circuit(group, configuration, batch)
-        ),
+    gradients, after = (
+        _parameters(group, stage.part, configuration).astype(np.float64)
+        for stage in (GRADIENTS, UPDATE)
     )
+    if configuration.rule == "backprop":
+        return TraceStep(gradients, after, None)
+    parts = {
+        stage.part: _part(group, stage, configuration, batch)
+        for stage in (OPEN_LOOP, FEEDBACK, CLOSED_LOOP_TARGET, CLOSED_LOOP)
+    }
+    means = None
+    if configuration.rule == "linear-threshold" or MEAN_INHIBITION.part in group:
+        means = _part(group, MEAN_INHIBITION, configuration)
+        for l, mean in enumerate(means):
+            if not np.all(mean > 0):
+                raise FileError(
+                    f"{group.file.filename}: dataset {group.name}/mean_inhibition/r_I_{l} goes "
+                    f"down to {mean.min()}: rates above 0 are needed"
+                )
+    return TraceStep(gradients, after, CircuitStep(**parts, mean_inhibition=means))
 
 
-def _circuit(group: h5py.Group, configuration: NetworkConfiguration, batch: int) -> CircuitStep:
-    return CircuitStep(
-        open_loop=_state(group, "open_loop", configuration, (batch,)),
-        feedback=_feedback(group, configuration, batch),
-        closed_loop_target=_array(group, "closed_loop_targets", (batch, configuration.sizes[-1])),
-        closed_loop=_state(group, "closed_loop", configuration, (batch,)),
-        mean_inhibition=_mean_inhibition(group, configuration),
-    )
-
-
-def _state(
-    parent: h5py.Group,
-    name: str,
-    configuration: NetworkConfiguration,
-    leading: tuple[int | None, ...],
-) -> NetworkState:
-    group, (*hidden, n_out) = find_group(parent, name), configuration.sizes[1:]
-    return NetworkState(
-        _layers(group, "u_E", [(*leading, n) for n in hidden]),
-        _layers(group, "u_I", [(*leading, n) for n in hidden]),
-        _array(group, "u_out", (*leading, n_out)),
-        _array(group, "c_int", (*leading, n_out)),
-    )
-
-
-def _layers(
-    group: h5py.Group, name: str, shapes: Sequence[tuple[int | None, ...]]
-) -> tuple[np.ndarray, ...]:
-    return tuple(_array(group, f"{name}_{l}", shape) for l, shape in enumerate(shapes))
-
-
-def _feedback(
-    parent: h5py.Group, configuration: NetworkConfiguration, batch: int
-) -> FeedbackWeights:
-    group, (*hidden, n_out) = find_group(parent, "feedback"), configuration.sizes[1:]
-    return _layers(group, "Q", [(batch, n_out, n) for n in hidden])
-
-
-def _mean_inhibition(
-    parent: h5py.Group, configuration: NetworkConfiguration
-) -> tuple[np.ndarray, ...] | None:
-    if configuration.rule != "linear-threshold" and "mean_inhibition" not in parent:
-        return None
-    group, hidden = find_group(parent, "mean_inhibition"), configuration.sizes[1:-1]
-    means = _layers(group, "r_I", [(n,) for n in hidden])
-    for l, mean in enumerate(means):
-        if not np.all(mean > 0):
-            raise FileError(
-                f"{group.file.filename}: dataset {group.name}/r_I_{l} goes down to {mean.min()}: "
-                "rates above 0 are needed"
-            )
-    return means
+def _part(
+    parent: h5py.Group, stage: Stage, configuration: NetworkConfiguration, *leading: int
+) -> Any:
+    """What a stage gave, from its group."""
+    group = find_group(parent, stage.part) if stage.group else parent
+    assert stage.form.shapes is not None
+    shapes: dict[str, Any] = stage.form.arrays(stage.form.shapes(configuration.sizes, leading))
+    return stage.form.value({name: _array(group, name, shape) for name, shape in shapes.items()})
 
 
 def _trajectory(
@@ -242,7 +212,6 @@ def _trajectory(
             f"{file.filename}: attribute n_steps of /trajectory is {group.attrs['n_steps']}: "
             f"{n_times[0]} times, every {every}th step, make {n_steps}"
         )
-    leading = (batch, *n_times)
     try:
         recording = Recording(
             # "tsit5, constant step"
@@ -254,9 +223,9 @@ def _trajectory(
     except ConfigurationError as problem:
         raise FileError(f"{file.filename}: trajectory: {problem}") from problem
     return TraceTrajectory(
-        open_loop=time_first(_state(group, "open_loop", configuration, leading)),
-        closed_loop=time_first(_state(group, "closed_loop", configuration, leading)),
-        feedback=_feedback(group, configuration, batch),
+        open_loop=time_first(_part(group, OPEN_LOOP_PATH, configuration, batch, *n_times)),
+        closed_loop=time_first(_part(group, CLOSED_LOOP_PATH, configuration, batch, *n_times)),
+        feedback=_part(group, FEEDBACK, configuration, batch),
         recording=recording,
     )
 
