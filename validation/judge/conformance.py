@@ -94,19 +94,9 @@ def conform_each(
     method: str = "fixed-point",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> list[list[StageResult]]:
-    """Judge several backends by one trace: what rounding may do there is measured once.
+    """Judge several backends by one trace, each as `conform` does.
 
-    Parameters
-    ----------
-    trace, dtype, method, progress
-        As for `conform`.
-    backend_classes : sequence of type
-        The backends.
-
-    Returns
-    -------
-    list of list of StageResult
-        For each backend what `conform` gives.
+    What rounding may do there is measured once.
     """
     solver = conformance_solver(trace, method, dtype)
     arithmetic = float_arithmetic(dtype)

@@ -22,18 +22,15 @@ PRECISION = 1.01
 
 @dataclass(frozen=True)
 class StagePower:
-    """Smallest faults caught in one stage.
+    """Smallest faults caught in one stage, each of the array in which it has to be largest.
 
     Parameters
     ----------
     stage : str
         Its name.
-    whole_array : float
-        Relative size: every element of one array is too large by this factor less 1. Of the
-        array in which it has to be largest.
-    one_element : float
-        Relative size: one element of ordinary magnitude, the median of its array, is too large
-        by this factor less 1. Of the array in which it has to be largest.
+    whole_array, one_element : float
+        Relative size: every element of an array, or one of ordinary magnitude, the median of
+        its array, is too large by this factor less 1.
     weakest : str
         The array in which a wrong element has to be largest.
     """
@@ -51,9 +48,7 @@ def power(trace: Trace, arithmetic: Arithmetic, solver: Solver) -> list[StagePow
     ----------
     trace : Trace
         Golden numbers.
-    arithmetic : Arithmetic
-        Of the candidate.
-    solver : Solver
+    arithmetic, solver : Arithmetic, Solver
         Of the candidate.
 
     Returns

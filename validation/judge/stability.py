@@ -29,13 +29,7 @@ LARGEST_STATE = 400
 
 
 def stability_in_words(trace: Trace) -> str:
-    """Say whether an integration would stay at the closed-loop end states; empty if unknown.
-
-    Parameters
-    ----------
-    trace : Trace
-        Golden numbers.
-    """
+    """Say whether an integration would stay at the closed-loop end states; empty if unknown."""
     rates = trace_growth_rates(trace)
     if rates is None:
         return ""

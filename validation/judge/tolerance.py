@@ -60,13 +60,7 @@ class Arithmetic:
 
 
 def float_arithmetic(dtype: np.dtype | type | str) -> Arithmetic:
-    """Describe a floating-point precision.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype, type or str
-        float16, float32 or float64.
-    """
+    """Describe float16, float32 or float64."""
     limits, name = np.finfo(dtype), np.dtype(dtype).name
     normal, subnormal = float(limits.smallest_normal), float(limits.smallest_subnormal)
     return Arithmetic(

@@ -58,10 +58,8 @@ class Position:
 
     Parameters
     ----------
-    epochs : int
-        Epochs finished.
-    steps : int
-        Steps done of the epoch after those.
+    epochs, steps : int
+        Epochs finished, and steps done of the epoch after those.
     seconds : float
         Time those steps took.
     metrics : TrainingMetrics or None
@@ -86,15 +84,13 @@ class Checkpoint:
         Where in the run.
     random_state : dict
         State of the generator that orders the batches of the epoch in progress, at its
-        start. It follows from seed and epoch; on resuming, the two are compared.
+        start. It follows from seed and epoch.
     configuration : dict
         The run's whole configuration.
-    data : str
-        Digest of the data learnt from and judged by; on resuming, the two are compared.
-    batch_order : str
-        Digest of the batches of the epoch in progress; compared likewise.
-    start : str
-        Digest of what a start file gave, empty without one; compared likewise.
+    data, batch_order, start : str
+        Digests of the data learnt from and judged by, of the batches of the epoch in progress, and
+        of what a start file gave, empty without one. They and the random state are compared on
+        resuming.
     """
 
     learner: Learner

@@ -57,8 +57,7 @@ def find_traces(
     FileError
         A path does not exist, or a directory has no trace.
     """
-    traces: list[Path] = []
-    others: list[Path] = []
+    traces, others = list[Path](), list[Path]()
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     for path in map(Path, listed):
         if not path.is_dir():
@@ -246,13 +245,7 @@ class RandomNetwork:
 
 
 def random_networks(n: int) -> Iterator[RandomNetwork]:
-    """Draw networks of any sizes, rule, loss, feedback and activations.
-
-    Parameters
-    ----------
-    n : int
-        How many; the first are always the same.
-    """
+    """Draw n networks of any sizes, rule, loss, feedback and activations, always the same."""
     return map(random_network, range(n))
 
 

@@ -90,22 +90,17 @@ class Trace:
         Before the first and after the last step.
     stored_precision : numpy.dtype
         Of the parameters in the file.
-    inputs : array of float64, (S, batch, n_in)
-        Scaled to [0, 1] where the file has bytes.
-    targets : array of float64, (S, batch, n_out)
-        Labels.
-    open_loop_loss : array of float64, (S,)
-        Mean loss of each step before its update.
-    closed_loop_loss : array of float64, (S,), or None
-        Likewise under control; backprop has none.
+    inputs, targets : array of float64, (S, batch, n)
+        Inputs, scaled to [0, 1] where the file has bytes, and labels.
+    open_loop_loss, closed_loop_loss : array of float64, (S,)
+        Mean loss of each step before its update, and likewise under control; backprop has None.
     steps : tuple of TraceStep
         Empty where the file has a summary only.
     trajectory : TraceTrajectory or None
         Where the file has one.
-    dataset : str
-        Name of the dataset that the inputs are from; empty for none.
-    dataset_indices : array of int64, (S, batch), or None
-        Their positions in its training split.
+    dataset, dataset_indices : str, array of int64 (S, batch) or None
+        Name of the dataset that the inputs are from, empty for none, and their positions in its
+        training split.
     """
 
     path: Path

@@ -78,17 +78,7 @@ def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None
 def write_trace_inputs(path: str | os.PathLike[str], trace: Trace) -> None:
     """Write what a port is given: configuration, start, inputs and labels, and no answer.
 
-    Parameters
-    ----------
-    path : str or Path
-        HDF5 file; one that exists is replaced.
-    trace : Trace
-        Whose questions to write.
-
-    Raises
-    ------
-    FileError
-        It cannot be written.
+    As `write_trace` does.
     """
     write_signed_file(path, lambda file: _write_questions(file, trace, INPUT_SCHEMA))
 
