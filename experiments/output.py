@@ -295,6 +295,17 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise not_written(Path(path), problem) from problem
 
 
+def replace_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file at once, so that a crash leaves it, or the one before, whole."""
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def _file_error(message: str) -> Exception:
     from ..validation import FileError
 

@@ -27,6 +27,7 @@ from ...refimpl import (
     shown,
     whole_number,
 )
+from ..output import replace_text
 
 MOST_DIGITS = 1000
 """Of a seed; neither TOML nor JSON is read beyond 4,300."""
@@ -261,7 +262,7 @@ def load_run_configuration(
 
 def write_run_configuration(path: str | os.PathLike[str], configuration: RunConfiguration) -> None:
     """Write a configuration as TOML that `load_run_configuration` reads back."""
-    Path(path).write_text(tomli_w.dumps(configuration.as_dict()), encoding="utf-8")
+    replace_text(path, tomli_w.dumps(configuration.as_dict()))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""How often a run is saved."""
+"""Training a run, epoch by epoch: what is written down, when it is saved, and where it diverged."""
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -14,10 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ...backends import (
-    Backend,
-    BackendDescription,
     Evaluation,
-    PlacedData,
     TrainingMetrics,
     backend_class,
     joined,
@@ -28,7 +24,8 @@ from ..output import writing
 from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
 from .run import Run, epoch_order, save
 
-# --- How often a run is saved.
+SECONDS_BETWEEN_REPORTS = 0.25
+SECONDS_BETWEEN_PICTURES = 10.0
 
 
 UNITS = ("epochs", "steps", "minutes")
@@ -67,97 +64,6 @@ def parse_checkpoint_interval(text: str) -> CheckpointInterval:
             "is needed, as in 2epochs, 100steps or 5minutes"
         )
     return CheckpointInterval(int(found.group(1)), found.group(2) + "s")
-
-
-# --- Where a run stopped having numbers: the step, the layers, and what is left to go on from.
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss or the parameters are no longer numbers; the message is one line."""
-
-
-def losses_are_finite(metrics: TrainingMetrics, rule: str) -> bool:
-    """Whether every loss of some steps is a number; backprop has none in closed loop."""
-    losses = [metrics.loss] if rule == "backprop" else [metrics.loss, metrics.closed_loop_loss]
-    return all(bool(np.all(np.isfinite(loss))) for loss in losses)
-
-
-def describe_divergence(
-    backend: Backend, data: PlacedData, order: np.ndarray, before: Learner, epoch: int, steps: int
-) -> str:
-    """Find the step and the layers by taking the steps of a part again, one by one.
-
-    The backend's learner is lost; `before` is that at the start of the part, all finite. `order` is
-    (steps, batch), the part's, and comes after `steps` of the epoch, both from 0; said they are
-    from 1.
-    """
-    rule = backend.configuration.rule
-    backend.load(before)
-    for number, batch in enumerate(order, start=steps + 1):
-        metrics = backend.train(data, batch[None])
-        layers = ", ".join(not_finite(backend.learner()))
-        where = f"epoch {epoch + 1}, step {number}"
-        if not losses_are_finite(metrics, rule):
-            loop = "loss" if not np.all(np.isfinite(metrics.loss)) else "closed-loop loss"
-            after = f"after it these are not: {layers}" if layers else "and so they are after it"
-            return f"the {loop} is not finite in {where}: the parameters were before it, {after}"
-        if layers:
-            return (
-                f"the update of {where} is not finite: {layers}; "
-                f"the loss before it was {float(np.mean(metrics.loss)):.3g}"
-            )
-    # Only where a backend's sums depend on how many steps it is given at once.
-    return (
-        f"loss or parameters are not finite in epoch {epoch + 1}, within steps {steps + 1} to "
-        f"{steps + len(order)}; taken one by one, they are"
-    )
-
-
-def refuse_divergence_in_evaluation(
-    directory: str | os.PathLike[str], epoch: int, evaluations: dict[str, Evaluation]
-) -> None:
-    """Refuse a loss that is no number after an epoch, from 1, whose training had one."""
-    directory = Path(directory)
-    for split, evaluation in evaluations.items():
-        if not np.all(np.isfinite(evaluation.loss)):
-            raise TrainingDiverged(
-                f"the {split} loss is not finite after epoch {epoch}, though all parameters are: "
-                f"the outputs are too large; {advice(directory)}"
-            )
-
-
-def advice(directory: str | os.PathLike[str]) -> str:
-    """Say what may help, and from where a run can go on."""
-    directory = Path(directory)
-    for path in generations(directory / "checkpoint.h5", keep=2):
-        try:
-            position = read_checkpoint(path).position
-        except FileError:
-            continue
-        return (
-            f"try a lower learning rate; the last good checkpoint is {path}, "
-            f"at {position.epochs} epochs and {position.steps} steps"
-        )
-    return "try a lower learning rate; there is no good checkpoint"
-
-
-# --- Training a run: epochs, what is written down of them, and when it is saved.
-
-
-SECONDS_BETWEEN_REPORTS = 0.25
-SECONDS_BETWEEN_PICTURES = 10.0
-
-
-class Observer(Protocol):
-    """Whoever wants to see a run as it goes."""
-
-    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
-        """Some steps more are done; metrics are of the epoch so far."""
-        ...
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """An epoch is done."""
-        ...
 
 
 def train(
@@ -211,6 +117,105 @@ def train(
             run.lock.release()
 
 
+class Observer(Protocol):
+    """Whoever wants to see a run as it goes."""
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Some steps more are done; metrics are of the epoch so far."""
+        ...
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+        ...
+
+
+def _train(
+    run: Run,
+    position: Position,
+    records: list[EpochRecord],
+    observer: Observer,
+    stop: Callable[[], int],
+    saver: Saver,
+) -> tuple[Position, list[EpochRecord]]:
+    drawn = time.perf_counter()
+    if position.epochs == 0 and position.steps == 0:
+        saver.save(position)
+    while position.epochs < run.configuration.epochs:
+        began = time.perf_counter()
+        seconds_before = position.seconds
+        position = _train_epoch(run, position, observer, stop, saver)
+        if position.steps < len(epoch_order(run, position.epochs)):
+            saver.save(position)
+            break
+        assert position.metrics is not None
+        valid = run.backend.evaluate(run.validation)
+        test = run.backend.evaluate(run.test)
+        _refuse_divergence_in_evaluation(
+            run.directory, position.epochs + 1, {"validation": valid, "test": test}
+        )
+        by = backend_class(run.configuration.backend).describe()
+        record = epoch_record(
+            position.epochs + 1,
+            run.configuration.batch_size,
+            position.metrics,
+            valid,
+            test,
+            training_seconds=position.seconds,
+            seconds=seconds_before + time.perf_counter() - began,
+            computed_by=f"{by.name} {by.version}, {by.device}",
+        )
+        records.append(record)
+        # The log first: a line without its checkpoint is dropped on resuming and comes
+        # again, a checkpoint without its line would lose it.
+        with writing(run.directory / "metrics.jsonl"):
+            append_record(run.directory / "metrics.jsonl", record)
+        position = Position(position.epochs + 1)
+        if position.epochs == run.configuration.epochs:
+            saver.save(position)
+        else:
+            saver.passed(position, epochs=1, steps=0)
+        observer.on_epoch(record)
+        if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
+            _draw(run, records)
+            drawn = time.perf_counter()
+    _draw(run, records)
+    return position, records
+
+
+def _train_epoch(
+    run: Run, position: Position, observer: Observer, stop: Callable[[], int], saver: Saver
+) -> Position:
+    """Go through the epoch in parts, short enough that someone watching sees it move."""
+    order = epoch_order(run, position.epochs)
+    parts = [] if position.metrics is None else [position.metrics]
+    steps, seconds, part = position.steps, position.seconds, 1
+    learner = run.backend.learner()
+    while steps < len(order) and not stop():
+        part = min(part, saver.most_steps() or part, len(order) - steps)
+        batches = order[steps : steps + part]
+        began = time.perf_counter()
+        metrics = run.backend.train(run.train, batches)
+        took = time.perf_counter() - began
+        before, learner = learner, run.backend.learner()
+        if not _losses_are_finite(metrics, run.configuration.rule) or not_finite(learner):
+            what = _describe_divergence(run, batches, before, position.epochs, steps)
+            raise TrainingDiverged(f"{what}; {_advice(run.directory)}")
+        parts.append(metrics)
+        steps, seconds = steps + part, seconds + took
+        observer.on_steps(position.epochs, steps, len(order), joined(parts))
+        if steps < len(order):
+            here = Position(position.epochs, steps, seconds, joined(parts))
+            saver.passed(here, epochs=0, steps=part)
+        part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
+    return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
+
+
+def _draw(run: Run, records: list[EpochRecord]) -> None:
+    if records:
+        with writing(run.directory / "curves.png"):
+            draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
+
+
 class Saver:
     """Writes the checkpoints of a run, and knows when the next is due."""
 
@@ -237,93 +242,71 @@ class Saver:
         self._saved_at = time.perf_counter()
 
 
-def _train(
-    run: Run,
-    position: Position,
-    records: list[EpochRecord],
-    observer: Observer,
-    stop: Callable[[], int],
-    saver: Saver,
-) -> tuple[Position, list[EpochRecord]]:
-    drawn = time.perf_counter()
-    if position.epochs == 0 and position.steps == 0:
-        saver.save(position)
-    while position.epochs < run.configuration.epochs:
-        began = time.perf_counter()
-        seconds_before = position.seconds
-        position = _train_epoch(run, position, observer, stop, saver)
-        if position.steps < len(epoch_order(run, position.epochs)):
-            saver.save(position)
-            break
-        assert position.metrics is not None
-        valid = run.backend.evaluate(run.validation)
-        test = run.backend.evaluate(run.test)
-        refuse_divergence_in_evaluation(
-            run.directory, position.epochs + 1, {"validation": valid, "test": test}
-        )
-        record = epoch_record(
-            position.epochs + 1,
-            run.configuration.batch_size,
-            position.metrics,
-            valid,
-            test,
-            training_seconds=position.seconds,
-            seconds=seconds_before + time.perf_counter() - began,
-            computed_by=_named(backend_class(run.configuration.backend).describe()),
-        )
-        records.append(record)
-        # The log first: a line without its checkpoint is dropped on resuming and comes
-        # again, a checkpoint without its line would lose it.
-        with writing(run.directory / "metrics.jsonl"):
-            append_record(run.directory / "metrics.jsonl", record)
-        position = Position(position.epochs + 1)
-        if position.epochs == run.configuration.epochs:
-            saver.save(position)
-        else:
-            saver.passed(position, epochs=1, steps=0)
-        observer.on_epoch(record)
-        if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
-            _draw(run, records)
-            drawn = time.perf_counter()
-    _draw(run, records)
-    return position, records
+# Where a run stopped having numbers: the step, the layers, and what is left to go on from.
 
 
-def _named(description: BackendDescription) -> str:
-    return f"{description.name} {description.version}, {description.device}"
+class TrainingDiverged(RuntimeError):
+    """The loss or the parameters are no longer numbers; the message is one line."""
 
 
-def _draw(run: Run, records: list[EpochRecord]) -> None:
-    if records:
-        with writing(run.directory / "curves.png"):
-            draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
+def _losses_are_finite(metrics: TrainingMetrics, rule: str) -> bool:
+    """Whether every loss of some steps is a number; backprop has none in closed loop."""
+    losses = [metrics.loss] if rule == "backprop" else [metrics.loss, metrics.closed_loop_loss]
+    return all(bool(np.all(np.isfinite(loss))) for loss in losses)
 
 
-def _train_epoch(
-    run: Run, position: Position, observer: Observer, stop: Callable[[], int], saver: Saver
-) -> Position:
-    """Go through the epoch in parts, short enough that someone watching sees it move."""
-    order = epoch_order(run, position.epochs)
-    parts = [] if position.metrics is None else [position.metrics]
-    steps, seconds, part = position.steps, position.seconds, 1
-    learner = run.backend.learner()
-    while steps < len(order) and not stop():
-        part = min(part, saver.most_steps() or part, len(order) - steps)
-        batches = order[steps : steps + part]
-        began = time.perf_counter()
-        metrics = run.backend.train(run.train, batches)
-        took = time.perf_counter() - began
-        before, learner = learner, run.backend.learner()
-        if not losses_are_finite(metrics, run.configuration.rule) or not_finite(learner):
-            what = describe_divergence(
-                run.backend, run.train, batches, before, position.epochs, steps
+def _describe_divergence(
+    run: Run, order: np.ndarray, before: Learner, epoch: int, steps: int
+) -> str:
+    """Find the step and the layers by taking the steps of a part again, one by one.
+
+    The backend's learner is lost; `before` is that at the start of the part, all finite. `order` is
+    (steps, batch), the part's, and comes after `steps` of the epoch, both from 0; said they are
+    from 1.
+    """
+    backend, rule = run.backend, run.configuration.rule
+    backend.load(before)
+    for number, batch in enumerate(order, start=steps + 1):
+        metrics = backend.train(run.train, batch[None])
+        layers = ", ".join(not_finite(backend.learner()))
+        where = f"epoch {epoch + 1}, step {number}"
+        if not _losses_are_finite(metrics, rule):
+            loop = "loss" if not np.all(np.isfinite(metrics.loss)) else "closed-loop loss"
+            after = f"after it these are not: {layers}" if layers else "and so they are after it"
+            return f"the {loop} is not finite in {where}: the parameters were before it, {after}"
+        if layers:
+            return (
+                f"the update of {where} is not finite: {layers}; "
+                f"the loss before it was {float(np.mean(metrics.loss)):.3g}"
             )
-            raise TrainingDiverged(f"{what}; {advice(run.directory)}")
-        parts.append(metrics)
-        steps, seconds = steps + part, seconds + took
-        observer.on_steps(position.epochs, steps, len(order), joined(parts))
-        if steps < len(order):
-            here = Position(position.epochs, steps, seconds, joined(parts))
-            saver.passed(here, epochs=0, steps=part)
-        part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
-    return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
+    # Only where a backend's sums depend on how many steps it is given at once.
+    return (
+        f"loss or parameters are not finite in epoch {epoch + 1}, within steps {steps + 1} to "
+        f"{steps + len(order)}; taken one by one, they are"
+    )
+
+
+def _refuse_divergence_in_evaluation(
+    directory: Path, epoch: int, evaluations: dict[str, Evaluation]
+) -> None:
+    """Refuse a loss that is no number after an epoch, from 1, whose training had one."""
+    for split, evaluation in evaluations.items():
+        if not np.all(np.isfinite(evaluation.loss)):
+            raise TrainingDiverged(
+                f"the {split} loss is not finite after epoch {epoch}, though all parameters are: "
+                f"the outputs are too large; {_advice(directory)}"
+            )
+
+
+def _advice(directory: Path) -> str:
+    """Say what may help, and from where a run can go on."""
+    for path in generations(directory / "checkpoint.h5", keep=2):
+        try:
+            position = read_checkpoint(path).position
+        except FileError:
+            continue
+        return (
+            f"try a lower learning rate; the last good checkpoint is {path}, "
+            f"at {position.epochs} epochs and {position.steps} steps"
+        )
+    return "try a lower learning rate; there is no good checkpoint"

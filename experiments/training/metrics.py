@@ -14,6 +14,7 @@ from typing import Any
 from ...backends import Evaluation, TrainingMetrics
 from ...refimpl import ConfigurationError, EndStateCounts, shown
 from ...validation import refuse_all_but_files
+from ..output import replace_text
 
 # --- `metrics.jsonl`: one JSON object an epoch.
 
@@ -139,12 +140,8 @@ def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
 
 def keep_records(path: str | os.PathLike[str], epochs: int) -> list[EpochRecord]:
     """Drop the lines of epochs that a checkpoint does not know of, so that none comes twice."""
-    path = Path(path)
     records = [record for record in read_records(path) if record.epoch <= epochs]
-    lines: list[str] = [json.dumps(dataclasses.asdict(record)) for record in records]
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(unfinished, path)
+    replace_text(path, "".join(f"{json.dumps(dataclasses.asdict(one))}\n" for one in records))
     return records
 
 

@@ -1,4 +1,9 @@
-"""Whether a network fits into memory, asked before any of it is made."""
+"""A run: what it is, how it begins, and how it goes on from a checkpoint.
+
+All is checked before anything is written: that the network fits into memory and the directory is
+free; and before a run goes on, that it is still the one that was saved. What must be as it was, and
+what may change, stands below `resume`.
+"""
 
 from __future__ import annotations
 
@@ -54,62 +59,6 @@ from .interruption import uninterrupted
 from .lock import RunLock
 from .metrics import EpochRecord, keep_records, read_records
 
-# --- Whether a network fits into memory, asked before any of it is made.
-
-
-COPIES = 4
-"""Parameters, their gradients and Adam's two moments: at the least, in whatever backend."""
-
-DRAWN = 8
-"""Bytes of a parameter as it is drawn, in float64."""
-
-CONTROL_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Where a container's limit and what it uses stand, by version of Linux's control groups."""
-
-
-def refuse_more_than_memory(sizes: tuple[int, ...], batch_size: int, dtype: str) -> None:
-    """Refuse a network that certainly does not fit, naming what it needs and what there is."""
-    needed, there = needed_bytes(sizes, batch_size, dtype), available_bytes()
-    if there is not None and needed > there:
-        raise ConfigurationError(
-            f"sizes {shown(sizes)}, batch size {batch_size}: at least {_gibibytes(needed)} of "
-            f"memory are needed, and {_gibibytes(there)} are free"
-        )
-
-
-def needed_bytes(sizes: tuple[int, ...], batch_size: int, dtype: str) -> int:
-    """Bytes that training cannot do without: parameters and states, not what a backend adds."""
-    parameters = sum(n * m for n, m in pairwise(sizes)) + sum(sizes[1:-1])
-    states = batch_size * sum(sizes)
-    return np.dtype(dtype).itemsize * (COPIES * parameters + states) + DRAWN * parameters
-
-
-def available_bytes() -> int | None:
-    """Bytes of memory that are free here, or in this container; None if nothing says so."""
-    found = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(1024 * int(line.split()[1]))
-    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit, usage in CONTROL_GROUPS:
-        # A limit may also be the word "max".
-        with suppress(OSError, ValueError):
-            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
-    return min(found, default=None)
-
-
-def _gibibytes(n: int) -> str:
-    return f"{n / 2**30:.3g} GiB" if n < 2**1000 else "endlessly many GiB"
-
-
-# --- A run: data, a backend, and the checkpoint of its moment.
-
 
 @dataclass(frozen=True)
 class Run:
@@ -127,41 +76,6 @@ class Run:
     data_digest: str  # of the data learnt from and judged by
     start_digest: str  # of what a start file gave; empty without one
     lock: RunLock  # keeps other processes out of the directory; released when training ends
-
-
-def epoch_order(run: Run, epoch: int) -> np.ndarray:
-    """Batches (steps, batch) of an epoch, from 0, the first as the start file has it if it does."""
-    if epoch == 0 and run.first_order is not None:
-        return run.first_order
-    configuration = run.configuration
-    n_samples = run.dataset.train.images.shape[0]
-    return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
-
-
-def save(run: Run, position: Position) -> None:
-    """Write the checkpoint of this moment, whoever is in a hurry."""
-    state = random_generator(run.configuration.seed, "batch-order", position.epochs)
-    with uninterrupted():
-        write_checkpoint(
-            run.directory / "checkpoint.h5",
-            Checkpoint(
-                learner=run.backend.learner(),
-                position=position,
-                random_state=json_state(state),
-                configuration=run.configuration.as_dict(),
-                data=run.data_digest,
-                batch_order=order_digest(epoch_order(run, position.epochs)),
-                start=run.start_digest,
-            ),
-        )
-
-
-def json_state(generator: np.random.Generator) -> dict[str, Any]:
-    """State of a generator, as JSON takes it."""
-    return dict(generator.bit_generator.state)
-
-
-# --- Beginning a run, or going on with one: everything is checked before anything is written.
 
 
 def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) -> Run:
@@ -186,7 +100,8 @@ def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) ->
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
         _refuse_a_run(directory)
-        _write_configuration(directory, configuration)
+        with writing(directory / "config.toml"):
+            write_run_configuration(directory / "config.toml", configuration)
         return Run(directory=directory, lock=lock, **prepared)
 
 
@@ -238,12 +153,12 @@ def resume(
             run.backend.load(checkpoint.learner)
         position, log = checkpoint.position, directory / "metrics.jsonl"
         _tell_missing(log, position.epochs, notify)
-        if any(
-            configuration.as_dict().get(n) != checkpoint.configuration.get(n) for n in CHOSEN_ANEW
-        ):
+        now, then = configuration.as_dict(), checkpoint.configuration
+        if any(now.get(name) != then.get(name) for name in CHOSEN_ANEW):
             # So that config.toml and checkpoint agree, whatever happens next.
             save(run, position)
-        _write_configuration(directory, configuration)
+        with writing(directory / "config.toml"):
+            write_run_configuration(directory / "config.toml", configuration)
         with writing(log):
             return run, position, keep_records(log, position.epochs)
 
@@ -264,7 +179,7 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
     if configuration.start is not None:
         start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)
         parameters, first_order = start.parameters, start.batch_order
-        digest_of_start = start_digest(start)
+        digest_of_start = _start_digest(start)
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
@@ -294,48 +209,132 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
     }
 
 
+# What must be as it was when a run goes on, and what may change.
+
+CHOSEN_ANEW = ("backend", "dtype", "threads")
+"""Change a run by rounding alone; but they do, so that they are changed by flags only."""
+
+FREE = ("epochs", "data_dir", "start")
+"""Epochs are where to stop; of data and start file the content counts, which has digests."""
+
+
 def _resumed(
     directory: Path, checkpoint: Checkpoint, chosen: Mapping[str, Any]
 ) -> RunConfiguration:
-    """Configure the rest of a run, if config.toml says what the checkpoint does."""
+    """Configure the rest of a run, if config.toml says what the checkpoint does.
+
+    `chosen` is given anew, `epochs` and those of `CHOSEN_ANEW`; None leaves one be.
+    """
     config_file = directory / "config.toml"
     saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
     written = load_run_configuration(config_file, {}) if config_file.exists() else saved
-    configuration = resumed_configuration(config_file, written, saved, chosen)
-    said_by = f"epochs in {config_file}" if chosen["epochs"] is None else "epochs"
-    refuse_fewer_epochs(said_by, configuration.epochs, directory, checkpoint.position)
-    state = random_generator(configuration.seed, "batch-order", checkpoint.position.epochs)
-    refuse_other_random_state(json_state(state), checkpoint.random_state)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    for field, now, then in _differences(written.as_dict(), saved.as_dict()):
+        # With a start file or without is another run; where it lies is not.
+        moved = field in FREE and (field != "start" or None not in (now, then))
+        if moved or field in given:
+            continue
+        way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""
+        raise ConfigurationError(
+            f"{field} is {_shown(now)} in {config_file}, {_shown(then)} in the checkpoint: "
+            f"resumed, it would be another run{way}"
+        )
+    configuration = run_configuration({**written.as_dict(), **given}, "command line")
+    position, epochs = checkpoint.position, configuration.epochs
+    if epochs < position.epochs or (epochs == position.epochs and position.steps):
+        said_by = "epochs" if "epochs" in given else f"epochs in {config_file}"
+        raise ConfigurationError(
+            f"{said_by} {epochs} is the total, and {directory} has come further: "
+            f"{position.epochs} epochs and {position.steps} steps"
+        )
+    state = json_state(random_generator(configuration.seed, "batch-order", position.epochs))
+    for field, now, then in _differences(state, checkpoint.random_state):
+        raise ConfigurationError(
+            f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
+            "in the checkpoint: resumed, it would be another run"
+        )
     return configuration
 
 
 def _refuse_another_run(run: Run, checkpoint: Checkpoint, source: Path) -> None:
     """Refuse data, start, batches, network or place that are not the checkpoint's."""
     configuration, epoch = run.configuration, checkpoint.position.epochs
-    data = f"data: {configuration.dataset} ({run.dataset.source})"
-    refuse_other_content(data, run.data_digest, checkpoint.data)
-    refuse_other_content(f"start: {configuration.start}", run.start_digest, checkpoint.start)
-    order = order_digest(epoch_order(run, epoch))
-    refuse_other_content(f"batch_order: epoch {epoch + 1}", order, checkpoint.batch_order)
-    refuse_other_network(source, checkpoint.learner, run.backend.configuration)
-    refuse_impossible_position(
-        source,
-        checkpoint.position,
-        checkpoint.learner.optimizer.n_steps,
-        lambda epoch: len(epoch_order(run, epoch)),
-        configuration.batch_size,
-    )
+    for what, found, saved in (
+        (f"data: {configuration.dataset} ({run.dataset.source})", run.data_digest, checkpoint.data),
+        (f"start: {configuration.start}", run.start_digest, checkpoint.start),
+        (
+            f"batch_order: epoch {epoch + 1}",
+            order_digest(epoch_order(run, epoch)),
+            checkpoint.batch_order,
+        ),
+    ):
+        # Empty in checkpoints of before it was kept.
+        if saved and found != saved:
+            raise ConfigurationError(
+                f"{what} has SHA-256 {found[:12]}…, the checkpoint's had {saved[:12]}…: resumed, "
+                "it would be another run"
+            )
+    _refuse_other_network(source, checkpoint.learner, run.backend.configuration)
+    _refuse_impossible_position(source, checkpoint, run)
 
 
-@contextmanager
-def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Name the file from which what a backend refuses was read, if it was."""
-    try:
-        yield
-    except ArgumentError as problem:
-        if source is None:
-            raise
-        raise ConfigurationError(f"{source}: {problem}") from problem
+def _refuse_other_network(source: Path, learner: Learner, network: NetworkConfiguration) -> None:
+    """Refuse a learner that is whole in itself, but of another network than is configured."""
+    weights = (*learner.parameters.weights, learner.parameters.readout)
+    sizes = (*(W.shape[0] for W in weights), weights[-1].shape[1])
+    if sizes != network.sizes:
+        raise ConfigurationError(f"{source} is of sizes {sizes}: {network.sizes} is configured")
+    has_moments = learner.optimizer.first_moment is not None
+    if has_moments != (network.optimizer.name == "adam"):
+        found = "moments" if has_moments else "no moments"
+        raise ConfigurationError(
+            f"{source} has {found}: not so the optimiser {network.optimizer.name}"
+        )
+
+
+def _refuse_impossible_position(source: Path, checkpoint: Checkpoint, run: Run) -> None:
+    """Refuse a place in the run that no run comes to.
+
+    More steps than the epoch has, other steps than the optimiser took, or more samples right than
+    there were.
+    """
+    position, n_steps = checkpoint.position, checkpoint.learner.optimizer.n_steps
+    batch_size = run.configuration.batch_size
+    # All epochs but the first, which a start file may order, are of one length.
+    lengths = [len(epoch_order(run, epoch)) for epoch in range(min(position.epochs, 2))]
+    total = sum(lengths) + max(position.epochs - 2, 0) * (lengths[-1] if lengths else 0)
+    here = len(epoch_order(run, position.epochs))
+    if position.steps >= here:
+        raise ConfigurationError(
+            f"{source} is at step {position.steps} of epoch {position.epochs + 1}, which has {here}"
+        )
+    if n_steps != total + position.steps:
+        raise ConfigurationError(
+            f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
+            f"and {position.steps} steps it would be {total + position.steps}"
+        )
+    correct = None if position.metrics is None else position.metrics.n_correct
+    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
+        raise ConfigurationError(
+            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
+        )
+
+
+def _differences(
+    now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the fields in which two nested mappings differ, with both values; None is unset."""
+    for name in sorted({*now, *then}):
+        a, b = now.get(name), then.get(name)
+        if isinstance(a, Mapping) or isinstance(b, Mapping):
+            inner_a, inner_b = (one if isinstance(one, Mapping) else {} for one in (a, b))
+            yield from _differences(inner_a, inner_b, f"{prefix}{name}.")
+        elif a != b:
+            yield f"{prefix}{name}", a, b
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else repr(value)
 
 
 def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
@@ -348,6 +347,29 @@ def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None
     ]
     if gaps:
         notify(f"{log} lacks epochs {', '.join(gaps)} of {epochs}")
+
+
+def _start_digest(start: Start) -> str:
+    """SHA-256 of all that a start file gives a run, in hexadecimal."""
+    arrays = named_arrays(start.parameters)
+    if start.batch_order is not None:
+        arrays["batch_order"] = start.batch_order
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Name the file from which what a backend refuses was read, if it was."""
+    try:
+        yield
+    except ArgumentError as problem:
+        if source is None:
+            raise
+        raise ConfigurationError(f"{source}: {problem}") from problem
 
 
 def _refuse_a_run(directory: Path) -> None:
@@ -376,161 +398,86 @@ def _holding(directory: Path) -> Iterator[RunLock]:
         raise
 
 
-def _write_configuration(directory: Path, configuration: RunConfiguration) -> None:
-    """Write config.toml at once, so that a crash leaves it whole."""
-    path = directory / "config.toml"
-    unfinished = path.with_name(path.name + ".unfinished")
-    with writing(path):
-        try:
-            write_run_configuration(unfinished, configuration)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+def epoch_order(run: Run, epoch: int) -> np.ndarray:
+    """Batches (steps, batch) of an epoch, from 0, the first as the start file has it if it does."""
+    if epoch == 0 and run.first_order is not None:
+        return run.first_order
+    configuration = run.configuration
+    n_samples = run.dataset.train.images.shape[0]
+    return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
 
 
-# --- May a run go on from a checkpoint? What must be as it was, and what may change.
-
-
-CHOSEN_ANEW = ("backend", "dtype", "threads")
-"""Change a run by rounding alone; but they do, so that they are changed by flags only."""
-
-FREE = ("epochs", "data_dir", "start")
-"""Epochs are where to stop; of data and start file the content counts, which has digests."""
-
-
-def resumed_configuration(
-    config_file: str | os.PathLike[str],
-    written: RunConfiguration,
-    saved: RunConfiguration,
-    chosen: Mapping[str, Any],
-) -> RunConfiguration:
-    """Configure the rest of a run, as it is `written` now and was `saved` in the checkpoint.
-
-    Refused where the two differ and must not. `chosen` is given anew, None leaves one be.
-    """
-    config_file = Path(config_file)
-    given = {name: value for name, value in chosen.items() if value is not None}
-    for field, now, then in differences(written.as_dict(), saved.as_dict()):
-        # With a start file or without is another run; where it lies is not.
-        moved = field in FREE and (field != "start" or None not in (now, then))
-        if moved or field in given:
-            continue
-        way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""
-        raise ConfigurationError(
-            f"{field} is {_shown(now)} in {config_file}, {_shown(then)} in the checkpoint: "
-            f"resumed, it would be another run{way}"
-        )
-    return run_configuration({**written.as_dict(), **given}, "command line")
-
-
-def refuse_fewer_epochs(
-    said_by: str, epochs: int, directory: str | os.PathLike[str], position: Position
-) -> None:
-    """Refuse a total that the run has passed."""
-    directory = Path(directory)
-    if epochs < position.epochs or (epochs == position.epochs and position.steps):
-        raise ConfigurationError(
-            f"{said_by} {epochs} is the total, and {directory} has come further: "
-            f"{position.epochs} epochs and {position.steps} steps"
+def save(run: Run, position: Position) -> None:
+    """Write the checkpoint of this moment, whoever is in a hurry."""
+    state = random_generator(run.configuration.seed, "batch-order", position.epochs)
+    with uninterrupted():
+        write_checkpoint(
+            run.directory / "checkpoint.h5",
+            Checkpoint(
+                learner=run.backend.learner(),
+                position=position,
+                random_state=json_state(state),
+                configuration=run.configuration.as_dict(),
+                data=run.data_digest,
+                batch_order=order_digest(epoch_order(run, position.epochs)),
+                start=run.start_digest,
+            ),
         )
 
 
-def refuse_other_content(what: str, found: str, saved: str) -> None:
-    """Refuse data, a start file or a batch order of another digest; an empty one was not kept."""
-    if saved and found != saved:
+def json_state(generator: np.random.Generator) -> dict[str, Any]:
+    """State of a generator, as JSON takes it."""
+    return dict(generator.bit_generator.state)
+
+
+# Whether a network fits into memory, asked before any of it is made.
+
+COPIES = 4
+"""Parameters, their gradients and Adam's two moments: at the least, in whatever backend."""
+
+DRAWN = 8
+"""Bytes of a parameter as it is drawn, in float64."""
+
+CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where a container's limit and what it uses stand, by version of Linux's control groups."""
+
+
+def refuse_more_than_memory(sizes: tuple[int, ...], batch_size: int, dtype: str) -> None:
+    """Refuse a network that certainly does not fit, naming what it needs and what there is."""
+    needed, there = needed_bytes(sizes, batch_size, dtype), available_bytes()
+    if there is not None and needed > there:
         raise ConfigurationError(
-            f"{what} has SHA-256 {found[:12]}…, the checkpoint's had {saved[:12]}…: resumed, it "
-            "would be another run"
+            f"sizes {shown(sizes)}, batch size {batch_size}: at least {_gibibytes(needed)} of "
+            f"memory are needed, and {_gibibytes(there)} are free"
         )
 
 
-def refuse_other_random_state(found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse a generator that is not in the state in which the checkpoint's was."""
-    for field, now, then in differences(found, saved):
-        raise ConfigurationError(
-            f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
-            "in the checkpoint: resumed, it would be another run"
-        )
+def needed_bytes(sizes: tuple[int, ...], batch_size: int, dtype: str) -> int:
+    """Bytes that training cannot do without: parameters and states, not what a backend adds."""
+    parameters = sum(n * m for n, m in pairwise(sizes)) + sum(sizes[1:-1])
+    states = batch_size * sum(sizes)
+    return np.dtype(dtype).itemsize * (COPIES * parameters + states) + DRAWN * parameters
 
 
-def refuse_other_network(
-    source: str | os.PathLike[str], learner: Learner, network: NetworkConfiguration
-) -> None:
-    """Refuse a learner that is whole in itself, but of another network than is configured."""
-    source = Path(source)
-    parameters = learner.parameters
-    widths = [W.shape[0] for W in (*parameters.weights, parameters.readout)]
-    sizes = (*widths, parameters.readout.shape[1])
-    if sizes != network.sizes:
-        raise ConfigurationError(f"{source} is of sizes {sizes}: {network.sizes} is configured")
-    has_moments = learner.optimizer.first_moment is not None
-    if has_moments != (network.optimizer.name == "adam"):
-        found = "moments" if has_moments else "no moments"
-        raise ConfigurationError(
-            f"{source} has {found}: not so the optimiser {network.optimizer.name}"
-        )
+def available_bytes() -> int | None:
+    """Bytes of memory that are free here, or in this container; None if nothing says so."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, usage in CONTROL_GROUPS:
+        # A limit may also be the word "max".
+        with suppress(OSError, ValueError):
+            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+    return min(found, default=None)
 
 
-def refuse_impossible_position(
-    source: str | os.PathLike[str],
-    position: Position,
-    n_steps: int,
-    steps_of: Callable[[int], int],
-    batch_size: int,
-) -> None:
-    """Refuse a place in the run that no run comes to.
-
-    More steps than the epoch has, other steps than the optimiser took, or more samples right than
-    there were. `steps_of` gives the steps of an epoch, from 0.
-    """
-    # All epochs but the first, which a start file may order, are of one length.
-    source = Path(source)
-    lengths = [steps_of(epoch) for epoch in range(min(position.epochs, 2))]
-    total = sum(lengths) + max(position.epochs - 2, 0) * (lengths[-1] if lengths else 0)
-    here = steps_of(position.epochs)
-    if position.steps >= here:
-        raise ConfigurationError(
-            f"{source} is at step {position.steps} of epoch {position.epochs + 1}, which has {here}"
-        )
-    if n_steps != total + position.steps:
-        raise ConfigurationError(
-            f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
-            f"and {position.steps} steps it would be {total + position.steps}"
-        )
-    correct = None if position.metrics is None else position.metrics.n_correct
-    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
-        raise ConfigurationError(
-            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
-        )
-
-
-def start_digest(start: Start) -> str:
-    """SHA-256 of all that a start file gives a run, in hexadecimal."""
-    arrays = named_arrays(start.parameters)
-    if start.batch_order is not None:
-        arrays["batch_order"] = start.batch_order
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def differences(
-    now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the fields in which two nested mappings differ, with both values; None is unset."""
-    for name in sorted({*now, *then}):
-        a, b = now.get(name), then.get(name)
-        if isinstance(a, Mapping) or isinstance(b, Mapping):
-            yield from differences(
-                a if isinstance(a, Mapping) else {},
-                b if isinstance(b, Mapping) else {},
-                f"{prefix}{name}.",
-            )
-        elif a != b:
-            yield f"{prefix}{name}", a, b
-
-
-def _shown(value: Any) -> str:
-    return "unset" if value is None else repr(value)
+def _gibibytes(n: int) -> str:
+    return f"{n / 2**30:.3g} GiB" if n < 2**1000 else "endlessly many GiB"
