@@ -189,8 +189,7 @@ def train_command(
     dtype: Annotated[Precision | None, typer.Option(help="Precision.")] = None,
     method: Annotated[Method | None, typer.Option(help="Way to the end states.")] = None,
     start: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.h5", help="Initial parameters and first batches."),
+        Path | None, typer.Option(metavar="FILE.h5", help="Initial parameters and first batches.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")
@@ -346,8 +345,7 @@ def conform_command(
     method: Annotated[Method, typer.Option(help="Way to the end states.")] = Method["fixed-point"],
     show_power: ShowPower = False,
     cross: Annotated[
-        bool,
-        typer.Option("--cross", help="All backends against each other, on random networks."),
+        bool, typer.Option("--cross", help="All backends against each other, on random networks.")
     ] = False,
     seeds: Annotated[int, whole(help="With --cross: how many networks.")] = 5,
     json_file: JsonFile = None,
@@ -414,8 +412,7 @@ def inputs_command(
     source: Annotated[Path, typer.Argument(metavar="PATH", help="A trace, or a directory.")],
     out: Annotated[Path, typer.Option(metavar="PATH", help="File, or a new directory.")],
     flat: Annotated[
-        bool,
-        typer.Option("--flat", help="A directory of plain files, for a port without HDF5."),
+        bool, typer.Option("--flat", help="A directory of plain files, for a port without HDF5.")
     ] = False,
 ) -> None:
     """Strip a trace of its answers: what is left is what a port is given."""
@@ -444,8 +441,7 @@ def compare_command(
         ),
     ] = None,
     rtol: Annotated[
-        float | None,
-        real(help="Tolerance of the port's integration; else it finds fixed points."),
+        float | None, real(help="Tolerance of the port's integration; else it finds fixed points.")
     ] = None,
     complete: Annotated[
         bool, typer.Option("--complete", help="An array that is not given is a failure.")

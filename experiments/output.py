@@ -151,9 +151,7 @@ class Announcement:
     """
 
     def __init__(
-        self,
-        doing: str,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        self, doing: str, wait: Callable[[threading.Event, float], bool] = threading.Event.wait
     ) -> None:
         self._doing, self._wait = doing, wait
         self._stirred, self._ended = threading.Event(), False

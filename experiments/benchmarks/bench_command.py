@@ -59,9 +59,7 @@ def write_benchmark(
 
 
 def run_benchmark(
-    console: Console,
-    choice: Choice,
-    with_scaling: bool,
+    console: Console, choice: Choice, with_scaling: bool
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Measure the chosen cases, and if asked for the scaling curves of the last backend.
 

@@ -229,10 +229,7 @@ def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) ->
                 failure.text = "\n".join(visible(line) for line in lines)
         for stage, n in report.not_given.items():
             case = ElementTree.SubElement(
-                suite,
-                "testcase",
-                classname=f"{name}.{candidate}",
-                name=f"{stage}, not given",
+                suite, "testcase", classname=f"{name}.{candidate}", name=f"{stage}, not given"
             )
             ElementTree.SubElement(case, "skipped", message=f"{n} arrays not given")
     ElementTree.indent(root)

@@ -247,10 +247,7 @@ def open_loop_gradient(
 
 
 def top_down_currents(
-    configuration: NetworkConfiguration,
-    Q: FeedbackWeights,
-    target: np.ndarray,
-    state: NetworkState,
+    configuration: NetworkConfiguration, Q: FeedbackWeights, target: np.ndarray, state: NetworkState
 ) -> tuple[np.ndarray, ...]:
     """c Q^l of each hidden layer under control, (batch, n_l); Q^l is (batch, n_out, n_l)."""
     e = error(configuration.loss, state.u_out, target)

@@ -416,9 +416,7 @@ MARKERS = {
 }
 
 
-def grouped(
-    results: Sequence[CellResult],
-) -> dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]:
+def grouped(results: Sequence[CellResult]) -> dict[tuple[str, int], dict[AccuracyRow, np.ndarray]]:
     """Collect final test accuracies by (dataset, depth) and row, in percent, (seeds,)."""
     table: dict[tuple[str, int], dict[AccuracyRow, list[float]]] = {}
     for result in sorted(results, key=lambda r: (r.cell.dataset, r.cell.depth, r.cell.seed)):

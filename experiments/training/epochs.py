@@ -12,12 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...backends import (
-    Evaluation,
-    TrainingMetrics,
-    backend_class,
-    joined,
-)
+from ...backends import Evaluation, TrainingMetrics, backend_class, joined
 from ...refimpl import ConfigurationError, Learner, require, shown
 from ...validation import FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing

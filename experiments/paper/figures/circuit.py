@@ -41,17 +41,7 @@ from ....refimpl import (
     unpack,
 )
 from .catalogue import Check, FigureResult
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PAGE,
-    PURPLE,
-    VERMILION,
-    label_panel,
-    new_figure,
-)
+from .style import BLACK, BLUE, GREEN, ORANGE, PAGE, PURPLE, VERMILION, label_panel, new_figure
 
 CONFIGURATION = NetworkConfiguration(sizes=(64, 16, 16, 10))
 SEED = 0

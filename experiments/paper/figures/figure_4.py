@@ -32,15 +32,7 @@ from ..teacher_student import (
     teacher_outputs,
 )
 from .catalogue import Check, FigureResult
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    PAGE,
-    VERMILION,
-    label_panel,
-    new_figure,
-)
+from .style import BLACK, BLUE, GREEN, PAGE, VERMILION, label_panel, new_figure
 
 SEEDS = (0, 1, 2, 3, 4)
 GOAL = 0.01

@@ -20,16 +20,7 @@ from ....datasets import load_dataset
 from ....refimpl import RULES
 from ..probes import INHIBITORY_RULES, Course, learning_courses
 from .catalogue import Check, FigureResult
-from .style import (
-    BLACK,
-    ORANGE,
-    PAGE,
-    PURPLE,
-    RULE_COLOURS,
-    SKY,
-    label_panel,
-    new_figure,
-)
+from .style import BLACK, ORANGE, PAGE, PURPLE, RULE_COLOURS, SKY, label_panel, new_figure
 
 Courses = dict[tuple[int, str, int], Course]
 
@@ -306,10 +297,7 @@ def _parting(courses: Courses, depth: int) -> dict[str, Any]:
             f"misreading_end, {rule}": misreading[:, -1].mean(axis=0),
         }
     work = over_seeds(courses, depth, EXACT, "work")
-    return numbers | {
-        "work_start": work[:, 0].mean(axis=0),
-        "work_end": work[:, -1].mean(axis=0),
-    }
+    return numbers | {"work_start": work[:, 0].mean(axis=0), "work_end": work[:, -1].mean(axis=0)}
 
 
 def checks_of(courses: Courses) -> list[Check]:

@@ -146,9 +146,7 @@ def check_threshold_without_control(curves: dict[LinearThreshold, PlasticityCurv
     return Check(claim, bool(passed), numbers)
 
 
-def check_clamped_thresholds(
-    curves: dict[LinearThreshold, dict[float, PlasticityCurve]],
-) -> Check:
+def check_clamped_thresholds(curves: dict[LinearThreshold, dict[float, PlasticityCurve]]) -> Check:
     """Isolated, the threshold is θ + δ r_I, where that is a rate that the neuron reaches."""
     numbers, passed = {}, True
     for fit, by_rate in curves.items():
