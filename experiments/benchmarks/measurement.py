@@ -30,10 +30,7 @@ from ...refimpl import (
     Solver,
     initial_parameters,
 )
-from .cases import TORCH, TORCHES, Case
-
-# --- How fast a backend learns, as ratios taken in one run.
-
+from .cases import TORCH, TORCH_CUDA, TORCHES, Case
 
 N_REPEATS = 9
 FEWEST_REPEATS = 7
@@ -41,6 +38,7 @@ SECONDS_PER_REPEAT = 0.15
 SECONDS_PER_ROW = 10.0
 """After which a row is not repeated more than the fewest times."""
 MEBIBYTE = 2**20
+N_PRODUCTS = 5
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ def measure(case: Case) -> Row:
         reason = lines[-1] if lines else f"its process ended with code {result.returncode}"
         raise ConfigurationError(f"benchmark of {case}: {reason}")
     values = json.loads(result.stdout.splitlines()[-1])
-    for name in ("step_seconds", "backprop_seconds"):
-        values[name] = tuple(values[name])
-    return Row(**{**values, "case": case})
+    times = {name: tuple(values[name]) for name in ("step_seconds", "backprop_seconds")}
+    return Row(**{**values, **times, "case": case})
 
 
 def required_operations(case: Case) -> float:
@@ -106,9 +103,7 @@ def required_operations(case: Case) -> float:
     """
     sizes, batch = case.sizes, case.batch
     products = [n * m for n, m in pairwise(sizes)]
-    if case.rule == "backprop":
-        return 2 * batch * (2 * sum(products) + sum(products[1:]))
-    feedback = sizes[-1] * sum(products[1:-1])
+    feedback = 0 if case.rule == "backprop" else sizes[-1] * sum(products[1:-1])
     return 2 * batch * (2 * sum(products) + sum(products[1:]) + feedback)
 
 
@@ -199,10 +194,11 @@ def _calibrate(steps: Callable[[int], None]) -> int:
     return max(1, round(SECONDS_PER_REPEAT / seconds))
 
 
-def _time(steps: Callable[[int], None], n: int) -> float:
+def _time(work: Callable[..., Any], n: int | None = None) -> float:
+    """Seconds of some work, or of one of its n steps."""
     began = time.perf_counter()
-    steps(n)
-    return (time.perf_counter() - began) / n
+    work() if n is None else work(n)
+    return (time.perf_counter() - began) / (n or 1)
 
 
 def _peak_memory() -> int:
@@ -217,9 +213,6 @@ def _peak_memory() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-# --- PyTorch's backprop step of the same plain network: a yardstick from outside.
 
 
 def torch_backprop_step(
@@ -257,40 +250,33 @@ def torch_backprop_step(
     return steps
 
 
-# --- What a machine makes of one large matrix product: the ceiling of every step.
-
-
-N_PRODUCTS = 5
-
-
 def product_rate(backend: str, dtype: str, n: int = 1536) -> float:
     """Operations per nanosecond of the product of two n × n matrices where a backend computes.
 
     n is large enough that nothing but the product takes time.
     """
     a: Any = np.random.default_rng(0).random((n, n)).astype(dtype)
-    wait: Callable[[], Any] = lambda: None  # noqa: E731
+    wait: Callable[[], Any] | None = None
     if backend == "cupy":
         import cupy
 
         a, wait = cupy.asarray(a), cupy.cuda.Device().synchronize
-    elif backend == "torch-cuda":
+    elif backend == TORCH_CUDA:
         import torch
 
         a, wait = torch.tensor(a, device="cuda"), torch.cuda.synchronize
-    times = []
-    # The first may load a library.
-    for _ in range(N_PRODUCTS + 1):
-        wait()
-        began = time.perf_counter()
+
+    def product() -> None:
         a @ a
-        wait()
-        times.append(time.perf_counter() - began)
-    return float(2 * n**3 / np.median(times[1:]) / 1e9)
+        if wait is not None:
+            wait()
+
+    # The first may load a library.
+    product()
+    return float(2 * n**3 / np.median([_time(product) for _ in range(N_PRODUCTS)]) / 1e9)
 
 
-# --- Where the time of a learning step goes, stage by stage.
-
+# Where the time of a learning step goes, stage by stage.
 
 N_STAGE_REPEATS = 15
 SECONDS_PER_STAGE = 2.0
@@ -312,7 +298,7 @@ def stage_profile(case: Case) -> dict[str, float]:
     else:
         profile = _calls(backend, x[order].astype(case.dtype), y[order].astype(case.dtype))
     # Several steps a call, as in training, unless a single one is long against the call.
-    n = 8 if _seconds(lambda: backend.train(data, order[None])) < 0.1 else 1
+    n = 8 if _time(lambda: backend.train(data, order[None])) < 0.1 else 1
     orders = order[None].repeat(n, axis=0)
     profile["whole learning step"] = _median(lambda: backend.train(data, orders)) / n
     return profile
@@ -351,14 +337,8 @@ def _median(work: Callable[[], Any]) -> float:
     while len(times) < FEWEST_REPEATS or (
         len(times) < N_STAGE_REPEATS and sum(times) < SECONDS_PER_STAGE
     ):
-        times.append(_seconds(work))
+        times.append(_time(work))
     return float(np.median(times))
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmark results as tables for people and as JSON for programs."""
+"""What was measured: tables and pictures for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from ...backends import backend_descriptions
 from ..output import say, visible
 from .cases import Case, varied_size
 from .measurement import Row
-
-# --- Benchmark results as tables for people and as JSON for programs.
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:
@@ -79,21 +77,14 @@ def write_rows(
     path: str | os.PathLike[str], rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]
 ) -> None:
     """Write all rows, and what machine they are of, as JSON."""
-    path = Path(path)
-    _write(
-        path,
-        {
-            "rows": [row_record(row) for row in rows],
-            "scaling": {name: [row_record(row) for row in of] for name, of in scaling.items()},
-        },
-    )
+    curves = {name: [row_record(row) for row in of] for name, of in scaling.items()}
+    _write(path, {"rows": [row_record(row) for row in rows], "scaling": curves})
 
 
 def write_profiles(
     path: str | os.PathLike[str], profiles: Mapping[Case, Mapping[str, float]]
 ) -> None:
     """Write the seconds of each stage, and what machine they are of, as JSON."""
-    path = Path(path)
     records = [{**_case_record(case), "stage_seconds": of} for case, of in profiles.items()]
     _write(path, {"profiles": records})
 
@@ -151,18 +142,11 @@ def _ratio(value: float) -> str:
 
 
 def _case_record(case: Case) -> dict[str, Any]:
-    return {
-        "backend": case.backend,
-        "method": case.method,
-        "dtype": case.dtype,
-        "rule": case.rule,
-        "sizes": list(case.sizes),
-        "batch": case.batch,
-        "threads": case.threads,
-    }
+    names = ("backend", "method", "dtype", "rule", "sizes", "batch", "threads")
+    return {name: getattr(case, name) for name in names}
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
     machine = {
         "processor": processor(),
         "system": platform.platform(),
@@ -175,11 +159,10 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
         ],
     }
     text = json.dumps({"machine": machine, **document}, indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-# --- Benchmark results as pictures.
-
+# Pictures.
 
 GREY = "C7"
 HUES = [f"C{i}" for i in (0, 1, 2, 3, 4, 5, 6, 8, 9)]
@@ -196,10 +179,8 @@ def draw_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     networks = list(dict.fromkeys(row.case.sizes for row in rows))
     batches = sorted({row.case.batch for row in rows})
     steps = list(dict.fromkeys(row.case.step for row in rows))
-    colours = {
-        "backprop": GREY,
-        **dict(zip((s for s in steps if s != "backprop"), HUES, strict=False)),
-    }
+    others = [step for step in steps if step != "backprop"]
+    colours = {"backprop": GREY, **dict(zip(others, HUES, strict=False))}
     panels_of = {
         network: [
             [row for row in rows if (row.case.sizes, row.case.batch) == (network, batch)]
@@ -207,18 +188,12 @@ def draw_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
         ]
         for network in networks
     }
-    heights = [max(_bars(panel) for panel in panels) for panels in panels_of.values()]
-    figure = Figure(
-        figsize=(max(8, 1 + 3.6 * len(batches)), 1 + sum(0.6 + BAR_INCHES * h for h in heights)),
-        layout="constrained",
-    )
-    grid = figure.subplots(
-        len(networks),
-        len(batches),
-        squeeze=False,
-        sharex=True,
-        gridspec_kw={"height_ratios": [0.6 + BAR_INCHES * h for h in heights]},
-    )
+    heights = [max(map(_bars, panels)) for panels in panels_of.values()]
+    inches = [0.6 + BAR_INCHES * height for height in heights]
+    figure = Figure(figsize=(max(8, 1 + 3.6 * len(batches)), 1 + sum(inches)), layout="constrained")
+    shape = len(networks), len(batches)
+    ratios = {"height_ratios": inches}
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, gridspec_kw=ratios)
     for line, panels, height in zip(grid, panels_of.values(), heights, strict=True):
         for axes, panel in zip(line, panels, strict=True):
             if panel:
@@ -273,22 +248,11 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], height: float, colours: Mapping
         for row in of:
             rate, rates = row.samples_per_second, row.rates
             spread = [[rate - min(rates)], [max(rates) - rate]]
-            axes.barh(
-                position,
-                rate,
-                0.9,
-                xerr=spread,
-                color=colours[row.case.step],
-                error_kw={"elinewidth": 0.8},
-            )
-            axes.annotate(
-                rate_text(rate),
-                (max(rates), position),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6,
-            )
+            bar: dict[str, Any] = {"color": colours[row.case.step], "error_kw": {"elinewidth": 0.8}}
+            axes.barh(position, rate, 0.9, xerr=spread, **bar)
+            beside: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points"}
+            at = (max(rates), position)
+            axes.annotate(rate_text(rate), at, va="center", fontsize=6, **beside)
             position += 1
         ticks[name] = (first + position - 1) / 2
         position += GAP

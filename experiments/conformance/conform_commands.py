@@ -1,9 +1,8 @@
-"""The command `disinhib conform`."""
+"""The commands `conform` and `trace record`, `inputs`, `compare`, `tolerances` of `disinhib`."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from ...backends import PRECISIONS, Backend, CompilesAhead, backend_class, backe
 from ...datasets import batch_order, load_dataset, random_generator, softened_labels
 from ...refimpl import ConfigurationError, initial_parameters
 from ...validation import (
+    Arithmetic,
     FileError,
+    StagePower,
     Trace,
     compare,
     conform,
@@ -41,9 +42,6 @@ from ..output import make_directory, refuse_unwritable, say, terminal_console, v
 from ..training import RunConfiguration, load_run_configuration, refuse_more_than_memory
 from .report import ReportFiles, TraceReport, print_powers, print_report
 
-# --- The command `disinhib conform`.
-
-
 console = terminal_console()
 
 
@@ -64,42 +62,12 @@ def conform_backend(
             say(console, f"{other}: not a trace, left out", "dim")
         reports = []
         for path in traces:
-            trace = announced_trace(path)
+            trace = _announced_trace(path)
             reports.append(_judged(trace, kind, backend, np.dtype(dtype), method, show_power))
             print_report(console, reports[-1])
         settings = {"backend": backend, "dtype": dtype, "method": method}
         files.write(settings, f"Conformance of {backend}", reports)
-        return summary(reports)
-
-
-def conform_each_other(paths: Sequence[Path], seeds: int, method: str, files: ReportFiles) -> int:
-    """Judge all backends by each other on random networks; give the exit code."""
-    files.refuse_unwritable()
-    if paths:
-        raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
-    if seeds < 1:
-        raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
-    with files.going_on():
-        reports = _cross(seeds, method)
-        files.write({"method": method, "seeds": seeds}, "Backends against each other", reports)
-        return summary(reports)
-
-
-def announced_trace(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace, and say so where that takes long."""
-    with working(console, f"reading {path}"):
-        return read_trace(path)
-
-
-def summary(reports: Sequence[TraceReport]) -> int:
-    """Print the last line about all traces, and give the exit code."""
-    n_failed = sum(not report.passed for report in reports)
-    n_stages = sum(len(report.results) for report in reports)
-    if n_failed:
-        say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
-        return 1
-    say(console, f"All {n_stages} stages of {len(reports)} traces agree.", "green")
-    return 0
+        return _summary(reports)
 
 
 def _judged(
@@ -115,14 +83,9 @@ def _judged(
     if isinstance(kind, CompilesAhead):
         # Before the line that says what is being judged: it has a line, and a clock, of its own.
         kind.compile_ahead(trace.configuration.rule, solver.method, dtype)
-    with working(console, f"conforming {name} to {trace.path.name}") as now:
-        results = conform(
-            trace,
-            kind,
-            dtype,
-            method,
-            lambda stage: now(f"conforming {name} to {trace.path.name}: {stage}"),
-        )
+    doing = f"conforming {name} to {trace.path.name}"
+    with working(console, doing) as now:
+        results = conform(trace, kind, dtype, method, lambda stage: now(f"{doing}: {stage}"))
         return TraceReport(
             trace=str(trace.path),
             candidate=f"{name}, {dtype.name}, {solver.method}{made_by}",
@@ -130,6 +93,19 @@ def _judged(
             powers=power(trace, float_arithmetic(dtype), solver) if show_power else (),
             stability=stability_in_words(trace),
         )
+
+
+def conform_each_other(paths: Sequence[Path], seeds: int, method: str, files: ReportFiles) -> int:
+    """Judge all backends by each other on random networks; give the exit code."""
+    files.refuse_unwritable()
+    if paths:
+        raise ConfigurationError(f"{paths[0]} with --cross: its networks are random ones")
+    if seeds < 1:
+        raise ConfigurationError(f"--seeds is {seeds}: at least 1 is needed")
+    with files.going_on():
+        reports = _cross(seeds, method)
+        files.write({"method": method, "seeds": seeds}, "Backends against each other", reports)
+        return _summary(reports)
 
 
 def _cross(seeds: int, method: str) -> list[TraceReport]:
@@ -150,35 +126,134 @@ def _cross(seeds: int, method: str) -> list[TraceReport]:
                 for precision in PRECISIONS:
                     if candidate == maker and precision == "float64":
                         continue
-                    dtype = np.dtype(precision)
-                    reports.append(
-                        _judged(
-                            trace,
-                            backend_class(candidate),
-                            candidate,
-                            dtype,
-                            method,
-                            made_by=f", by {maker}",
-                        )
-                    )
+                    kind, dtype = backend_class(candidate), np.dtype(precision)
+                    by = f", by {maker}"
+                    reports.append(_judged(trace, kind, candidate, dtype, method, made_by=by))
                     print_report(console, reports[-1])
     return reports
 
 
-# --- A trace of the first steps of a training run.
+def judge_answers(
+    golden: Path,
+    candidate: Path,
+    precision: str | None,
+    rtol: float | None,
+    complete: bool,
+    show_power: bool,
+    files: ReportFiles,
+) -> int:
+    """Judge a port's answers, complete or partial, stage by stage; give the exit code."""
+    files.refuse_unwritable()
+    if rtol is not None and not 0 < rtol < 1:
+        raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
+    traces, _ = find_traces([golden])
+    with files.going_on():
+        reports = []
+        for path in traces:
+            trace = _announced_trace(path)
+            file = _by_name(candidate, path) if golden.is_dir() else candidate
+            reports.append(_judged_answers(trace, file, precision, rtol, show_power))
+            print_report(console, reports[-1])
+        files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
+        code = _summary(reports)
+        missing = sum(sum(report.not_given.values()) for report in reports)
+        if missing:
+            say(console, f"{missing} arrays were not given.")
+        return 1 if complete and missing else code
 
 
-def record_dataset_trace(
+def _judged_answers(
+    trace: Trace, file: Path, precision: str | None, rtol: float | None, show_power: bool
+) -> TraceReport:
+    with working(console, f"reading {file}"):
+        found = read_candidate(file, trace)
+    arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
+    with working(console, f"judging {file}") as now:
+        result = compare(
+            trace, found, arithmetic, rtol, lambda stage: now(f"judging {file}: {stage}")
+        )
+        return TraceReport(
+            trace=str(trace.path),
+            candidate=f"{file}, {arithmetic.name}",
+            results=result.results,
+            not_given=result.not_given,
+            powers=_fixed_point_power(trace, arithmetic) if show_power else (),
+            stability=stability_in_words(trace),
+        )
+
+
+def _by_name(directory: Path, trace: Path) -> Path:
+    file, flat = directory / trace.name, directory / trace.stem
+    if not file.exists() and not flat.exists():
+        raise FileError(f"{directory} has neither {trace.name} nor {trace.stem}/ for {trace}")
+    return file if file.exists() else flat
+
+
+def show_tolerances(source: Path, precision: Sequence[str]) -> None:
+    """Show what rounding may do to each stage at these arithmetics."""
+    trace = _announced_trace(source)
+    for name in precision:
+        with working(console, f"measuring tolerances at {name}"), np.errstate(all="ignore"):
+            powers = _fixed_point_power(trace, named_arithmetic(name))
+        report = TraceReport(str(source), name, (), powers=powers)
+        console.print(Text.assemble((visible(source.name), "bold"), f"   {name}"))
+        print_powers(console, report)
+
+
+def _fixed_point_power(trace: Trace, arithmetic: Arithmetic) -> Sequence[StagePower]:
+    """What tolerances are worth for a port, which finds fixed points."""
+    solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
+    return power(trace, arithmetic, solver)
+
+
+def _announced_trace(path: Path) -> Trace:
+    """Read a trace, and say so where that takes long."""
+    with working(console, f"reading {path}"):
+        return read_trace(path)
+
+
+def _summary(reports: Sequence[TraceReport]) -> int:
+    """Print the last line about all traces, and give the exit code."""
+    n_failed = sum(not report.passed for report in reports)
+    n_stages = sum(len(report.results) for report in reports)
+    if n_failed:
+        say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
+        return 1
+    say(console, f"All {n_stages} stages of {len(reports)} traces agree.", "green")
+    return 0
+
+
+# Traces that are made: of the first steps of a run, of the standard cases, and without answers.
+
+ORIGIN = "reference of the package disinhib, float64"
+
+
+def record(
+    config: Path | None, out: Path, steps: int, trajectories: bool, backend: str, dtype: str
+) -> None:
+    """Record learning steps with a run's settings, every stage of them."""
+    refuse_unwritable(out)
+    if steps < 1:
+        raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
+    configuration = load_run_configuration(config, {})
+    with working(console, "recording a trace"):
+        trace = _beginning_of_run(
+            configuration, steps, trajectories, backend_class(backend), np.dtype(dtype)
+        )
+    by = ORIGIN if (backend, dtype) == ("numpy", "float64") else f"{backend}, {dtype}"
+    write_trace(out, trace, by)
+    batch = trace.inputs.shape[1]
+    say(console, f"{len(trace.steps)} steps of {batch} samples written to {out}")
+
+
+def _beginning_of_run(
     configuration: RunConfiguration,
     steps: int,
     with_trajectory: bool,
     backend_class: type[Backend],
     dtype: np.dtype,
 ) -> Trace:
-    """Record the steps with which such a run would begin, `dtype` and backend aside.
-
-    It is refused if the data cannot be had, or have fewer batches.
-    """
+    """Record the steps with which such a run would begin, computed by a backend in a precision."""
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape
     network = configuration.network(n_inputs, dataset.n_classes)
@@ -204,30 +279,6 @@ def record_dataset_trace(
     return dataclasses.replace(trace, dataset=dataset.name, dataset_indices=indices)
 
 
-# --- The commands `disinhib trace record`, `inputs`, `compare` and `tolerances`.
-
-
-ORIGIN = "reference of the package disinhib, float64"
-
-
-def record(
-    config: Path | None, out: Path, steps: int, trajectories: bool, backend: str, dtype: str
-) -> None:
-    """Record learning steps with a run's settings, every stage of them."""
-    refuse_unwritable(out)
-    if steps < 1:
-        raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
-    configuration = load_run_configuration(config, {})
-    with working(console, "recording a trace"):
-        trace = record_dataset_trace(
-            configuration, steps, trajectories, backend_class(backend), np.dtype(dtype)
-        )
-    by = ORIGIN if (backend, dtype) == ("numpy", "float64") else f"{backend}, {dtype}"
-    write_trace(out, trace, by)
-    batch = trace.inputs.shape[1]
-    say(console, f"{len(trace.steps)} steps of {batch} samples written to {out}")
-
-
 def record_standard(config: Path | None, directory: Path) -> None:
     """Record the standard cases by the reference, into a new directory."""
     if config is not None:
@@ -250,7 +301,7 @@ def hand_out_questions(source: Path, out: Path, flat: bool) -> None:
         refuse_unwritable(out)
     for path in traces:
         target = out if not source.is_dir() else out / (path.stem if flat else path.name)
-        trace = announced_trace(path)
+        trace = _announced_trace(path)
         if not flat:
             write_trace_inputs(target, trace)
             continue
@@ -261,77 +312,7 @@ def hand_out_questions(source: Path, out: Path, flat: bool) -> None:
     say(console, f"Questions of {len(traces)} traces written to {out}")
 
 
-def judge_answers(
-    golden: Path,
-    candidate: Path,
-    precision: str | None,
-    rtol: float | None,
-    complete: bool,
-    show_power: bool,
-    files: ReportFiles,
-) -> int:
-    """Judge a port's answers, complete or partial, stage by stage; give the exit code."""
-    files.refuse_unwritable()
-    if rtol is not None and not 0 < rtol < 1:
-        raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
-    traces, _ = find_traces([golden])
-    with files.going_on():
-        reports = []
-        for path in traces:
-            trace = announced_trace(path)
-            file = candidate if not golden.is_dir() else _by_name(candidate, path)
-            with working(console, f"reading {file}"):
-                found = read_candidate(file, trace)
-            arithmetic = named_arithmetic(precision) if precision else found.arithmetic()
-            with working(console, f"judging {file}") as now:
-                result = compare(
-                    trace,
-                    found,
-                    arithmetic,
-                    rtol,
-                    lambda stage: now(f"judging {file}: {stage}"),  # noqa: B023
-                )
-                solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
-                reports.append(
-                    TraceReport(
-                        trace=str(path),
-                        candidate=f"{file}, {arithmetic.name}",
-                        results=result.results,
-                        not_given=result.not_given,
-                        powers=power(trace, arithmetic, solver) if show_power else (),
-                        stability=stability_in_words(trace),
-                    )
-                )
-            print_report(console, reports[-1])
-        files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
-        code = summary(reports)
-        missing = sum(sum(report.not_given.values()) for report in reports)
-        if missing:
-            say(console, f"{missing} arrays were not given.")
-        return 1 if complete and missing else code
-
-
-def show_tolerances(source: Path, precision: Sequence[str]) -> None:
-    """Show what rounding may do to each stage at these arithmetics."""
-    trace = announced_trace(source)
-    for name in precision:
-        arithmetic = named_arithmetic(name)
-        solver = conformance_solver(trace, "fixed-point", np.dtype(np.float64))
-        with working(console, f"measuring tolerances at {name}"), np.errstate(all="ignore"):
-            powers = power(trace, arithmetic, solver)
-        report = TraceReport(str(source), name, (), powers=powers)
-        console.print(Text.assemble((visible(source.name), "bold"), f"   {name}"))
-        print_powers(console, report)
-
-
 def _new_directory(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileError(f"{directory} exists and is no empty directory: another name is needed")
     make_directory(directory)
-
-
-def _by_name(directory: Path, trace: Path) -> Path:
-    file, flat = directory / trace.name, directory / trace.stem
-    if not file.exists() and not flat.exists():
-        raise FileError(f"{directory} has neither {trace.name} nor {trace.stem}/ for {trace}")
-    return file if file.exists() else flat

@@ -1,4 +1,4 @@
-"""Conformance results as a table for people and as JSON for programs."""
+"""Reports on conformance: a table and lines for people, JSON, JUnit, and a page with plots."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -25,9 +26,6 @@ from rich.text import Text
 
 from ...validation import StagePower, StageResult
 from ..output import going_on_without_output, refuse_unwritable, say, visible, write_output
-
-# --- Conformance results as a table for people and as JSON for programs.
-
 
 WIDE = 110
 """Characters a line from which the worst element has a column."""
@@ -59,11 +57,35 @@ class TraceReport:
         return next((result for result in self.results if not result.passed), None)
 
 
-def verdict(result: StageResult) -> str:
-    """Say in a word or two how a stage fared."""
-    if result.passed:
-        return "follows" if result.follows else "pass"
-    return "FAIL, may follow" if result.follows else "FAIL"
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where to write a report, None for nowhere: for programs, for people, for a port's CI."""
+
+    json_file: Path | None
+    html_file: Path | None
+    junit_file: Path | None
+
+    @property
+    def wanted(self) -> list[Path]:
+        """Those that are asked for."""
+        return [path for path in (self.json_file, self.html_file, self.junit_file) if path]
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Do the work that they are of, even if nobody reads what is printed."""
+        with going_on_without_output() if self.wanted else nullcontext():
+            yield
+
+    def refuse_unwritable(self) -> None:
+        """Raise FileError, before any work, if one of them could not be written."""
+        for path in self.wanted:
+            refuse_unwritable(path)
+
+    def write(self, settings: dict[str, Any], title: str, reports: Sequence[TraceReport]) -> None:
+        """Write those that are asked for; the settings are for JSON, the title is the page's."""
+        write_output(self.json_file, write_json, settings, reports)
+        write_output(self.html_file, write_page, title, reports)
+        write_output(self.junit_file, write_junit, reports)
 
 
 def print_report(console: Console, report: TraceReport) -> None:
@@ -101,6 +123,19 @@ def print_report(console: Console, report: TraceReport) -> None:
         say(console, line)
     if report.powers:
         print_powers(console, report)
+
+
+def _short(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value < 1e3 else f"{value:.0e}"
+
+
+def verdict(result: StageResult) -> str:
+    """Say in a word or two how a stage fared."""
+    if result.passed:
+        return "follows" if result.follows else "pass"
+    return "FAIL, may follow" if result.follows else "FAIL"
 
 
 def explanation(report: TraceReport) -> list[str]:
@@ -156,9 +191,7 @@ def write_json(
     document = {
         **settings,
         "passed": all(report.passed for report in reports),
-        "traces": {
-            report.trace: [_plain(result) for result in report.results] for report in reports
-        },
+        "traces": {report.trace: list(map(_plain, report.results)) for report in reports},
         "not_given": {report.trace: report.not_given for report in reports if report.not_given},
         "power": {
             report.trace: [_finite(dataclasses.asdict(power)) for power in report.powers]
@@ -171,13 +204,8 @@ def write_json(
 
 
 def _plain(result: StageResult) -> dict[str, Any]:
-    values = _finite(dataclasses.asdict(result))
-    return {
-        **values,
-        "worst": result.worst,
-        "margin": _finite(result.margin),
-        "passed": result.passed,
-    }
+    values = {"worst": result.worst, "margin": result.margin, "passed": result.passed}
+    return _finite({**dataclasses.asdict(result), **values})
 
 
 def _finite(value: Any) -> Any:
@@ -186,15 +214,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _short(value: float) -> str:
-    if math.isinf(value):
-        return "∞"
-    return f"{value:.3g}" if value < 1e3 else f"{value:.0e}"
-
-
-# --- Conformance results as JUnit XML, which every CI system reads.
 
 
 def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) -> None:
@@ -214,10 +233,9 @@ def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) ->
             errors="0",
             skipped=str(len(report.not_given)),
         )
+        cases = {"classname": f"{name}.{candidate}"}
         for result in report.results:
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{name}.{candidate}", name=result.stage
-            )
+            case = ElementTree.SubElement(suite, "testcase", cases, name=result.stage)
             if not result.passed:
                 message = visible(
                     f"{result.worst} uses {result.used:.3g} of its allowance "
@@ -228,15 +246,10 @@ def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) ->
                 lines = explanation(report) if first else [result.hint]
                 failure.text = "\n".join(visible(line) for line in lines)
         for stage, n in report.not_given.items():
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{name}.{candidate}", name=f"{stage}, not given"
-            )
+            case = ElementTree.SubElement(suite, "testcase", cases, name=f"{stage}, not given")
             ElementTree.SubElement(case, "skipped", message=f"{n} arrays not given")
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-
-
-# --- Conformance results as one HTML file with its plots inside.
 
 
 PASS, FAIL = "#0072b2", "#d55e00"
@@ -274,9 +287,7 @@ def write_page(path: str | os.PathLike[str], title: str, reports: Sequence[Trace
 
 def _used_figure(report: TraceReport) -> Figure:
     """Draw how much of its allowance each stage uses."""
-    results = list(report.results)[::-1]
-    figure = Figure(figsize=(5.2, 0.8 + 0.3 * len(results)), layout="constrained")
-    axes = figure.subplots()
+    results, figure, axes = _rows_of(report)
     used = [min(max(result.used, SMALLEST_SHOWN), 1e12) for result in results]
     colours = [PASS if result.passed else FAIL for result in results]
     axes.barh([result.stage for result in results], used, left=SMALLEST_SHOWN / 10, color=colours)
@@ -290,9 +301,7 @@ def _used_figure(report: TraceReport) -> Figure:
 
 def _places_figure(report: TraceReport) -> Figure:
     """Draw the distribution of deviations in units in the last place, a row a stage."""
-    results = list(report.results)[::-1]
-    figure = Figure(figsize=(5.2, 0.8 + 0.3 * len(results)), layout="constrained")
-    axes = figure.subplots()
+    results, figure, axes = _rows_of(report)
     width = max([len(result.last_places.histogram) for result in results] + [2])
     share = np.zeros((len(results), width))
     for row, result in enumerate(results):
@@ -312,38 +321,14 @@ def _places_figure(report: TraceReport) -> Figure:
     return figure
 
 
+def _rows_of(report: TraceReport) -> tuple[list[StageResult], Figure, Axes]:
+    """Make a figure with room for a row a stage, from below upwards."""
+    figure = Figure(figsize=(5.2, 0.8 + 0.3 * len(report.results)), layout="constrained")
+    return list(report.results)[::-1], figure, figure.subplots()
+
+
 def _embedded(figure: Figure) -> str:
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "disinhib"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-# --- The files that a conformance report may be written to.
-
-
-@dataclass(frozen=True)
-class ReportFiles:
-    """Where to write a report, None for nowhere: for programs, for people, for a port's CI."""
-
-    json_file: Path | None
-    html_file: Path | None
-    junit_file: Path | None
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        """Do the work that they are of, even if nobody reads what is printed."""
-        wanted = any((self.json_file, self.html_file, self.junit_file))
-        with going_on_without_output() if wanted else nullcontext():
-            yield
-
-    def refuse_unwritable(self) -> None:
-        """Raise FileError, before any work, if one of them could not be written."""
-        for path in (self.json_file, self.html_file, self.junit_file):
-            refuse_unwritable(path)
-
-    def write(self, settings: dict[str, Any], title: str, reports: Sequence[TraceReport]) -> None:
-        """Write those that are asked for; the settings are for JSON, the title is the page's."""
-        write_output(self.json_file, write_json, settings, reports)
-        write_output(self.html_file, write_page, title, reports)
-        write_output(self.junit_file, write_junit, reports)
