@@ -1,9 +1,9 @@
 """Data of the image tasks, their split, their labels and the order of their batches.
 
-Start at `load.load_dataset`. `digits` ships with the package; `image_files` reads IDX
-files (`idx`), `tensorflow_datasets_source` what tensorflow-datasets prepared. `labels`
-and `batch_order` turn a `dataset.Dataset` into what a training step takes. What is offered stands
-in `__init__.pyi`, and is loaded when it is asked for.
+Start at `load.load_dataset`. `digits` ships with the package; `image_files` reads IDX files,
+`tensorflow_datasets_source` what tensorflow-datasets prepared. `dataset` has what all of them give,
+and makes of it what a learning step takes. What is offered stands in `__init__.pyi`, and is loaded
+when it is asked for.
 """
 
 import lazy_loader

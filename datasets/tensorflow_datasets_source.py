@@ -32,18 +32,9 @@ WAYS_TO_GET: dict[str, str] = {
 
 
 def find_prepared(root: str | os.PathLike[str], name: str) -> Path | None:
-    """Directory of the newest prepared version of a dataset.
+    """Directory of the newest prepared version of a dataset, or None.
 
-    Parameters
-    ----------
-    root : str or path
-        A `data_dir` of tensorflow-datasets: holds `name/version/dataset_info.json`.
-    name : {'mnist', 'fashion_mnist'}
-        Dataset.
-
-    Returns
-    -------
-    Path or None
+    A `data_dir` of tensorflow-datasets holds `name/version/dataset_info.json`.
     """
     root = Path(root)
     versions = [
@@ -59,24 +50,9 @@ def find_prepared(root: str | os.PathLike[str], name: str) -> Path | None:
 
 
 def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
-    """Read a set that tensorflow-datasets prepared as array_record.
+    """Read what tensorflow-datasets prepared as array_record: equal to what the IDX files give.
 
-    Parameters
-    ----------
-    directory : str or path
-        Of one version, as `find_prepared` returns it.
-    name : {'mnist', 'fashion_mnist'}
-        Dataset.
-
-    Returns
-    -------
-    Dataset
-        Equal to what the IDX files give.
-
-    Raises
-    ------
-    DatasetError
-        If tensorflow-datasets is not installed, or cannot read the directory.
+    Refused if tensorflow-datasets is not installed, or cannot read the directory.
     """
     directory = Path(directory)
     tfds = _import(f"{directory}: found a prepared set, but tensorflow-datasets is not installed")
@@ -94,24 +70,8 @@ def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
 def prepare_and_read(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Have tensorflow-datasets download and prepare a set unless it has, and read it.
 
-    Parameters
-    ----------
-    name : {'mnist', 'fashion_mnist'}
-        Dataset.
-    root : str or path or None
-        Where to prepare; None is tensorflow-datasets' own place, `TFDS_DATA_DIR` or
-        `~/tensorflow_datasets`.
-
-    Returns
-    -------
-    Dataset
-        Equal to what the IDX files give.
-
-    Raises
-    ------
-    DatasetError
-        If tensorflow-datasets is not installed or the set cannot be downloaded or
-        prepared. The message says how else to get the data.
+    Without `root` it does so in its own place, `TFDS_DATA_DIR` or `~/tensorflow_datasets`. If it is
+    not installed or fails, the message says how else to get the data.
     """
     root = None if root is None else Path(root)
     tfds = _import(f"{name}: no IDX files found, and tensorflow-datasets is not installed", name)

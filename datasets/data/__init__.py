@@ -1,1 +1,1 @@
-"""Files of the embedded dataset; `disinhib.datasets.digits` reads them."""
+"""Files of the embedded dataset; `disinhib.datasets.load` reads them."""

@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from disinhib.datasets.batch_order import batch_order, random_generator
-from disinhib.datasets.dataset import DatasetError
+from disinhib.datasets.dataset import DatasetError, batch_order, random_generator
 
 SEEDS = [0, -1, 1, -2, 2**63, 2**70, -(2**70), 2**200]
 

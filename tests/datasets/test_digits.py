@@ -6,7 +6,7 @@ from importlib import resources
 
 import numpy as np
 
-from disinhib.datasets.digits import digits
+from disinhib.datasets.load import digits
 
 # Published with the UCI set: images of each digit in its test part.
 PER_CLASS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]

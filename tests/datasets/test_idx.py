@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from disinhib.datasets.dataset import DatasetError
-from disinhib.datasets.idx import read_idx
+from disinhib.datasets.image_files import read_idx
 
 # type code, struct letter, dtype, values that a wrong byte order or sign would change
 TYPES = [
@@ -118,7 +118,7 @@ def test_a_small_file_takes_little_memory(tmp_path):
     code = (
         "import resource, sys\n"
         "from disinhib.datasets.dataset import DatasetError\n"
-        "from disinhib.datasets.idx import read_idx\n"
+        "from disinhib.datasets.image_files import read_idx\n"
         "def peak():\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "before = peak()\n"

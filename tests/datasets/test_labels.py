@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from disinhib.datasets.dataset import DatasetError
-from disinhib.datasets.labels import softened_labels
+from disinhib.datasets.dataset import DatasetError, softened_labels
 
 
 def test_entries_are_those_of_the_published_setup():

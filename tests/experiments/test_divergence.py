@@ -7,9 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.datasets.batch_order import batch_order
-from disinhib.datasets.digits import digits
-from disinhib.datasets.labels import softened_labels
+from disinhib.datasets.dataset import batch_order, softened_labels
+from disinhib.datasets.load import digits
 from disinhib.experiments import train
 from disinhib.experiments.training.epochs import CheckpointInterval, TrainingDiverged
 from disinhib.refimpl.circuit import initial_parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends import backend_class
-from disinhib.datasets.batch_order import random_generator
+from disinhib.datasets.dataset import random_generator
 from disinhib.datasets.load import load_dataset
 from disinhib.experiments.paper.figures import circuit as circuit_traces, learning as figure
 from disinhib.experiments.paper.probes import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from disinhib.datasets.batch_order import batch_order, order_digest, random_generator
+from disinhib.datasets.dataset import batch_order, order_digest, random_generator
 from disinhib.experiments import begin, load_run_configuration, read_records, resume, train
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.run import _tell_missing, json_state

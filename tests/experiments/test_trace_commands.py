@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.datasets.batch_order import batch_order
+from disinhib.datasets.dataset import batch_order
 from disinhib.experiments.training.configuration import load_run_configuration
 from disinhib.experiments.training.run import begin
 from disinhib.validation import read_trace, shipped_directory

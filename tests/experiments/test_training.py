@@ -8,11 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from disinhib.datasets.batch_order import batch_order
-from disinhib.datasets.dataset import DatasetError
-from disinhib.datasets.digits import digits
-from disinhib.datasets.labels import softened_labels
-from disinhib.datasets.load import load_dataset
+from disinhib.datasets.dataset import DatasetError, batch_order, softened_labels
+from disinhib.datasets.load import digits, load_dataset
 from disinhib.experiments import begin, read_records, resume, train
 from disinhib.experiments.training.configuration import (
     load_run_configuration,
