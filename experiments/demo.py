@@ -1,4 +1,4 @@
-"""Picture of the idea: how inhibition decides the sign of plasticity."""
+"""A tour in under a minute: three rules on the embedded digits, conformance, pictures."""
 
 from __future__ import annotations
 
@@ -20,48 +20,10 @@ from .training import (
     RunConfiguration,
     begin,
     draw_learning_curves,
+    progress_display,
     run_configuration,
     train,
 )
-
-# --- Picture of the idea: how inhibition decides the sign of plasticity.
-
-
-INHIBITORY_RATES = (0.01, 0.67, 1.34, 2.0)
-TARGETS = (None, 3.0, 4.0)
-
-
-def draw_plasticity_sign(path: str | os.PathLike[str]) -> None:
-    """Draw Δw against r_E: for clamped inhibition, and under dis-inhibitory control."""
-    path = Path(path)
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    clamped, controlled = figure.subplots(1, 2)
-    x = np.linspace(0, 10, 201)
-    for number, r_I in enumerate(INHIBITORY_RATES):
-        curve = isolated(x, r_I, LinearThreshold())
-        colour = f"C{number}"
-        clamped.plot(curve.rate, curve.dw, color=colour, label=f"$r_I$ = {r_I:g}")
-        clamped.plot(1.5 + 1.5 * r_I, 0, "o", color=colour, markersize=5)
-    clamped.set_title("inhibition clamped: it moves the threshold", fontsize="medium")
-    for number, target in enumerate(TARGETS):
-        inputs = np.linspace(0, 13, 261) if target is None else x
-        curve = circuit(inputs, target, LinearThreshold())
-        label = "no target" if target is None else f"target rate {target:g}"
-        controlled.plot(curve.rate, curve.dw, color=f"C{number}", label=label)
-        if target is not None:
-            controlled.axvline(target, color=f"C{number}", linewidth=0.8, linestyle=":")
-    controlled.set_title("dis-inhibited towards a target rate", fontsize="medium")
-    for axes in (clamped, controlled):
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.set(xlabel="excitatory rate $r_E$", ylabel="weight change Δw")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=150)
-
-
-# --- A tour in under a minute: three rules on the embedded digits, conformance, pictures.
-
 
 console = terminal_console()
 
@@ -79,10 +41,9 @@ def run_demo(directory: str | os.PathLike[str]) -> bool:
             configuration = demo_configuration(rule)
             _clear(directory / rule)
             run = begin(configuration, directory / rule)
-            display = ProgressDisplay(
+            with progress_display(
                 console, configuration.epochs, configuration.batch_size, f"{rule:>16}"
-            )
-            with display:
+            ) as display:
                 _, runs[rule] = train(run, Position(0), [], _Quiet(display))
             last = runs[rule][-1]
             say(
@@ -144,16 +105,12 @@ def _conform_reference() -> tuple[bool, str]:
     results = {
         path.stem: conform(read_trace(path), NumpyBackend, np.dtype(np.float64)) for path in traces
     }
-    n_stages = sum(len(stages) for stages in results.values())
-    failed = [
-        f"{name}: {result.stage}"
-        for name, stages in results.items()
-        for result in stages
-        if not result.passed
-    ]
+    judged = [(name, one) for name, stages in results.items() for one in stages]
+    failed = [f"{name}: {one.stage}" for name, one in judged if not one.passed]
+    n_right = len(judged) - len(failed)
     return not failed, (
-        f"Conformance: {n_stages - len(failed)} of {n_stages} stages of {len(results)} traces "
-        "of the published implementation agree"
+        f"Conformance: {n_right} of {len(judged)} stages of {len(results)} traces of the published "
+        "implementation agree"
         + (f"; these do not: {', '.join(failed)}" if failed else " (disinhib conform shows them)")
     )
 
@@ -164,3 +121,38 @@ def _clear(directory: Path) -> None:
         raise ConfigurationError(f"{directory} is a file: a directory is needed")
     for name in RUN_FILES:
         (directory / name).unlink(missing_ok=True)
+
+
+# The picture of the idea: how inhibition decides the sign of plasticity.
+
+INHIBITORY_RATES = (0.01, 0.67, 1.34, 2.0)
+TARGETS = (None, 3.0, 4.0)
+
+
+def draw_plasticity_sign(path: str | os.PathLike[str]) -> None:
+    """Draw Δw against r_E: for clamped inhibition, and under dis-inhibitory control."""
+    path = Path(path)
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    clamped, controlled = figure.subplots(1, 2)
+    x = np.linspace(0, 10, 201)
+    for number, r_I in enumerate(INHIBITORY_RATES):
+        curve = isolated(x, r_I, LinearThreshold())
+        colour = f"C{number}"
+        clamped.plot(curve.rate, curve.dw, color=colour, label=f"$r_I$ = {r_I:g}")
+        clamped.plot(1.5 + 1.5 * r_I, 0, "o", color=colour, markersize=5)
+    clamped.set_title("inhibition clamped: it moves the threshold", fontsize="medium")
+    for number, target in enumerate(TARGETS):
+        inputs = np.linspace(0, 13, 261) if target is None else x
+        curve = circuit(inputs, target, LinearThreshold())
+        label = "no target" if target is None else f"target rate {target:g}"
+        controlled.plot(curve.rate, curve.dw, color=f"C{number}", label=label)
+        if target is not None:
+            controlled.axvline(target, color=f"C{number}", linewidth=0.8, linestyle=":")
+    controlled.set_title("dis-inhibited towards a target rate", fontsize="medium")
+    for axes in (clamped, controlled):
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set(xlabel="excitatory rate $r_E$", ylabel="weight change Δw")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)

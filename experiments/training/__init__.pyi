@@ -15,4 +15,8 @@ from .run import (
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,
 )
-from .train_command import ProgressDisplay as ProgressDisplay, run_training as run_training
+from .train_command import (
+    ProgressDisplay as ProgressDisplay,
+    progress_display as progress_display,
+    run_training as run_training,
+)

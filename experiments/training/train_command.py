@@ -1,10 +1,11 @@
-"""How a run shows itself on a terminal: a bar while it works, a line an epoch."""
+"""The command `disinhib train`, and how a run shows itself: a bar, and a line an epoch."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from ...refimpl import ConfigurationError
 from ...validation import Position
 from ..output import (
     Announcement,
+    announced,
     going_on_without_output,
     say,
     tell_user,
@@ -33,98 +35,6 @@ from .epochs import CheckpointInterval, parse_checkpoint_interval, train
 from .interruption import stop_on_interrupt
 from .metrics import EpochRecord
 from .run import CHOSEN_ANEW, Run, begin, resume
-
-# --- How a run shows itself on a terminal: a bar while it works, a line an epoch.
-
-
-class ProgressDisplay:
-    """Bar with samples/s, loss, accuracy and remaining time.
-
-    Without a terminal only the lines of the epochs are printed; the label is put before each.
-    """
-
-    def __init__(self, console: Console, n_epochs: int, batch_size: int, label: str = "") -> None:
-        self._console, self._n_epochs, self._batch_size = console, n_epochs, batch_size
-        self._label = f"{label}  " if label else ""
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            # Narrow enough for 80 columns with all the figures.
-            BarColumn(bar_width=10),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._last: tuple[int, int, float] | None = None
-        self._announcement: Announcement | None = None
-
-    def __enter__(self) -> ProgressDisplay:
-        self._announcement = Announcement(f"{self._label}training".strip())
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-        if self._announcement is not None:
-            self._announcement.end()
-
-    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
-        """Move the bar."""
-        now = time.monotonic()
-        if self._task is None:
-            self._task = self._progress.add_task("", total=None, figures="")
-        n_samples = metrics.loss.size * self._batch_size
-        figures = f"loss {metrics.loss.mean():.3f}  acc {metrics.n_correct.sum() / n_samples:.1%}"
-        if self._last is not None and self._last[0] == epoch and now > self._last[2]:
-            rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
-            figures = f"{rate:,.0f} samples/s  {figures}"
-        self._last = (epoch, steps, now)
-        if self._announcement is not None:
-            doing = f"step {steps} of {n_steps}" if steps < n_steps else "evaluating"
-            place = f"{self._label}epoch {epoch + 1}/{self._n_epochs}".strip()
-            self._announcement.now(f"{place}: {doing}")
-            if self._console.is_terminal:
-                self._announcement.shown()
-        self._progress.update(
-            self._task,
-            description=f"{self._label}epoch {epoch + 1}/{self._n_epochs}",
-            completed=epoch * n_steps + steps,
-            total=self._n_epochs * n_steps,
-            figures=figures,
-        )
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Print the epoch's line, and a warning for end states that were not reached."""
-        if self._announcement is not None:
-            self._announcement.shown()
-        width = len(str(self._n_epochs))
-        say(
-            self._console,
-            f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
-            f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
-            f"valid acc {record.valid_accuracy:.2%}  "
-            f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
-            f"{record.samples_per_second:,.0f} samples/s",
-        )
-        if record.unsettled:
-            say(
-                self._console,
-                f"  {record.unsettled:,} integrations ended at their horizon or step limit "
-                "without settling",
-                "yellow",
-            )
-
-
-# --- The command `disinhib train`.
-
 
 console = terminal_console()
 
@@ -175,7 +85,7 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
             return 0
         with (
             stop_on_interrupt() as stop,
-            ProgressDisplay(console, configuration.epochs, configuration.batch_size) as display,
+            progress_display(console, configuration.epochs, configuration.batch_size) as display,
         ):
             position, records = train(run, position, records, display, stop, interval)
         if position.epochs < configuration.epochs:
@@ -208,3 +118,85 @@ def _free_directory(dataset: str, rule: str) -> Path:
         number += 1
         directory = first.with_name(f"{first.name}-{number}")
     return directory
+
+
+@contextmanager
+def progress_display(
+    console: Console, n_epochs: int, batch_size: int, label: str = ""
+) -> Iterator[ProgressDisplay]:
+    """Show a run: a bar on a terminal, and the lines of its epochs, each with the label before."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        # Narrow enough for 80 columns with all the figures.
+        BarColumn(bar_width=10),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    label = f"{label}  " if label else ""
+    with announced(f"{label}training".strip()) as announcement, progress:
+        yield ProgressDisplay(progress, announcement, n_epochs, batch_size, label)
+
+
+class ProgressDisplay:
+    """Bar with samples/s, loss, accuracy and remaining time."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        announcement: Announcement,
+        n_epochs: int,
+        batch_size: int,
+        label: str,
+    ) -> None:
+        self._progress, self._announcement = progress, announcement
+        self._n_epochs, self._batch_size, self._label = n_epochs, batch_size, label
+        self._task: TaskID | None = None
+        self._last: tuple[int, int, float] | None = None
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        """Move the bar."""
+        now = time.monotonic()
+        if self._task is None:
+            self._task = self._progress.add_task("", total=None, figures="")
+        n_samples = metrics.loss.size * self._batch_size
+        figures = f"loss {metrics.loss.mean():.3f}  acc {metrics.n_correct.sum() / n_samples:.1%}"
+        if self._last is not None and self._last[0] == epoch and now > self._last[2]:
+            rate = (steps - self._last[1]) * self._batch_size / (now - self._last[2])
+            figures = f"{rate:,.0f} samples/s  {figures}"
+        self._last = (epoch, steps, now)
+        place = f"{self._label}epoch {epoch + 1}/{self._n_epochs}"
+        doing = f"step {steps} of {n_steps}" if steps < n_steps else "evaluating"
+        self._announcement.now(f"{place.strip()}: {doing}")
+        if self._progress.console.is_terminal:
+            self._announcement.shown()
+        self._progress.update(
+            self._task,
+            description=place,
+            completed=epoch * n_steps + steps,
+            total=self._n_epochs * n_steps,
+            figures=figures,
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print the epoch's line, and a warning for end states that were not reached."""
+        self._announcement.shown()
+        width = len(str(self._n_epochs))
+        say(
+            self._progress.console,
+            f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
+            f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
+            f"valid acc {record.valid_accuracy:.2%}  "
+            f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
+            f"{record.samples_per_second:,.0f} samples/s",
+        )
+        if record.unsettled:
+            say(
+                self._progress.console,
+                f"  {record.unsettled:,} integrations ended at their horizon or step limit "
+                "without settling",
+                "yellow",
+            )

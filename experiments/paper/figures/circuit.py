@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -183,15 +184,9 @@ def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, in
     time, p = _shown(traces, _outputs)
     _draw_classes(panels["out"], traces, time, p)
     label = int(np.argmax(traces.y))
-    panels["out"].annotate(
-        f"class {label}: target {traces.y[0, label]:.2f}",
-        (1, 0.97),
-        xycoords="axes fraction",
-        ha="right",
-        va="top",
-        fontsize=7,
-        color=ORANGE,
-    )
+    target = f"class {label}: target {traces.y[0, label]:.2f}"
+    corner: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+    panels["out"].annotate(target, (1, 0.97), **corner, fontsize=7, color=ORANGE)
     panels["out"].set(ylim=(0, 1.3 * p.max()), ylabel="softmax($u_\\mathrm{out}$)")
     _draw_classes(panels["c"], traces, *_control_shown(traces))
     panels["c"].set_ylabel("control $c$ (a.u.)")
@@ -204,15 +199,8 @@ def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, in
             panels[name].tick_params(labelbottom=False)
     for name in ("E1", "E2"):
         for where, text in ((OPEN_LOOP_MS / 2, "open loop"), (500, "control on")):
-            panels[name].text(
-                where,
-                1.02,
-                text,
-                transform=panels[name].get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                fontsize=7,
-            )
+            above: dict[str, Any] = {"transform": panels[name].get_xaxis_transform(), "fontsize": 7}
+            panels[name].text(where, 1.02, text, ha="center", va="bottom", **above)
     for name, letter in zip(
         ("circuit", "E1", "E2", "I1", "I2", "image", "out", "c"), "abcdefgh", strict=True
     ):
@@ -259,17 +247,9 @@ def _draw_circuit(axes: Axes) -> None:
         _arrow(axes, (E[0], E[1] + 1.1), (above[0], above[1] - 1.1), E_COLOUR)
         axes.text(0, E[1] + 1.3, f"layer {l}", fontsize=6.5, ha="left", va="bottom", color="0.4")
     _unit(axes, readout, "out", BLACK)
-    axes.add_patch(
-        FancyBboxPatch(
-            (controller[0] - 1.5, controller[1] - 1),
-            3,
-            2,
-            boxstyle="round,pad=0.1,rounding_size=0.4",
-            facecolor="white",
-            edgecolor=C_COLOUR,
-            linewidth=1.2,
-        )
-    )
+    corner = (controller[0] - 1.5, controller[1] - 1)
+    box: dict[str, Any] = {"boxstyle": "round,pad=0.1,rounding_size=0.4", "facecolor": "white"}
+    axes.add_patch(FancyBboxPatch(corner, 3, 2, **box, edgecolor=C_COLOUR, linewidth=1.2))
     axes.text(*controller, "PI control", ha="center", va="center", fontsize=6)
     _arrow(axes, (readout[0] + 1.1, readout[1] + 0.4), (5.5, readout[1] + 0.4), BLACK)
     _arrow(axes, (5.5, readout[1] - 0.4), (readout[0] + 1.2, readout[1] - 0.4), C_COLOUR)
@@ -298,18 +278,10 @@ def _arrow(
     inhibits: bool = False,
 ) -> None:
     """Connect two units: with a bar at the end where one inhibits, an arrow head elsewhere."""
-    axes.add_patch(
-        FancyArrowPatch(
-            tail,
-            head,
-            arrowstyle="|-|,widthA=0,widthB=2.5" if inhibits else "-|>",
-            mutation_scale=1.2 if inhibits else 7,
-            shrinkA=0,
-            shrinkB=0,
-            color=colour,
-            linewidth=1.2,
-        )
-    )
+    style = "|-|,widthA=0,widthB=2.5" if inhibits else "-|>"
+    ends: dict[str, Any] = {"arrowstyle": style, "mutation_scale": 1.2 if inhibits else 7}
+    line: dict[str, Any] = {"shrinkA": 0, "shrinkB": 0, "color": colour, "linewidth": 1.2}
+    axes.add_patch(FancyArrowPatch(tail, head, **ends, **line))
 
 
 def _table(traces: Traces, units: list[np.ndarray]) -> dict[str, np.ndarray]:

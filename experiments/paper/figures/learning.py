@@ -258,9 +258,8 @@ def key_numbers(courses: Courses) -> dict[str, Any]:
             if rule in INHIBITORY_RULES:
                 entry |= _inside(courses, depth, rule)
             numbers[f"depth {depth}, {rule}"] = entry
-        numbers[f"depth {depth}, parting on the exact inverse's networks"] = _parting(
-            courses, depth
-        )
+        parting = f"depth {depth}, parting on the exact inverse's networks"
+        numbers[parting] = _parting(courses, depth)
     return numbers
 
 
@@ -270,17 +269,13 @@ def _inside(courses: Courses, depth: int, rule: str) -> dict[str, Any]:
     to_plain = over_seeds(courses, depth, rule, "angle_to_plain")
     work = over_seeds(courses, depth, rule, "total_work")
     return {
-        "angle_start": to_gradient[:, 0].mean(axis=0),
-        "angle_end": to_gradient[:, -1].mean(axis=0),
+        **_ends("angle", to_gradient),
         "angle_median": np.median(to_gradient, axis=(0, 1)),
         "angle_greatest": to_gradient.max(axis=(0, 1)),
-        "angle_of_all_start": of_all[:, 0].mean(),
-        "angle_of_all_end": of_all[:, -1].mean(),
+        **_ends("angle_of_all", of_all),
         "angle_of_all_greatest": of_all.max(),
-        "angle_to_plain_start": to_plain[:, 0].mean(axis=0),
-        "angle_to_plain_end": to_plain[:, -1].mean(axis=0),
-        "work_start": work[:, 0].mean(),
-        "work_end": work[:, -1].mean(),
+        **_ends("angle_to_plain", to_plain),
+        **_ends("work", work),
         "work_falls_by_factor": work[:, 0].mean() / work[:, -1].mean(),
     }
 
@@ -288,16 +283,18 @@ def _inside(courses: Courses, depth: int, rule: str) -> dict[str, Any]:
 def _parting(courses: Courses, depth: int) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for rule in INHIBITORY_RULES[1:]:
-        angles = over_seeds(courses, depth, EXACT, "angle_to_exact", rule)
-        misreading = over_seeds(courses, depth, EXACT, "misreading", rule)
-        numbers |= {
-            f"angle_start, {rule}": angles[:, 0].mean(axis=0),
-            f"angle_end, {rule}": angles[:, -1].mean(axis=0),
-            f"misreading_start, {rule}": misreading[:, 0].mean(axis=0),
-            f"misreading_end, {rule}": misreading[:, -1].mean(axis=0),
-        }
-    work = over_seeds(courses, depth, EXACT, "work")
-    return numbers | {"work_start": work[:, 0].mean(axis=0), "work_end": work[:, -1].mean(axis=0)}
+        for name, quantity in (("angle", "angle_to_exact"), ("misreading", "misreading")):
+            values = over_seeds(courses, depth, EXACT, quantity, rule)
+            numbers |= _ends(name, values, f", {rule}")
+    return numbers | _ends("work", over_seeds(courses, depth, EXACT, "work"))
+
+
+def _ends(name: str, values: np.ndarray, of: str = "") -> dict[str, np.ndarray]:
+    """Means over seeds of (seeds, looks, ...) at the first look and the last."""
+    return {
+        f"{name}_start{of}": values[:, 0].mean(axis=0),
+        f"{name}_end{of}": values[:, -1].mean(axis=0),
+    }
 
 
 def checks_of(courses: Courses) -> list[Check]:
