@@ -1,29 +1,25 @@
-"""The commands `disinhib backends` and `warm-up`."""
+"""The commands `disinhib backends`, `warm-up` and `inspect`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..backends import CompilesAhead, backend_class, backend_descriptions
 from ..validation import contents
 from .output import say, terminal_console, visible, working
 
-# --- The commands `disinhib backends` and `warm-up`.
-
-
 console = terminal_console()
 
 
 def list_backends() -> None:
     """List the backends, and why one cannot run here."""
-    table = Table()
-    for heading in ("name", "version", "device", "can run here"):
-        table.add_column(heading, overflow="fold")
+    table = _table("name", "version", "device", "can run here")
     for description in backend_descriptions():
         reason = description.unavailable
         can_run = Text(visible(f"no: {reason}"), style="red") if reason else "yes"
@@ -40,14 +36,9 @@ def warm_up(
     if not isinstance(kind, CompilesAhead):
         say(console, f"{backend} has nothing to compile ahead")
         return
-    for dtype in dtypes:
-        for rule in rules:
-            for method in methods:
-                kind.compile_ahead(rule, method, np.dtype(dtype))
+    for dtype, rule, method in product(dtypes, rules, methods):
+        kind.compile_ahead(rule, method, np.dtype(dtype))
     say(console, f"{backend} is ready")
-
-
-# --- The command `disinhib inspect`.
 
 
 def show_contents(file: str | os.PathLike[str]) -> None:
@@ -57,9 +48,11 @@ def show_contents(file: str | os.PathLike[str]) -> None:
     for name, value in attributes.items():
         named = Text.assemble((visible(name), "bold"), f": {visible(value)}")
         console.print(named, soft_wrap=True)
-    table = Table()
-    for heading in ("dataset", "shape", "dtype", "range"):
-        table.add_column(heading, overflow="fold")
+    table = _table("dataset", "shape", "dtype", "range")
     for row in datasets:
         table.add_row(*map(visible, row))
     console.print(table)
+
+
+def _table(*headings: str) -> Table:
+    return Table(*(Column(heading, overflow="fold") for heading in headings))

@@ -97,6 +97,7 @@ DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
+Precisions = Annotated[list[Precision] | None, typer.Option(help="May be given again; else both.")]
 OnePrecision = Annotated[Precision, typer.Option(help="Precision.")]
 Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
 JsonFile = Annotated[
@@ -238,9 +239,7 @@ def warm_up_command(
     method: Annotated[
         list[Method] | None, typer.Option(help="May be given again; else every method.")
     ] = None,
-    dtype: Annotated[
-        list[Precision] | None, typer.Option(help="May be given again; else both.")
-    ] = None,
+    dtype: Precisions = None,
 ) -> None:
     """Compile ahead what training and conformance need: for a container's build, a job's prolog."""
     from .about import warm_up
@@ -280,9 +279,7 @@ def bench_command(
     backend: Annotated[
         list[str] | None, typer.Option(help="May be given again; else all that can run.")
     ] = None,
-    dtype: Annotated[
-        list[Precision] | None, typer.Option(help="May be given again; else both.")
-    ] = None,
+    dtype: Precisions = None,
     rule: Annotated[
         list[Rule] | None, typer.Option(help="May be given again; else the standard table's.")
     ] = None,

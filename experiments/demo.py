@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..backends import NumpyBackend
 from ..refimpl import ConfigurationError
@@ -16,7 +16,6 @@ from .output import going_on_without_output, say, terminal_console, working
 from .paper import LinearThreshold, circuit, isolated
 from .training import (
     EpochRecord,
-    ProgressDisplay,
     RunConfiguration,
     begin,
     draw_learning_curves,
@@ -41,10 +40,9 @@ def run_demo(directory: str | os.PathLike[str]) -> bool:
             configuration = demo_configuration(rule)
             _clear(directory / rule)
             run = begin(configuration, directory / rule)
-            with progress_display(
-                console, configuration.epochs, configuration.batch_size, f"{rule:>16}"
-            ) as display:
-                _, runs[rule] = train(run, Position(0), [], _Quiet(display))
+            size = configuration.epochs, configuration.batch_size
+            with progress_display(console, *size, f"{rule:>16}", with_lines=False) as display:
+                _, runs[rule] = train(run, Position(0), [], display)
             last = runs[rule][-1]
             say(
                 console,
@@ -77,21 +75,9 @@ def demo_configuration(rule: str) -> RunConfiguration:
     return run_configuration(settings, "demo")
 
 
-class _Quiet:
-    """Passes the bar on and leaves the line an epoch out."""
-
-    def __init__(self, display: ProgressDisplay) -> None:
-        self.on_steps = display.on_steps
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Print nothing."""
-
-
 def _side_by_side(runs: dict[str, list[EpochRecord]]) -> Table:
-    table = Table(title="test accuracy", title_justify="left", title_style="bold")
-    table.add_column("epoch", justify="right")
-    for rule in runs:
-        table.add_column(rule, justify="right")
+    columns = (Column(name, justify="right") for name in ("epoch", *runs))
+    table = Table(*columns, title="test accuracy", title_justify="left", title_style="bold")
     n_epochs = len(next(iter(runs.values())))
     for epoch in sorted({1, 2, 5, 10, n_epochs}):
         accuracies = [f"{records[epoch - 1].test_accuracy:.1%}" for records in runs.values()]

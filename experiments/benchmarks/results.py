@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ...backends import backend_descriptions
@@ -64,10 +64,7 @@ def print_profile(console: Console, case: Case, profile: Mapping[str, float]) ->
     """Print the seconds of each stage, the last of which is the whole step."""
     whole = list(profile.values())[-1]
     say(console, case, "bold")
-    table = Table()
-    table.add_column("stage")
-    table.add_column("ms", justify="right")
-    table.add_column("of the step", justify="right")
+    table = Table("stage", *(Column(name, justify="right") for name in ("ms", "of the step")))
     for stage, seconds in profile.items():
         table.add_row(stage, f"{1e3 * seconds:.2f}", f"{seconds / whole:.0%}")
     console.print(table)

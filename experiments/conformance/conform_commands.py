@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from ...backends import PRECISIONS, Backend, CompilesAhead, backend_class, backend_descriptions
+from ...backends import PRECISIONS, CompilesAhead, backend_class, backend_descriptions
 from ...datasets import batch_order, load_dataset, random_generator, softened_labels
 from ...refimpl import ConfigurationError, initial_parameters
 from ...validation import (
@@ -39,7 +39,7 @@ from ...validation import (
     write_trace_inputs,
 )
 from ..output import make_directory, refuse_unwritable, say, terminal_console, visible, working
-from ..training import RunConfiguration, load_run_configuration, refuse_more_than_memory
+from ..training import load_run_configuration, refuse_more_than_memory
 from .report import ReportFiles, TraceReport, print_powers, print_report
 
 console = terminal_console()
@@ -231,52 +231,38 @@ ORIGIN = "reference of the package disinhib, float64"
 def record(
     config: Path | None, out: Path, steps: int, trajectories: bool, backend: str, dtype: str
 ) -> None:
-    """Record learning steps with a run's settings, every stage of them."""
+    """Record the steps with which a run would begin, every stage of them."""
     refuse_unwritable(out)
     if steps < 1:
         raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
     configuration = load_run_configuration(config, {})
     with working(console, "recording a trace"):
-        trace = _beginning_of_run(
-            configuration, steps, trajectories, backend_class(backend), np.dtype(dtype)
+        dataset = load_dataset(configuration.dataset, configuration.data_dir)
+        n_samples, n_inputs = dataset.train.images.shape
+        network = configuration.network(n_inputs, dataset.n_classes)
+        refuse_more_than_memory(network.sizes, configuration.batch_size, dtype)
+        order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
+        if steps > len(order):
+            raise ConfigurationError(
+                f"steps is {steps}: {dataset.name} has {len(order)} batches of "
+                f"{configuration.batch_size} an epoch"
+            )
+        indices = order[:steps]
+        generator = random_generator(configuration.seed, "initial-parameters")
+        trace = record_trace(
+            network,
+            initial_parameters(network.sizes, generator),
+            dataset.train.images[indices] / dataset.full_scale,
+            softened_labels(dataset.train.labels, dataset.n_classes)[indices],
+            with_trajectory=trajectories,
+            backend_class=backend_class(backend),
+            dtype=np.dtype(dtype),
         )
+        trace = dataclasses.replace(trace, dataset=dataset.name, dataset_indices=indices)
     by = ORIGIN if (backend, dtype) == ("numpy", "float64") else f"{backend}, {dtype}"
     write_trace(out, trace, by)
     batch = trace.inputs.shape[1]
     say(console, f"{len(trace.steps)} steps of {batch} samples written to {out}")
-
-
-def _beginning_of_run(
-    configuration: RunConfiguration,
-    steps: int,
-    with_trajectory: bool,
-    backend_class: type[Backend],
-    dtype: np.dtype,
-) -> Trace:
-    """Record the steps with which such a run would begin, computed by a backend in a precision."""
-    dataset = load_dataset(configuration.dataset, configuration.data_dir)
-    n_samples, n_inputs = dataset.train.images.shape
-    network = configuration.network(n_inputs, dataset.n_classes)
-    refuse_more_than_memory(network.sizes, configuration.batch_size, dtype.name)
-    order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
-    if steps > len(order):
-        raise ConfigurationError(
-            f"steps is {steps}: {dataset.name} has {len(order)} batches of "
-            f"{configuration.batch_size} an epoch"
-        )
-    indices = order[:steps]
-    labels = softened_labels(dataset.train.labels, dataset.n_classes)
-    generator = random_generator(configuration.seed, "initial-parameters")
-    trace = record_trace(
-        network,
-        initial_parameters(network.sizes, generator),
-        dataset.train.images[indices] / dataset.full_scale,
-        labels[indices],
-        with_trajectory=with_trajectory,
-        backend_class=backend_class,
-        dtype=dtype,
-    )
-    return dataclasses.replace(trace, dataset=dataset.name, dataset_indices=indices)
 
 
 def record_standard(config: Path | None, directory: Path) -> None:

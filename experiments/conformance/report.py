@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ...validation import StagePower, StageResult
@@ -171,11 +171,11 @@ def explanation(report: TraceReport) -> list[str]:
 
 def print_powers(console: Console, report: TraceReport) -> None:
     """Print the smallest faults that would be caught."""
-    table = Table(title="Smallest fault caught, relative", title_justify="left")
-    table.add_column("stage")
-    table.add_column("a whole array", justify="right")
-    table.add_column("one element", justify="right")
-    table.add_column("weakest in", style="dim")
+    sizes = (Column(name, justify="right") for name in ("a whole array", "one element"))
+    weakest = Column("weakest in", style="dim")
+    table = Table(
+        "stage", *sizes, weakest, title="Smallest fault caught, relative", title_justify="left"
+    )
     for power in report.powers:
         table.add_row(
             power.stage, f"{power.whole_array:.1e}", f"{power.one_element:.1e}", power.weakest

@@ -227,15 +227,8 @@ def learn(
         if not np.all(np.isfinite(measures[:, epoch])):
             raise FloatingPointError(f"training epoch {epoch + 1}: the student diverged")
         outputs.append(copy.output)
-    return Course(
-        open_loop_mse=measures[0],
-        closed_loop_mse=measures[1],
-        control_cost=measures[2],
-        target_variance=measures[3],
-        before=outputs[0],
-        after=outputs[-1],
-        student=student,
-    )
+    open_loop, closed_loop, cost, variance = measures
+    return Course(open_loop, closed_loop, cost, variance, outputs[0], outputs[-1], student)
 
 
 def mean_squared_error(output: np.ndarray, target: np.ndarray) -> float:

@@ -15,8 +15,4 @@ from .run import (
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,
 )
-from .train_command import (
-    ProgressDisplay as ProgressDisplay,
-    progress_display as progress_display,
-    run_training as run_training,
-)
+from .train_command import progress_display as progress_display, run_training as run_training

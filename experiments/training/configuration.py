@@ -166,19 +166,10 @@ class RunConfiguration(BaseModel):
         ConfigurationError
             A value is impossible.
         """
-        return NetworkConfiguration(
-            sizes=(n_inputs, *self.hidden, n_outputs),
-            activation_E=self.activation_E,
-            activation_I=self.activation_I,
-            tau_E=self.tau_E,
-            tau_I=self.tau_I,
-            loss=self.loss,
-            controller=self.controller,
-            feedback=self.feedback,
-            rule=self.rule,
-            mean_inhibition=self.mean_inhibition,
-            optimizer=self.optimizer,
-        )
+        # Every setting of a network but its sizes is one of a run.
+        names = {item.name for item in dataclasses.fields(NetworkConfiguration)} - {"sizes"}
+        settings = {name: getattr(self, name) for name in names}
+        return NetworkConfiguration(sizes=(n_inputs, *self.hidden, n_outputs), **settings)
 
     def as_dict(self) -> dict[str, Any]:
         """Turn into plain JSON values, without settings that are not set."""

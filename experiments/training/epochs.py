@@ -117,11 +117,9 @@ class Observer(Protocol):
 
     def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
         """Some steps more are done; metrics are of the epoch so far."""
-        ...
 
     def on_epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""
-        ...
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object an epoch."""
+"""What a run writes of its epochs: `metrics.jsonl`, a JSON object each, and `curves.png`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...backends import Evaluation, TrainingMetrics
-from ...refimpl import ConfigurationError, EndStateCounts, shown
+from ...refimpl import ConfigurationError, shown
 from ...validation import refuse_all_but_files
 from ..output import replace_text
-
-# --- `metrics.jsonl`: one JSON object an epoch.
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,9 @@ def epoch_record(
         test_accuracy=float(test.accuracy),
         seconds=seconds,
         samples_per_second=n_samples / training_seconds,
-        open_loop=_counts(metrics.open_loop_counts),
-        closed_loop=_counts(metrics.closed_loop_counts),
-        evaluation=_counts(valid.counts + test.counts),
+        open_loop=dataclasses.asdict(metrics.open_loop_counts),
+        closed_loop=dataclasses.asdict(metrics.closed_loop_counts),
+        evaluation=dataclasses.asdict(valid.counts + test.counts),
         computed_by=computed_by,
     )
 
@@ -175,14 +173,6 @@ def _is_of_kind(value: Any, kind: str) -> bool:
     return whole and "unsettled" in value
 
 
-def _counts(counts: EndStateCounts) -> dict[str, int]:
-    plain: dict[str, Any] = dataclasses.asdict(counts)
-    return plain
-
-
-# --- `curves.png`: loss and accuracy over the epochs of one run or of several side by side.
-
-
 def draw_learning_curves(
     path: str | os.PathLike[str], runs: Mapping[str, Sequence[EpochRecord]]
 ) -> None:
@@ -203,10 +193,8 @@ def draw_learning_curves(
             for split, style in (("train", ":"), ("test", "-")):
                 values = [getattr(record, f"{split}_{what}") for record in records]
                 marker = "o" if len(records) < 20 else None
-                label = f"{name}, {split}"
-                axes.plot(
-                    epochs, values, style, color=colour, marker=marker, markersize=3, label=label
-                )
+                line = {"marker": marker, "markersize": 3, "label": f"{name}, {split}"}
+                axes.plot(epochs, values, style, color=colour, **line)
     loss_axes.set(xlabel="epoch", ylabel="loss (open loop)")
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (open loop)")
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -122,7 +122,7 @@ def _free_directory(dataset: str, rule: str) -> Path:
 
 @contextmanager
 def progress_display(
-    console: Console, n_epochs: int, batch_size: int, label: str = ""
+    console: Console, n_epochs: int, batch_size: int, label: str = "", with_lines: bool = True
 ) -> Iterator[ProgressDisplay]:
     """Show a run: a bar on a terminal, and the lines of its epochs, each with the label before."""
     progress = Progress(
@@ -138,7 +138,7 @@ def progress_display(
     )
     label = f"{label}  " if label else ""
     with announced(f"{label}training".strip()) as announcement, progress:
-        yield ProgressDisplay(progress, announcement, n_epochs, batch_size, label)
+        yield ProgressDisplay(progress, announcement, n_epochs, batch_size, label, with_lines)
 
 
 class ProgressDisplay:
@@ -151,9 +151,11 @@ class ProgressDisplay:
         n_epochs: int,
         batch_size: int,
         label: str,
+        with_lines: bool,
     ) -> None:
         self._progress, self._announcement = progress, announcement
         self._n_epochs, self._batch_size, self._label = n_epochs, batch_size, label
+        self._with_lines = with_lines
         self._task: TaskID | None = None
         self._last: tuple[int, int, float] | None = None
 
@@ -183,6 +185,8 @@ class ProgressDisplay:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line, and a warning for end states that were not reached."""
+        if not self._with_lines:
+            return
         self._announcement.shown()
         width = len(str(self._n_epochs))
         say(

@@ -76,14 +76,13 @@ def make() -> FigureResult:
     axes[0].set_ylabel(CHANGE_LABEL)
 
     by_fit = {name_of(fit): curve for fit, curve in uncontrolled.items()}
+    to_ltd_again = {name: curve.to_ltd() for name, curve in by_fit.items()}
     to_ltp, to_ltd = PlasticityCurve.to_ltp, PlasticityCurve.to_ltd
     numbers = {
         "sign_change_under_control": by_condition(controlled, to_ltd),
         "sign_change_under_control_first_fit": by_condition(controlled_linear, to_ltd),
         "threshold_without_control": {name: curve.to_ltp() for name, curve in by_fit.items()},
-        "depression_again_without_control": {
-            name: curve.to_ltd() for name, curve in by_fit.items()
-        },
+        "depression_again_without_control": to_ltd_again,
         "threshold_isolated": by_condition(clamped, to_ltp),
     }
     checks = [

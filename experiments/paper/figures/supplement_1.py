@@ -160,7 +160,8 @@ def judge(curves: Curves) -> Verdict:
 def check_verdicts(verdicts: dict[str, Verdict]) -> list[Check]:
     """What supplement 1 is to show."""
     others = {name: one for name, one in verdicts.items() if name != OURS}
-    checks = [
+    moving = [name for name, one in others.items() if one.follows_inhibition]
+    return [
         Check(
             "in every model the sign of Δw changes at the target under control",
             all(one.at_target for one in verdicts.values()),
@@ -174,16 +175,12 @@ def check_verdicts(verdicts: dict[str, Verdict]) -> list[Check]:
             "no related model has a threshold of activity without control",
             not any(one.without_control for one in others.values()),
         ),
-    ]
-    moving = [name for name, one in others.items() if one.follows_inhibition]
-    checks.append(
         Check(
             "of them only Greedy 2022 has a threshold that follows clamped inhibition",
             moving == ["Greedy 2022"],
             {"with": moving},
-        )
-    )
-    return checks
+        ),
+    ]
 
 
 def by_chance_alone() -> float:
