@@ -89,16 +89,8 @@ def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
             raise DatasetError(
                 f"{_existing(directory, 't10k', 'labels-idx1')}: expected {name}, found {other}"
             )
-    return Dataset(
-        name=name,
-        image_shape=image_shape,
-        n_classes=N_CLASSES,
-        full_scale=FULL_SCALE,
-        train=train,
-        validation=validation,
-        test=test,
-        source=str(directory),
-    )
+    splits = train, validation, test
+    return Dataset(name, image_shape, N_CLASSES, FULL_SCALE, *splits, str(directory))
 
 
 def _spellings(directory: Path, split: str, kind: str) -> list[Path]:

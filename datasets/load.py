@@ -88,16 +88,8 @@ def digits() -> Dataset:
         images, labels = stored["images"], stored["labels"].astype(np.int64)
     published = Split(images[:N_TRAINING_DIGITS], labels[:N_TRAINING_DIGITS])
     train, validation = split_off_validation(published, "digits")
-    return Dataset(
-        name="digits",
-        image_shape=(8, 8),
-        n_classes=10,
-        full_scale=16,
-        train=train,
-        validation=validation,
-        test=Split(images[N_TRAINING_DIGITS:], labels[N_TRAINING_DIGITS:]),
-        source="shipped with the package",
-    )
+    test = Split(images[N_TRAINING_DIGITS:], labels[N_TRAINING_DIGITS:])
+    return Dataset("digits", (8, 8), 10, 16, train, validation, test, "shipped with the package")
 
 
 def _existing(directory: Path, said_by: str = "") -> Path:

@@ -101,16 +101,7 @@ def _read(builder: Any, name: str, source: str) -> Dataset:
     published, image_shape = _read_split(builder, "train")
     test, _ = _read_split(builder, "test")
     train, validation = split_off_validation(published, source)
-    return Dataset(
-        name=name,
-        image_shape=image_shape,
-        n_classes=N_CLASSES,
-        full_scale=FULL_SCALE,
-        train=train,
-        validation=validation,
-        test=test,
-        source=source,
-    )
+    return Dataset(name, image_shape, N_CLASSES, FULL_SCALE, train, validation, test, source)
 
 
 def _read_split(builder: Any, split: str) -> tuple[Split, tuple[int, int]]:
