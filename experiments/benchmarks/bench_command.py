@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from rich.console import Console
-
 from ...backends import backend_class, backend_descriptions
 from ...refimpl import ConfigurationError
 from ..output import refuse_unwritable, say, terminal_console, working, write_output
@@ -48,19 +46,16 @@ def write_benchmark(
     for path in (json_file, chart):
         refuse_unwritable(path)
     if profile:
-        profiles = run_profile(console, choice)
-        write_output(json_file, write_profiles, profiles)
+        write_output(json_file, write_profiles, _profiles(choice))
         return
-    rows, curves = run_benchmark(console, choice, scaling)
+    rows, curves = _benchmark(choice, scaling)
     write_output(json_file, write_rows, rows, curves)
     write_output(chart, draw_rows, rows)
     if chart is not None and curves:
         write_output(chart.with_name(f"{chart.stem}-scaling{chart.suffix}"), draw_scaling, curves)
 
 
-def run_benchmark(
-    console: Console, choice: Choice, with_scaling: bool
-) -> tuple[list[Row], dict[str, list[Row]]]:
+def _benchmark(choice: Choice, with_scaling: bool) -> tuple[list[Row], dict[str, list[Row]]]:
     """Measure the chosen cases, and if asked for the scaling curves of the last backend.
 
     PyTorch's backprop step is measured too where PyTorch is installed. Gives the table's rows, and
@@ -72,13 +67,13 @@ def run_benchmark(
     say(console, f"{processor()}{threads}, {len(cases)} rows")
     rows: list[Row] = []
     for _, of in groupby(cases, key=lambda case: case.workload):
-        measured = _measured(console, list(of))
+        measured = _measured(list(of))
         print_rows(console, measured)
         rows += measured
     scaling: dict[str, list[Row]] = {}
     if with_scaling:
         for name, curve in scaling_cases(choice.backends[-1], choice.threads).items():
-            scaling[name] = _measured(console, curve)
+            scaling[name] = _measured(curve)
             print_scaling(console, name, scaling[name])
     return rows, scaling
 
@@ -94,7 +89,7 @@ def _torches(backends: Sequence[str]) -> list[str]:
     return [TORCH, TORCH_CUDA] if torch.cuda.is_available() else [TORCH]
 
 
-def run_profile(console: Console, choice: Choice) -> dict[Case, dict[str, float]]:
+def _profiles(choice: Choice) -> dict[Case, dict[str, float]]:
     """Break one step of every chosen case into its stages: seconds by case and stage."""
     profiles = {}
     for case in profiled_cases(choice):
@@ -104,7 +99,7 @@ def run_profile(console: Console, choice: Choice) -> dict[Case, dict[str, float]
     return profiles
 
 
-def _measured(console: Console, cases: Sequence[Case]) -> list[Row]:
+def _measured(cases: Sequence[Case]) -> list[Row]:
     rows = []
     with working(console, "timing") as now:
         for number, case in enumerate(cases, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,8 @@ def _cross(seeds: int, method: str) -> list[TraceReport]:
                 backend_class=backend_class(maker),
                 path=Path(network.name),
             )
-            for candidate in available:
-                for precision in PRECISIONS:
-                    if candidate == maker and precision == "float64":
-                        continue
+            for candidate, precision in product(available, PRECISIONS):
+                if (candidate, precision) != (maker, "float64"):
                     kind, dtype = backend_class(candidate), np.dtype(precision)
                     by = f", by {maker}"
                     reports.append(_judged(trace, kind, candidate, dtype, method, made_by=by))

@@ -67,7 +67,7 @@ def run_training(
 
 
 def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
-    configuration = run.configuration
+    configuration, epochs = run.configuration, run.configuration.epochs
     sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
     with going_on_without_output():
         say(
@@ -76,19 +76,16 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
             f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
             f"seed {configuration.seed}",
         )
-        if position.epochs >= configuration.epochs:
+        if position.epochs >= epochs:
             run.lock.release()
-            say(
-                console,
-                f"All {configuration.epochs} epochs are done; a larger --epochs would go on.",
-            )
+            say(console, f"All {epochs} epochs are done; a larger --epochs would go on.")
             return 0
         with (
             stop_on_interrupt() as stop,
-            progress_display(console, configuration.epochs, configuration.batch_size) as display,
+            progress_display(console, epochs, configuration.batch_size) as display,
         ):
             position, records = train(run, position, records, display, stop, interval)
-        if position.epochs < configuration.epochs:
+        if position.epochs < epochs:
             say(
                 console,
                 f"Stopped after {position.epochs} epochs and {position.steps} steps; "
