@@ -131,7 +131,10 @@ def output_sensitivity(s, p, Q, state):
 
 
 def closed_loop_end_state(s, p, x, Q, target, open_loop):
-    """Damped Newton's method on F(c) = c − κ e(u_out(c)), the n_out equations that are left."""
+    """Damped Newton's method on F(c) = c − κ e(u_out(c)), the n_out equations that are left.
+
+    There are such where the controller has a leak; without one only integration is left.
+    """
     k_p, k_i, leak = (s[f"controller.{name}"] for name in ("k_p", "k_i", "leak"))
     kappa = k_p + k_i / leak
 
