@@ -110,6 +110,7 @@ def test_a_wheel_carries_code_data_and_licences(tmp_path):
         modules = {f"disinhib/{p.relative_to(ROOT)}" for p in (ROOT / folder).rglob("*.py*")}
         modules = {name for name in modules if "__pycache__" not in name}
         assert modules <= names
+    assert "disinhib/refimpl/model.md" in names
     assert "disinhib/datasets/data/digits.npz" in names
     assert "disinhib/experiments/conformance/conformance_page.html.j2" in names
     assert "disinhib/experiments/paper/figures/figures.mplstyle" in names
