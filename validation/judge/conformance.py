@@ -109,16 +109,14 @@ def conform_each(
     results: list[list[StageResult]] = [[] for _ in backends]
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
-        comparisons: list[list[Comparison]] = [[] for _ in backends]
-        for step in item.steps:
-            golden = item.stage.golden(trace, step)
-            _, effects = rounding_effects(
-                item.stage, reference, trace, step, arithmetic, by_fixed_point
-            )
-            for backend, compared in zip(backends, comparisons, strict=True):
-                found = item.stage.run(backend, trace, step, undisturbed)
-                compared.append(Comparison(step, golden, found, effects))
-        for compared, judgements in zip(comparisons, results, strict=True):
+        golden = [item.stage.golden(trace, step) for step in item.steps]
+        rounding = [
+            rounding_effects(item.stage, reference, trace, step, arithmetic, by_fixed_point)[1]
+            for step in item.steps
+        ]
+        for backend, judgements in zip(backends, results, strict=True):
+            found = [item.stage.run(backend, trace, step, undisturbed) for step in item.steps]
+            compared = list(map(Comparison, item.steps, golden, found, rounding))
             result = stage_verdict(item, compared, arithmetic, trace)
             if not result.passed:
                 result = dataclasses.replace(

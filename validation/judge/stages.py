@@ -154,9 +154,10 @@ def given_to(trace: Trace, step: int, name: str) -> Any:
             recorded = None if circuit is None else circuit.mean_inhibition
             return recorded or learner_before(trace, step).mean_inhibition
     holder = _step_or_circuit(trace, step, name)
-    # Backprop uses no states.
-    rest = resting_state(trace.initial_parameters, trace.inputs[step])
-    return rest if holder is None else getattr(holder, name)
+    if holder is None:
+        # Backprop uses no states.
+        return resting_state(trace.initial_parameters, trace.inputs[step])
+    return getattr(holder, name)
 
 
 def _trajectory(trace: Trace) -> TraceTrajectory:
@@ -166,9 +167,8 @@ def _trajectory(trace: Trace) -> TraceTrajectory:
 
 def _step_or_circuit(trace: Trace, step: int, part: str) -> Any:
     """What of a step holds a part; None where the trace has no steps or no circuit."""
-    if not trace.steps or hasattr(trace.steps[step], part):
-        return trace.steps[step] if trace.steps else None
-    return trace.steps[step].circuit
+    recorded = trace.steps[step] if trace.steps else None
+    return recorded if recorded is None or hasattr(recorded, part) else recorded.circuit
 
 
 def with_part(trace: Trace, step: int, part: str, value: Any, of_trajectory: bool = False) -> Trace:
@@ -236,14 +236,6 @@ def _batch(trace: Trace) -> int:
     return max(trace.inputs.shape[1], trace.configuration.sizes[-2])
 
 
-def _outputs(trace: Trace) -> int:
-    return trace.configuration.sizes[-1]
-
-
-def _elementwise(trace: Trace) -> int:
-    return 1
-
-
 def _calls(method: str) -> Callable[..., Any]:
     return lambda backend, *given: getattr(backend, method)(*given)
 
@@ -303,7 +295,7 @@ CLOSED_LOOP_TARGET: Stage = Stage(
     ("open_loop", "targets"),
     _calls("closed_loop_target"),
     TARGET,
-    _outputs,
+    lambda trace: trace.configuration.sizes[-1],
     loads=False,
 )
 CLOSED_LOOP: Stage = Stage(
@@ -323,7 +315,7 @@ GRADIENTS: Stage = Stage(
     _batch,
 )
 UPDATE: Stage = Stage(
-    "optimiser update", "parameters_after", ("gradients",), _updated, PARAMETERS, _elementwise
+    "optimiser update", "parameters_after", ("gradients",), _updated, PARAMETERS, lambda trace: 1
 )
 
 PATH_STAGES = (OPEN_LOOP_PATH, CLOSED_LOOP_PATH)
@@ -390,20 +382,13 @@ def learner_before(trace: Trace, step: int) -> Learner:
 def load_learner(backend: Backend, trace: Trace, step: int, disturb: Disturb) -> None:
     """Let a backend go on from the learner that began a step."""
     before = learner_before(trace, step)
-    optimizer = before.optimizer
-    backend.load(
-        Learner(
-            map_arrays(disturb, before.parameters),
-            OptimizerState(
-                optimizer.n_steps,
-                *(
-                    None if moment is None else map_arrays(disturb, moment)
-                    for moment in (optimizer.first_moment, optimizer.second_moment)
-                ),
-            ),
-            map_arrays(disturb, before.mean_inhibition),
-        )
-    )
+    parameters = map_arrays(disturb, before.parameters)
+    moments = [
+        None if moment is None else map_arrays(disturb, moment)
+        for moment in (before.optimizer.first_moment, before.optimizer.second_moment)
+    ]
+    means = map_arrays(disturb, before.mean_inhibition)
+    backend.load(Learner(parameters, OptimizerState(before.optimizer.n_steps, *moments), means))
 
 
 def undisturbed(array: np.ndarray) -> np.ndarray:

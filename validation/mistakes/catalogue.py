@@ -385,17 +385,13 @@ def usual_mistake(
 
 
 def _results(result: Result, places: Sequence[Setting]) -> list[Arrays] | None:
-    results = []
-    for setting in places:
-        try:
-            given = result(setting)
-        except (ValueError, np.linalg.LinAlgError):
-            # A mistaken network may have no answer at all.
-            return None
-        if given is None:
-            return None
-        results.append(given)
-    return results
+    try:
+        results = [result(setting) for setting in places]
+    except (ValueError, np.linalg.LinAlgError):
+        # A mistaken network may have no answer at all.
+        return None
+    found = [one for one in results if one is not None]
+    return found if len(found) == len(results) else None
 
 
 def _unexplained(

@@ -132,7 +132,8 @@ def content_digest(file: h5py.File) -> str:
     def with_lengths() -> Iterator[bytes | memoryview]:
         # The length before each part, so that no two contents run together alike.
         for part in _said(file):
-            raw = part if isinstance(part, bytes | memoryview) else _as_bytes(part)
+            is_raw = isinstance(part, bytes | memoryview)
+            raw = part if is_raw else str(part).encode(errors="surrogateescape")
             yield f"{len(raw)}:".encode()
             yield raw
 
@@ -144,10 +145,6 @@ def _sha256(parts: Iterable[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def _as_bytes(part: Any) -> bytes:
-    return str(part).encode(errors="surrogateescape")
 
 
 def _said(file: h5py.File) -> Iterator[Any]:

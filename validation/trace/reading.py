@@ -14,12 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ...refimpl import (
-    ConfigurationError,
-    NetworkConfiguration,
-    Parameters,
-    Recording,
-)
+from ...refimpl import ConfigurationError, NetworkConfiguration, Parameters, Recording
 from ..judge import (
     CLOSED_LOOP,
     CLOSED_LOOP_PATH,
@@ -65,7 +60,6 @@ from .trace import (
     TraceStep,
     TraceTrajectory,
     read_trace_configuration,
-    time_first,
 )
 from .writing import read_flat_directory
 
@@ -193,7 +187,11 @@ def _part(
     group = find_group(parent, stage.part) if stage.group else parent
     assert stage.form.shapes is not None
     shapes: dict[str, Any] = stage.form.arrays(stage.form.shapes(configuration.sizes, leading))
-    return stage.form.value({name: _array(group, name, shape) for name, shape in shapes.items()})
+    arrays = {name: _array(group, name, shape) for name, shape in shapes.items()}
+    if stage.is_path:
+        # The files have (batch, time, n), the model (time, batch, n).
+        arrays = {name: np.swapaxes(array, 0, 1) for name, array in arrays.items()}
+    return stage.form.value(arrays)
 
 
 def _trajectory(
@@ -223,8 +221,8 @@ def _trajectory(
     except ConfigurationError as problem:
         raise FileError(f"{file.filename}: trajectory: {problem}") from problem
     return TraceTrajectory(
-        open_loop=time_first(_part(group, OPEN_LOOP_PATH, configuration, batch, *n_times)),
-        closed_loop=time_first(_part(group, CLOSED_LOOP_PATH, configuration, batch, *n_times)),
+        open_loop=_part(group, OPEN_LOOP_PATH, configuration, batch, *n_times),
+        closed_loop=_part(group, CLOSED_LOOP_PATH, configuration, batch, *n_times),
         feedback=_part(group, FEEDBACK, configuration, batch),
         recording=recording,
     )

@@ -27,7 +27,6 @@ from ...refimpl import (
     Recording,
     SoftReLU,
     Solver,
-    map_arrays,
     shown,
 )
 from ..storage import FileError, read_json
@@ -117,11 +116,6 @@ class Trace:
     trajectory: TraceTrajectory | None
     dataset: str = ""
     dataset_indices: np.ndarray | None = None
-
-
-def time_first(state: NetworkState) -> NetworkState:
-    """Exchange the first two axes: the files have (batch, time, n), the model (time, batch, n)."""
-    return map_arrays(lambda array: np.swapaxes(array, 0, 1), state)
 
 
 SECTIONS = {
