@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from disinhib.experiments.benchmarks import measurement as benchmark, measurement as product_rate
+from disinhib.experiments.benchmarks import measurement
 from disinhib.experiments.benchmarks.cases import (
     Case,
     Choice,
@@ -80,12 +80,12 @@ class DriftingMachine:
 def measure_on(monkeypatch):
     def measure_on(machine, case, **seconds):
         work = {rule: machine.work(rule, time) for rule, time in seconds.items()}
-        monkeypatch.setattr(benchmark.time, "perf_counter", lambda: machine.now)
-        monkeypatch.setattr(benchmark, "product_rate", lambda backend, dtype: 1.0)
+        monkeypatch.setattr(measurement.time, "perf_counter", lambda: machine.now)
+        monkeypatch.setattr(measurement, "product_rate", lambda backend, dtype: 1.0)
         monkeypatch.setattr(
-            benchmark, "_step", lambda case, generator: work[case.rule.replace("-", "_")]
+            measurement, "_step", lambda case, generator: work[case.rule.replace("-", "_")]
         )
-        return benchmark._measure_here(case)
+        return measurement._measure_here(case)
 
     return measure_on
 
@@ -121,8 +121,8 @@ def test_a_quick_step_is_repeated_nine_times_and_a_slow_one_seven(measure_on):
 
 def test_the_rate_of_a_product_is_two_operations_a_triple(monkeypatch):
     ticks = iter(range(100))
-    monkeypatch.setattr(product_rate.time, "perf_counter", lambda: next(ticks))
-    assert product_rate.product_rate("numba", "float32", n=100) == 2 * 100**3 / 1e9
+    monkeypatch.setattr(measurement.time, "perf_counter", lambda: next(ticks))
+    assert measurement.product_rate("numba", "float32", n=100) == 2 * 100**3 / 1e9
 
 
 def test_a_row_holds_together(rows):

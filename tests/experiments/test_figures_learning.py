@@ -8,7 +8,7 @@ import pytest
 from disinhib.backends import backend_class
 from disinhib.datasets.dataset import random_generator
 from disinhib.datasets.load import load_dataset
-from disinhib.experiments.paper.figures import circuit as circuit_traces, learning as figure
+from disinhib.experiments.paper.figures import circuit, learning as figure
 from disinhib.experiments.paper.probes import (
     angle,
     layer_vectors,
@@ -322,15 +322,15 @@ def test_the_whole_figure_of_learning_bears_out_its_claims():
 def traces():
     dataset = load_dataset("digits")
     parameters = initial_parameters(
-        circuit_traces.CONFIGURATION.sizes,
-        random_generator(circuit_traces.SEED, "initial-parameters"),
+        circuit.CONFIGURATION.sizes,
+        random_generator(circuit.SEED, "initial-parameters"),
     )
     x = dataset.test.images[[1]] / dataset.full_scale
-    return circuit_traces.traces_of(parameters, x, np.eye(10)[dataset.test.labels[[1]]])
+    return circuit.traces_of(parameters, x, np.eye(10)[dataset.test.labels[[1]]])
 
 
 def test_the_circuit_bears_out_its_claims():
-    result = circuit_traces.make()
+    result = circuit.make()
     assert all(check.passed for check in result.checks), result.checks
     columns = result.data["traces"]
     (length,) = {len(column) for column in columns.values()}
@@ -342,16 +342,16 @@ def test_the_circuit_bears_out_its_claims():
 def test_the_first_corrected_sample_is_one():
     """Sought by integration instead, one sample at a time."""
     dataset = load_dataset("digits")
-    sizes = circuit_traces.CONFIGURATION.sizes
+    sizes = circuit.CONFIGURATION.sizes
     parameters = initial_parameters(sizes, random_generator(0, "initial-parameters"))
-    found = circuit_traces.first_corrected_sample(dataset, parameters)
+    found = circuit.first_corrected_sample(dataset, parameters)
     verdicts = []
     for sample in range(found + 1):
         x = dataset.test.images[[sample]] / dataset.full_scale
         label = dataset.test.labels[sample]
         y = np.full((1, 10), 0.01 / 9)
         y[0, label] = 0.99
-        traces = circuit_traces.traces_of(parameters, x, y)
+        traces = circuit.traces_of(parameters, x, y)
         said, steered_to = (
             int(np.argmax(path.u_out[-1])) for path in (traces.open_loop, traces.closed_loop)
         )
@@ -370,16 +370,16 @@ def test_the_first_corrected_sample_is_one():
     ],
 )
 def test_every_check_of_the_circuit_can_fail(traces, number, change):
-    passed = [check.passed for check in circuit_traces.checks_of(traces)]
+    passed = [check.passed for check in circuit.checks_of(traces)]
     assert all(passed)
     changed = dataclasses.replace(traces, **change(traces))
-    assert not circuit_traces.checks_of(changed)[number].passed
+    assert not circuit.checks_of(changed)[number].passed
 
 
 def uncontrolled(open_loop):
     """Stay for 2 s where the open loop ends."""
     stays = np.repeat(pack(open_loop)[-1:], 2001, axis=0)
-    return unpack(stays, circuit_traces.CONFIGURATION.sizes)
+    return unpack(stays, circuit.CONFIGURATION.sizes)
 
 
 def moved(state, by):

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from disinhib.experiments.paper.figures import (
-    catalogue as figure_files,
+    catalogue,
     figure_3,
     figure_maker,
     supplement_1,
-    supplement_2 as linear_fits,
+    supplement_2,
     write_figure,
 )
 from disinhib.experiments.paper.figures.style import stack
@@ -89,7 +89,7 @@ def test_the_data_of_supplement_1_are_what_is_drawn(made):
 
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_they_are_written(made, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(figure_files, "DOTS_PER_INCH", 30)
+    monkeypatch.setattr(catalogue, "DOTS_PER_INCH", 30)
     written = write_figure(tmp_path, name, made[name])
     assert all(path.stat().st_size > 0 for path in written)
     assert len(written) == len(made[name].data) + 2
@@ -218,27 +218,27 @@ def test_supplement_1_sees_no_sign_in_rounding():
 
 def test_supplement_2_errors_of_the_fits():
     """θ + δ log(1 + e^(r − 3)) − r at r = 3 is θ + δ log 2 − 3."""
-    assert linear_fits.error_at(LinearThreshold(1.5, 2), 3.0) == pytest.approx(
+    assert supplement_2.error_at(LinearThreshold(1.5, 2), 3.0) == pytest.approx(
         1.5 + 2 * np.log(2) - 3, abs=1e-12
     )
 
 
 def test_supplement_2_fails_on_other_curves():
-    curves = {fit: linear_fits.curves_of(fit) for fit in linear_fits.FITS}
-    keep = linear_fits.check_close_fits_keep_the_target
+    curves = {fit: supplement_2.curves_of(fit) for fit in supplement_2.FITS}
+    keep = supplement_2.check_close_fits_keep_the_target
     controlled = {fit: one.controlled for fit, one in curves.items()}
     assert keep(controlled).passed
     swapped = {fit: {3.0: one[4.0], 4.0: one[3.0]} for fit, one in controlled.items()}
     assert not keep(swapped).passed
     assert not keep({}).passed
 
-    threshold = linear_fits.check_threshold_without_control
+    threshold = supplement_2.check_threshold_without_control
     uncontrolled = {fit: one.uncontrolled for fit, one in curves.items()}
     assert threshold(uncontrolled).passed
     order = list(uncontrolled.values())
     assert not threshold(dict(zip(curves, order[1:] + order[:1], strict=True))).passed
 
-    clamp = linear_fits.check_clamped_thresholds
+    clamp = supplement_2.check_clamped_thresholds
     clamped = {fit: one.clamped for fit, one in curves.items()}
     assert clamp(clamped).passed
     reversed_rates = {

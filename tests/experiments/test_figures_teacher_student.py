@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disinhib.experiments.paper import teacher_student as threefry
-from disinhib.experiments.paper.figures import figure_4 as teacher_and_student, write_figure
+from disinhib.experiments.paper.figures import figure_4, write_figure
 from disinhib.experiments.paper.figures.figure_4 import (
     GOAL,
     PUBLISHED_TOLERANCE,
@@ -25,6 +24,7 @@ from disinhib.experiments.paper.teacher_student import (
     learn,
     published_pair,
     teacher_outputs,
+    threefry,
 )
 from disinhib.refimpl.continuous import (
     PUBLISHED,
@@ -47,7 +47,7 @@ SHORT = Schedule(n_samples=40, burn_in_epochs=1, training_epochs=3)
 )
 def test_known_answers_of_threefry(key, counter, words):
     """Those its authors publish with Random123, for 2x32 and 20 rounds."""
-    one = threefry.threefry(np.array(key, np.uint32), np.array(counter, np.uint32)[:, None])
+    one = threefry(np.array(key, np.uint32), np.array(counter, np.uint32)[:, None])
     assert tuple(one[:, 0].tolist()) == words
 
 
@@ -228,9 +228,9 @@ def test_a_control_cost_that_rises_fails():
 
 def test_the_figure_is_drawn_and_written(tmp_path, monkeypatch):
     """Of three short epochs and two seeds."""
-    monkeypatch.setattr(teacher_and_student, "SEEDS", (0, 1))
-    monkeypatch.setattr(teacher_and_student, "Schedule", lambda: SHORT)
-    result = teacher_and_student.make()
+    monkeypatch.setattr(figure_4, "SEEDS", (0, 1))
+    monkeypatch.setattr(figure_4, "Schedule", lambda: SHORT)
+    result = figure_4.make()
     assert len(result.checks) == 6
     assert len(result.data["factors"]["seed"]) == 2
     assert len(result.data["course"]["epoch"]) == 3
@@ -243,7 +243,7 @@ def test_the_figure_is_drawn_and_written(tmp_path, monkeypatch):
 
 
 def test_each_course_stands_by_its_own_pair(monkeypatch):
-    monkeypatch.setattr(teacher_and_student, "SEEDS", (0, 1))
+    monkeypatch.setattr(figure_4, "SEEDS", (0, 1))
     courses = learn_all(SHORT)
     pair = draw_pair(np.random.default_rng(1), NETWORK.sizes)
     targets = teacher_outputs(NETWORK, SHORT, pair)
