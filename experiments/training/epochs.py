@@ -22,7 +22,6 @@ from .run import Run, epoch_order, save
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
 
-
 UNITS = ("epochs", "steps", "minutes")
 
 

@@ -36,7 +36,6 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 """By name: the module that makes it, and what it shows."""
 
-
 FORMATS = ("png", "pdf", "svg")
 DOTS_PER_INCH = 300
 
