@@ -1,14 +1,14 @@
 """What a backend is, and what all backends share.
 
-The contract is `Backend`, with two things that a backend may also offer. Before it stand the
-precisions and the results of many learning steps; after it, what every implementation of it needs:
-where data lie that stay on the host, the batches of an evaluation, clocks.
+First the contract, `Backend`, and two things that a backend may also offer; then what it says of
+itself and of many learning steps; then what implementations share: where data lie that stay on
+the host, the batches of an evaluation, clocks.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,96 +26,10 @@ from ..refimpl import (
     StepMetrics,
 )
 
-
-@dataclass(frozen=True)
-class TrainingMetrics:
-    """Figures of consecutive learning steps, each taken before its update.
-
-    One entry a step, so that an epoch reported in parts gives the very same means as one
-    reported whole.
-
-    Parameters
-    ----------
-    loss, closed_loop_loss : array of float64, (steps, ...)
-        Mean loss over the batch in open loop and under control; the latter is NaN for
-        backprop, which has no control. Leading axes of replicas follow the steps.
-    n_correct : array of int64, (steps, ...)
-        Samples whose largest open-loop output is that of the label.
-    open_loop_counts, closed_loop_counts : EndStateCounts
-        How the end states were reached, over all steps and replicas.
-    """
-
-    loss: np.ndarray
-    closed_loop_loss: np.ndarray
-    n_correct: np.ndarray
-    open_loop_counts: EndStateCounts
-    closed_loop_counts: EndStateCounts
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of a data set under fixed parameters, in open loop.
-
-    Parameters
-    ----------
-    loss : array of float64, (...)
-        Mean loss.
-    accuracy : array of float64, (...)
-        Fraction of samples whose largest output is that of the label.
-    counts : EndStateCounts
-        How the end states were reached.
-    """
-
-    loss: np.ndarray
-    accuracy: np.ndarray
-    counts: EndStateCounts
-
-
-def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
-    """Put consecutive parts of an epoch together.
-
-    Parameters
-    ----------
-    parts : sequence of TrainingMetrics
-        At least one, in the order they were trained.
-    """
-    return TrainingMetrics(
-        loss=np.concatenate([part.loss for part in parts]),
-        closed_loop_loss=np.concatenate([part.closed_loop_loss for part in parts]),
-        n_correct=np.concatenate([part.n_correct for part in parts]),
-        open_loop_counts=sum((part.open_loop_counts for part in parts), EndStateCounts()),
-        closed_loop_counts=sum((part.closed_loop_counts for part in parts), EndStateCounts()),
-    )
-
-
+Counts = tuple[EndStateCounts, EndStateCounts]
+"""How end states were reached, in open loop and under control."""
 PlacedData = Any
 """Inputs and labels where a backend keeps them; only that backend looks inside."""
-
-
-class BackendUnavailable(RuntimeError):
-    """A backend that is unknown or cannot run here; the message is one line."""
-
-
-@dataclass(frozen=True)
-class BackendDescription:
-    """What a user needs to know of a backend before choosing it.
-
-    Parameters
-    ----------
-    name : str
-        By which it is asked for.
-    version : str
-        Of the library that does its arithmetic; empty if that is not there.
-    device : str
-        Where it runs, in words.
-    unavailable : str
-        Why it cannot run here, in one line; empty if it can.
-    """
-
-    name: str
-    version: str
-    device: str
-    unavailable: str = ""
 
 
 @runtime_checkable
@@ -316,7 +230,98 @@ class CompilesAhead(Protocol):
         """
 
 
-# What the implementations share.
+@dataclass(frozen=True)
+class BackendDescription:
+    """What a user needs to know of a backend before choosing it.
+
+    Parameters
+    ----------
+    name : str
+        By which it is asked for.
+    version : str
+        Of the library that does its arithmetic; empty if that is not there.
+    device : str
+        Where it runs, in words.
+    unavailable : str
+        Why it cannot run here, in one line; empty if it can.
+    """
+
+    name: str
+    version: str
+    device: str
+    unavailable: str = ""
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend that is unknown or cannot run here; the message is one line."""
+
+
+@dataclass(frozen=True)
+class TrainingMetrics:
+    """Figures of consecutive learning steps, each taken before its update.
+
+    One entry a step, so that an epoch reported in parts gives the very same means as one
+    reported whole.
+
+    Parameters
+    ----------
+    loss, closed_loop_loss : array of float64, (steps, ...)
+        Mean loss over the batch in open loop and under control; the latter is NaN for
+        backprop, which has no control. Leading axes of replicas follow the steps.
+    n_correct : array of int64, (steps, ...)
+        Samples whose largest open-loop output is that of the label.
+    open_loop_counts, closed_loop_counts : EndStateCounts
+        How the end states were reached, over all steps and replicas.
+    """
+
+    loss: np.ndarray
+    closed_loop_loss: np.ndarray
+    n_correct: np.ndarray
+    open_loop_counts: EndStateCounts
+    closed_loop_counts: EndStateCounts
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a data set under fixed parameters, in open loop.
+
+    Parameters
+    ----------
+    loss : array of float64, (...)
+        Mean loss.
+    accuracy : array of float64, (...)
+        Fraction of samples whose largest output is that of the label.
+    counts : EndStateCounts
+        How the end states were reached.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    counts: EndStateCounts
+
+
+def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
+    """Put consecutive parts of an epoch together.
+
+    Parameters
+    ----------
+    parts : sequence of TrainingMetrics
+        At least one, in the order they were trained.
+    """
+    loss, closed_loop_loss, n_correct = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("loss", "closed_loop_loss", "n_correct")
+    )
+    counts = total((part.open_loop_counts, part.closed_loop_counts) for part in parts)
+    return TrainingMetrics(loss, closed_loop_loss, n_correct, *counts)
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """Sum of the counts of parts of the work."""
+    opened = closed = EndStateCounts()
+    for part in parts:
+        opened, closed = opened + part[0], closed + part[1]
+    return opened, closed
 
 
 @dataclass(frozen=True)

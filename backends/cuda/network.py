@@ -25,7 +25,7 @@ from ...refimpl import (
     Solver,
     unpack,
 )
-from ..backend import BackendUnavailable
+from ..backend import BackendUnavailable, Counts
 from ..layout import (
     flat_parameters,
     layer_views,
@@ -469,7 +469,7 @@ class CudaNetwork:
         zeros = np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)
         self._device.put(zeros, into=self._fixed["counts"])
 
-    def counts(self) -> tuple[EndStateCounts, EndStateCounts]:
+    def counts(self) -> Counts:
         """How end states were reached, in open loop and under control."""
         found = self._device.get(self._fixed["counts"]).astype(int).reshape(2, -1)
         way = enumerators("Way")

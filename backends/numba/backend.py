@@ -35,6 +35,7 @@ from ...refimpl import (
 )
 from ..backend import (
     BackendDescription,
+    Counts,
     Evaluation,
     HostData,
     TrainingMetrics,
@@ -42,9 +43,10 @@ from ..backend import (
     keep_on_host,
     metrics_of,
     step_by_training,
+    total,
 )
 from ..front import checked_backend
-from .network import CompiledNetwork, Counts, total
+from .network import CompiledNetwork
 from .threads import ThreadTeam, default_threads
 from .warm_up import compile_training, compile_trajectories
 
@@ -293,6 +295,8 @@ def replica_configuration(
 
 def _of(replica: tuple[int, ...], value: Any, axes: int) -> Any:
     """One replica of arrays whose last `axes` axes are its own; shared arrays are everyone's."""
+    if not replica:
+        return value
 
     def pick(array: np.ndarray) -> np.ndarray:
         return array if array.ndim == axes else array[replica]

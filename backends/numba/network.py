@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import TypeVar
@@ -28,7 +28,7 @@ from ...refimpl import (
     slowest_time_constant,
     unpack,
 )
-from ..backend import seconds_of
+from ..backend import Counts, seconds_of, total
 from ..layout import (
     flat_parameters,
     layer_views,
@@ -50,17 +50,7 @@ from .stages import Estimate, Samples, compiled_settings, run_stages
 from .threads import ThreadTeam
 
 T = TypeVar("T")
-Counts = tuple[EndStateCounts, EndStateCounts]
-"""Of the open loop and of the closed loop."""
 NOTHING = EndStateCounts()
-
-
-def total(parts: Iterable[Counts]) -> Counts:
-    """Sum of the counts of parts of the work."""
-    opened = closed = NOTHING
-    for part in parts:
-        opened, closed = opened + part[0], closed + part[1]
-    return opened, closed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,9 +198,7 @@ class CompiledNetwork:
         estimate = self._estimate
         if not self._is_backprop:
             self._with_open_loop(open_loop)
-            put_layers(w.u_E, self._sizes, w.batch, closed_loop.u_E)
-            put_layers(w.u_I, self._sizes, w.batch, closed_loop.u_I)
-            w.u_out[:] = closed_loop.u_out
+            self._put(w, slice(None), closed_loop, is_closed=True)
             estimate = self._estimate_from(list(mean_inhibition))
         self._run(w, stages.FACTORS, stages.FACTORS, estimate)
         self._all_gradients(w)

@@ -44,6 +44,7 @@ from ..backend import (
     evaluate_in_batches,
     keep_on_host,
     metrics_of,
+    total,
 )
 from ..front import checked_backend
 
@@ -172,11 +173,8 @@ class NumpyBackend:
         """Learn from many batches."""
         steps = [self.learning_step(*self._batch(data, order)) for order in batch_order]
         figures = [np.stack((s.loss, s.closed_loop_loss, s.n_correct), axis=-1) for s in steps]
-        return metrics_of(
-            np.array(figures),
-            sum((step.open_loop_counts for step in steps), EndStateCounts()),
-            sum((step.closed_loop_counts for step in steps), EndStateCounts()),
-        )
+        counts = total((s.open_loop_counts, s.closed_loop_counts) for s in steps)
+        return metrics_of(np.array(figures), *counts)
 
     def evaluate(self, data: HostData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
