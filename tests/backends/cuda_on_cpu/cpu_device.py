@@ -1,9 +1,12 @@
 """A `Device` whose kernels a C++ compiler made from the CUDA sources."""
 
+import atexit
+import contextlib
 import ctypes
 import fcntl
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,8 +18,20 @@ from disinhib.backends.cuda.backend import CupyBackend
 from disinhib.backends.cuda.source import source
 
 HERE = Path(__file__).parent
-COMPILED = HERE.parents[2] / ".pytest_cache" / "cuda-on-cpu"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
+
+
+@functools.cache
+def place_of_compiled():
+    """In the checkout; where that cannot be written, for this process alone: it is executed."""
+    kept = HERE.parents[2] / ".pytest_cache" / "cuda-on-cpu"
+    with contextlib.suppress(OSError):
+        kept.mkdir(parents=True, exist_ok=True)
+    if os.access(kept, os.W_OK):
+        return kept
+    own = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return Path(own)
 
 
 @functools.cache
@@ -25,12 +40,12 @@ def library():
     text = (HERE / "launch.cpp").read_text().replace('#include "kernels.cu"', source())
     words = (HERE / "cuda_words.h").read_text()
     version = hashlib.sha256((text + words).encode()).hexdigest()[:16]
-    COMPILED.mkdir(parents=True, exist_ok=True)
-    compiled = COMPILED / f"{version}.so"
-    with open(COMPILED / "lock", "w") as lock:
+    place = place_of_compiled()
+    compiled = place / f"{version}.so"
+    with open(place / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not compiled.exists():
-            for older in COMPILED.glob("*.so"):
+            for older in place.glob("*.so"):
                 older.unlink()
             compile_kernels(text, compiled)
     found = ctypes.CDLL(str(compiled))
