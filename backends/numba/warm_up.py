@@ -89,7 +89,7 @@ def _compile_elsewhere(directory: Path, name: str, what: tuple[str, str, str]) -
                     lock.acquire(timeout=TICK, poll_interval=TICK / 2)
                 if not lock.is_locked:
                     waiting("")
-    except (OSError, NotImplementedError):
+    except OSError:
         # No locks on this file system: processes that start together each compile.
         pass
     try:

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import floor, log10
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -25,6 +22,9 @@ from ...backends import backend_descriptions
 from ..output import say, visible
 from .cases import Case, varied_size
 from .measurement import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:
@@ -172,6 +172,10 @@ GAP = 0.8
 
 def draw_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     """Draw samples per second as bars: a panel for each network and batch, a colour a step."""
+    # Imported here: slow to load, and most tables are not drawn.
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
     path = Path(path)
     networks = list(dict.fromkeys(row.case.sizes for row in rows))
     batches = sorted({row.case.batch for row in rows})
@@ -214,6 +218,8 @@ def draw_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 
 def draw_scaling(path: str | os.PathLike[str], scaling: Mapping[str, Sequence[Row]]) -> None:
     """Draw step time and its ratio to backprop against each size that was varied."""
+    from matplotlib.figure import Figure
+
     path = Path(path)
     figure = Figure(figsize=(11, 5), layout="constrained")
     panels = figure.subplots(2, len(scaling), squeeze=False)

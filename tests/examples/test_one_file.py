@@ -8,21 +8,15 @@ import pytest
 
 from disinhib.validation import (
     compare,
-    find_traces,
     named_arithmetic,
     read_candidate,
     read_trace,
     record_standard_case,
-    shipped_directory,
-    write_flat_directory,
-    write_trace_inputs,
 )
-from disinhib.validation.trace.cases import standard_cases
+
+from ..validation.test_port_c import CASES, REAL_IMAGES, SHIPPED, questions
 
 SOURCE = Path(__file__).parents[2] / "examples" / "one_file.py"
-SHIPPED = {path.stem: path for path in find_traces([shipped_directory()])[0]}
-REAL_IMAGES = [name for name in SHIPPED if name.startswith("fashion-mnist")]
-CASES = {case.name: case for case in standard_cases()}
 FEW_CASES = [
     "exact-inverse-softmax-cross-entropy-clipped",
     "exact-inverse-mse-readout-free",
@@ -42,9 +36,7 @@ def one_file():
 
 
 def assert_conforms(trace, directory):
-    write_trace_inputs(directory / "questions.h5", trace)
-    write_flat_directory(directory / "questions.h5", directory / "questions")
-    one_file().main(directory / "questions", directory / "answers")
+    one_file().main(questions(trace, directory), directory / "answers")
     candidate = read_candidate(directory / "answers", trace)
     result = compare(trace, candidate, named_arithmetic("float64"))
     missing = {stage for stage, names in result.not_given.items() if names}
