@@ -1,13 +1,15 @@
 """The table of usual mistakes, by stage, and the one that would give the numbers that were found.
 
-A row is a hint, what the mistake is and what would be right, and what the stage gives under it.
+A row is a hint, what the mistake is and what would be right, and what the stage gives under it. A
+hint that has numbers of what was found is a function that gives the words.
 What is more than a changed setting or a changed array is a function in the file of its stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -33,6 +35,7 @@ from . import dynamics, feedback, learning
 from .mistake import (
     Result,
     Setting,
+    Words,
     arrays,
     givens,
     negated,
@@ -41,7 +44,7 @@ from .mistake import (
     settings_from,
 )
 
-Row = tuple[str, Result]
+Row = tuple[str | Words, Result]
 
 ACTIVATIONS_EXCHANGED: Row = (
     "φ_E and φ_I are exchanged",
@@ -356,8 +359,13 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
     ],
 }
 
+WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {}
+"""What is looked for only where no usual mistake explains what was found."""
+
 LIKENESS = 0.02
 """A mistake is named if it explains all but this fraction of every array's deviation."""
+MOST_NAMED = 3
+"""Of mistakes that give the same numbers."""
 
 
 def usual_mistake(
@@ -365,41 +373,55 @@ def usual_mistake(
 ) -> str:
     """Name the mistake that gives nearest to the numbers found; empty if none explains every array.
 
-    The comparisons are the steps' in order, of what was computed, as far as given, and what
-    rounding may do. The trace has what the stage was given, the reference the solver that finds end
-    states.
+    Those that give the same numbers, within rounding, are all named, as far as three. The
+    comparisons are the steps' in order, of what was computed, as far as given, and what rounding
+    may do. The trace has what the stage was given, the reference the solver that finds end states.
     """
-    places = [Setting(stage, trace, step, reference.solver) for step in range(len(comparisons))]
-    nearest, words = 1.0, ""
+    places = [
+        Setting(stage, trace, step, reference.solver, _usable(comparison))
+        for step, comparison in enumerate(comparisons)
+    ]
+    if any(len(s.found) < len(c.found) for s, c in zip(places, comparisons, strict=True)):
+        # Of what is no number, or of another shape, nothing can be said.
+        return ""
     with np.errstate(all="ignore"):
         rights = [run_reference(setting) for setting in places]
-        for hint, result in USUAL_MISTAKES[stage]:
-            wrongs = _results(result, places)
-            if wrongs is None:
-                continue
-            unexplained = _unexplained(wrongs, rights, comparisons)
-            # Where two explain it equally well, the plainer comes first.
-            if unexplained < nearest:
-                nearest, words = unexplained, hint
-    return words
+        for rows in (USUAL_MISTAKES[stage], WHERE_NONE_IS_USUAL.get(stage, [])):
+            explained = []
+            for row in rows:
+                unexplained = _unexplained(_results(row[1], places), rights, comparisons)
+                if unexplained < 1:
+                    explained.append((unexplained, row))
+            if explained:
+                return _in_words(explained, places, comparisons)
+    return ""
 
 
-def _results(result: Result, places: Sequence[Setting]) -> list[Arrays] | None:
-    try:
-        results = [result(setting) for setting in places]
-    except (ValueError, np.linalg.LinAlgError):
-        # A mistaken network may have no answer at all.
-        return None
-    found = [one for one in results if one is not None]
-    return found if len(found) == len(results) else None
+def _usable(comparison: Comparison) -> Arrays:
+    return {
+        name: np.asarray(array, dtype=np.float64)
+        for name, array in comparison.found.items()
+        if array.shape == comparison.expected[name].shape and np.all(np.isfinite(array))
+    }
+
+
+def _results(result: Result, places: Sequence[Setting]) -> Iterator[Arrays | None]:
+    for setting in places:
+        try:
+            yield result(setting)
+        except (ValueError, np.linalg.LinAlgError):
+            # A mistaken network may have no answer at all.
+            yield None
 
 
 def _unexplained(
-    wrongs: Sequence[Arrays], rights: Sequence[Arrays], comparisons: Sequence[Comparison]
+    wrongs: Iterator[Arrays | None], rights: Sequence[Arrays], comparisons: Sequence[Comparison]
 ) -> float:
     """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
     worst = 0.0
     for wrong, right, comparison in zip(wrongs, rights, comparisons, strict=True):
+        if wrong is None:
+            return np.inf
         for name, found in comparison.found.items():
             deviates = largest(deviation(right[name], found))
             left = largest(deviation(wrong[name], found))
@@ -407,4 +429,34 @@ def _unexplained(
             # What is right by itself must stay right under the mistake.
             limit = max(LIKENESS * deviates, 2 * rounding, np.finfo(np.float64).tiny)
             worst = max(worst, left / limit)
+        if worst >= 1:
+            # The other steps cost time, and cannot make it better.
+            break
     return worst
+
+
+def _in_words(
+    explained: Sequence[tuple[float, Row]],
+    places: Sequence[Setting],
+    comparisons: Sequence[Comparison],
+) -> str:
+    """Name the mistake that leaves least, and before or after it those that give its numbers."""
+    nearest = min(explained, key=itemgetter(0))[1]
+    wrongs = list(_results(nearest[1], places))
+    hints = []
+    for _, (hint, result) in explained:
+        others = _results(result, places)
+        if all(map(_are_equal, wrongs, others, comparisons)):
+            hints.append(hint if isinstance(hint, str) else hint(places))
+    return "; or ".join(list(dict.fromkeys(hints))[:MOST_NAMED])
+
+
+def _are_equal(one: Arrays | None, other: Arrays | None, comparison: Comparison) -> bool:
+    """Whether two mistakes give the same numbers, as far as rounding lets one tell."""
+    if one is None or other is None:
+        return False
+    return all(
+        largest(deviation(one[name], other[name]))
+        <= max(2 * comparison.rounding.get(name, 0.0), np.finfo(np.float64).tiny)
+        for name in comparison.found
+    )

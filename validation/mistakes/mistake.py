@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,13 +20,14 @@ from ..trace import CircuitStep, Trace
 class Setting:
     """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
-    The solver is the reference's.
+    The solver is the reference's; found is what was found there, in float64, as far as given.
     """
 
     stage: Stage
     trace: Trace
     step: int
     solver: Solver
+    found: Arrays
 
     @property
     def circuit(self) -> CircuitStep:
@@ -38,6 +39,8 @@ class Setting:
 
 Result = Callable[[Setting], Arrays | None]
 """What a stage gives under a mistake; None where the mistake cannot be made."""
+Words = Callable[[Sequence[Setting]], str]
+"""A hint, from all steps in order; asked for where its row explains what was found."""
 
 
 def run_reference(setting: Setting, trace: Trace | None = None) -> Arrays:
