@@ -22,6 +22,7 @@ from .circuit import (
     closed_loop_target,
     control_signal,
     disinhibition,
+    drive,
     error,
     error_jacobian,
     initial_parameters,
@@ -82,6 +83,7 @@ from .end_state import (
     tolerances_to_rest,
 )
 from .feedback import conditioned, feedback_weights
+from .fixed_point import equilibrium
 from .integration import TABLEAUS, TSITOURAS_54
 from .learning_step import (
     Learner,
@@ -109,8 +111,8 @@ __all__ = [
     "NetworkConfiguration", "NetworkState", "Optimizer", "OptimizerState", "Parameters", "Phase",
     "Recording", "Sampling", "Setting", "SoftReLU", "Solver", "StepMetrics",
     "backprop_gradients", "closed_loop_end_state", "closed_loop_target", "closed_loop_trajectory",
-    "conditioned", "control_signal", "count_correct", "disinhibition",
-    "error", "error_jacobian", "estimated_inhibitory_potential", "feedback_weights",
+    "conditioned", "control_signal", "count_correct", "disinhibition", "drive",
+    "equilibrium", "error", "error_jacobian", "estimated_inhibitory_potential", "feedback_weights",
     "forward", "initial_optimizer_state", "initial_parameters", "initial_state", "inverse",
     "learning_step", "linearized_inverse", "map_arrays", "mean_outer_product", "new_learner",
     "open_loop_end_state", "open_loop_output", "open_loop_trajectory", "optimizer_step", "pack",

@@ -7,7 +7,20 @@ import numpy as np
 from disinhib.backends import NumpyBackend
 from disinhib.refimpl.circuit import NetworkState, rate, softmax
 
-from .fault import PLAIN, THRESHOLD, WEAK, after, fault, misconfigured, of_state, replace
+from .fault import (
+    PLAIN,
+    READOUT_FREE,
+    THRESHOLD,
+    WEAK,
+    after,
+    fault,
+    map_parameters,
+    misconfigured,
+    of_state,
+    replace,
+    resting,
+    searched,
+)
 
 # Activations and the open loop.
 
@@ -105,6 +118,107 @@ fault(
     open_loop=lambda self, x: NumpyBackend.open_loop(self, 255 * x),
 )
 fault(
+    "bytes over 256",
+    "open loop",
+    PLAIN,
+    "byte inputs are divided by 256",
+    open_loop=lambda self, x: NumpyBackend.open_loop(self, x * (255 / 256)),
+)
+fault(
+    "biases twice",
+    "open loop",
+    PLAIN,
+    "biases are added twice",
+    open_loop=with_parameters(lambda p: replace(p, biases=tuple(b + b for b in p.biases))),
+)
+fault(
+    "weights read as a Fortran array",
+    "open loop",
+    THRESHOLD,
+    "weights are read column-major",
+    open_loop=with_parameters(
+        lambda p: map_parameters(lambda W: W.reshape(W.shape[::-1]).T if W.ndim > 1 else W, p)
+    ),
+)
+fault(
+    "weights held as a Fortran array",
+    "open loop",
+    THRESHOLD,
+    "weights are read column-major",
+    open_loop=with_parameters(
+        lambda p: map_parameters(lambda W: np.ravel(W.T).reshape(W.shape), p)
+    ),
+)
+fault(
+    "samples from the last to the first",
+    "open loop",
+    PLAIN,
+    "samples are in another order: step 0 has the trace's numbers 4, 3, 2, 1, 0",
+    open_loop=lambda self, x: NumpyBackend.open_loop(self, x[::-1]),
+)
+fault(
+    "states written column-major",
+    "open loop",
+    PLAIN,
+    "arrays are column-major",
+    **after(
+        "open_loop",
+        of_state(
+            lambda self, s, a: NetworkState(
+                tuple(u.T.reshape(u.shape) for u in s.u_E),
+                tuple(u.T.reshape(u.shape) for u in s.u_I),
+                s.u_out.T.reshape(s.u_out.shape),
+                s.z,
+            )
+        ),
+    ),
+)
+
+
+def with_remembered(choose: Callable) -> Callable:
+    """Take the open loop at parameters of another step, of (all so far, number of this step)."""
+
+    def open_loop(self, x):
+        learner, step = self._learner, self._learner.optimizer.n_steps
+        if step == 0:
+            self.remembered = {}
+        self.remembered[step] = learner.parameters
+        self._learner = replace(learner, parameters=choose(self.remembered, step))
+        result = NumpyBackend.open_loop(self, x)
+        self._learner = learner
+        return result
+
+    return open_loop
+
+
+fault(
+    "parameters a step late",
+    "open loop",
+    "exact-inverse-mse-default",
+    "parameters are those of the step before",
+    open_loop=with_remembered(lambda parameters, step: parameters[max(step - 1, 0)]),
+)
+fault(
+    "parameters never taken over",
+    "open loop",
+    "exact-inverse-mse-default",
+    "parameters are the initial ones in every step",
+    open_loop=with_remembered(lambda parameters, step: parameters[0]),
+)
+
+
+def two_newton_steps(self, x):
+    return resting(self, x, newton_steps=2), NumpyBackend.open_loop(self, x)[1]
+
+
+fault(
+    "two of Newton's steps",
+    "open loop",
+    PLAIN,
+    "not converged: the residual u_E + φ_I(u_I) − a is",
+    open_loop=two_newton_steps,
+)
+fault(
     "inhibitory rates for potentials",
     "open loop",
     PLAIN,
@@ -158,6 +272,28 @@ fault(
 
 
 # Trajectories.
+
+fault(
+    "batches of times for times of batches",
+    "open-loop trajectory",
+    "unequal-activations",
+    "time and batch are exchanged in memory",
+    **after(
+        "open_loop_trajectory",
+        lambda self, path, a: NetworkState(
+            *(tuple(written_with_time_first(u) for u in part) for part in (path.u_E, path.u_I)),
+            written_with_time_first(path.u_out),
+            written_with_time_first(path.z),
+        ),
+    ),
+)
+
+
+def written_with_time_first(path):
+    n_times, batch, n = path.shape
+    # The file has (batch, time, n), and is read as such.
+    return np.ascontiguousarray(path).reshape(batch, n_times, n).swapaxes(0, 1)
+
 
 PATHS = "unequal-activations"
 
@@ -265,6 +401,41 @@ fault(
         + self.configuration.feedback.nudge * (y - softmax(open_loop.u_out))
     ),
 )
+fault(
+    "nudge's softmax over the batch",
+    "closed-loop target",
+    WEAK,
+    "the softmax goes over the batch",
+    closed_loop_target=lambda self, open_loop, y: over_batch(
+        open_loop.u_out + self.configuration.feedback.nudge * (y - over_batch(open_loop.u_out))
+    ),
+)
+
+
+def over_batch(u):
+    """Softmax down each column."""
+    return np.exp(u) / np.exp(u).sum(axis=0)
+
+
+for case in (PLAIN, WEAK):
+    fault(
+        f"hard labels, {case}",
+        "closed-loop target",
+        case,
+        "labels are 1 on the class",
+        closed_loop_target=lambda self, open_loop, y: NumpyBackend.closed_loop_target(
+            self, open_loop, (y > 0.5).astype(self.dtype)
+        ),
+    )
+    fault(
+        f"labels of the next sample, {case}",
+        "closed-loop target",
+        case,
+        "labels are in another order",
+        closed_loop_target=lambda self, open_loop, y: NumpyBackend.closed_loop_target(
+            self, open_loop, np.roll(y, -1, axis=0)
+        ),
+    )
 
 
 # The closed loop.
@@ -324,6 +495,77 @@ fault(
     PLAIN,
     "the softmax is left out of the error",
     closed_loop=reconfigured(lambda c: replace(c, loss="mse")),
+)
+
+
+def other_gain(gain: Callable) -> Callable:
+    """c = κ' e, and z = e / leak."""
+
+    def closed_loop(self, *arguments):
+        right = self.configuration
+        k = right.controller
+        wrong = replace(k, k_p=gain(k), k_i=0.0, leak=1.0)
+        self.configuration = replace(right, controller=wrong)
+        state, counts = NumpyBackend.closed_loop(self, *arguments)
+        self.configuration = right
+        return replace(state, z=state.z / self.dtype.type(k.leak)), counts
+
+    return closed_loop
+
+
+fault(
+    "κ without the leak",
+    "closed loop",
+    "strong-gain",
+    "the leak is left out of the steady gain",
+    closed_loop=other_gain(lambda k: k.k_p + k.k_i),
+)
+fault(
+    "κ times the leak",
+    "closed loop",
+    "strong-gain",
+    "the leak multiplies in the steady gain",
+    closed_loop=other_gain(lambda k: k.k_p + k.k_i * k.leak),
+)
+fault(
+    "error's softmax over the batch",
+    "closed loop",
+    PLAIN,
+    "the softmax goes over the batch",
+    closed_loop=lambda self, x, Q, target, open_loop: (
+        searched(self, x, Q, target, error=lambda u: target - over_batch(u)),
+        NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
+    ),
+)
+fault(
+    "search for c stopped early",
+    "closed loop",
+    PLAIN,
+    "not converged: the residual c − κ e is",
+    closed_loop=lambda self, x, Q, target, open_loop: (
+        searched(self, x, Q, target, steps=4),
+        NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
+    ),
+)
+fault(
+    "search for c stopped early, readout not driven",
+    "closed loop",
+    READOUT_FREE,
+    "not converged: the residual c − κ e is",
+    closed_loop=lambda self, x, Q, target, open_loop: (
+        searched(self, x, Q, target, steps=4),
+        NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
+    ),
+)
+fault(
+    "search for u_E under control stopped early",
+    "closed loop",
+    PLAIN,
+    "not converged: the residual u_E + φ_I(u_I) − a is",
+    closed_loop=lambda self, x, Q, target, open_loop: (
+        searched(self, x, Q, target, newton_steps=2),
+        NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
+    ),
 )
 fault(
     "control signal for integral",

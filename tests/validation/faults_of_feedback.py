@@ -4,7 +4,7 @@ import numpy as np
 
 from disinhib.refimpl.circuit import rate, slope
 
-from .fault import PLAIN, after, fault
+from .fault import PLAIN, THRESHOLD, UNNORMALISED, after, fault
 
 # Feedback weights.
 
@@ -103,3 +103,99 @@ fault(
     "the sign of Q",
     **after("feedback_weights", lambda self, Q, a: tuple(-q for q in Q)),
 )
+fault(
+    "Q as (B, n_l, n_out) in memory",
+    "feedback weights",
+    PLAIN,
+    "output and unit are exchanged in memory",
+    **after(
+        "feedback_weights",
+        lambda self, Q, a: tuple(np.moveaxis(q, 2, 1).copy().reshape(q.shape) for q in Q),
+    ),
+)
+fault(
+    "Q column-major",
+    "feedback weights",
+    PLAIN,
+    "arrays are column-major",
+    **after("feedback_weights", lambda self, Q, a: tuple(q.T.reshape(q.shape) for q in Q)),
+)
+fault(
+    "Q of another norm",
+    "feedback weights",
+    PLAIN,
+    "all is right but for a factor: it is 1.7 times what it should be",
+    **after("feedback_weights", lambda self, Q, a: tuple(self.dtype.type(1.7) * q for q in Q)),
+)
+fault(
+    "Q of another norm in one layer",
+    "feedback weights",
+    PLAIN,
+    "right but for a factor: Q_1 is 0.3 times what it should be",
+    **after("feedback_weights", lambda self, Q, a: (Q[0], self.dtype.type(0.3) * Q[1])),
+)
+
+
+def at_excitatory_potential(self, open_loop):
+    """Q^l = J^l ∘ φ_I'(u_E^l)."""
+    phi_E, phi_I = self.configuration.activation_E, self.configuration.activation_I
+    parameters = self.learner().parameters
+    J = parameters.readout.T[None] * slope(phi_E, open_loop.u_E[-1])[:, None]
+    Q: list[np.ndarray] = []
+    for l in reversed(range(len(open_loop.u_E))):
+        Q.insert(0, J * slope(phi_I, open_loop.u_E[l])[:, None])
+        if l:
+            J = (J @ parameters.weights[l].T) * slope(phi_E, open_loop.u_E[l - 1])[:, None]
+    return tuple(q / np.linalg.norm(q, axis=(1, 2), keepdims=True) for q in Q)
+
+
+fault(
+    "φ_I' at the excitatory potential",
+    "feedback weights",
+    THRESHOLD,
+    "φ_I' is to be taken at u_I, not at u_E",
+    feedback_weights=at_excitatory_potential,
+)
+feedback_fault(
+    "φ_E' at the inhibitory potential",
+    "at u_I",
+    # At rest without control u_I = φ_E(u_E).
+    slope_E=lambda self: (
+        lambda u: slope(self.configuration.activation_E, rate(self.configuration.activation_E, u))
+    ),
+)
+
+
+def plain_slope(phi, u, sharpness=1.0, scale=1.0):
+    """φ' with either of its factors in the reader's hand."""
+    return scale * sharpness / (1 + np.exp(-phi.sharpness * (u - phi.shift)))
+
+
+def slopes_with(**factors):
+    """Slopes of both populations with factors, of φ, in place of k and s."""
+
+    def of(population):
+        def slope_of(self):
+            phi = getattr(self.configuration, population)
+            return lambda u: plain_slope(phi, u, **{k: f(phi) for k, f in factors.items()})
+
+        return slope_of
+
+    return {"slope_E": of("activation_E"), "slope_I": of("activation_I")}
+
+
+WITHOUT_K = slopes_with(scale=lambda phi: phi.scale)
+WITHOUT_S = slopes_with(sharpness=lambda phi: phi.sharpness)
+for word, slopes in (("sharpness k", WITHOUT_K), ("scale s", WITHOUT_S)):
+    for of, which in (
+        ("φ_E' and φ_I'", ("slope_E", "slope_I")),
+        ("φ_E'", ("slope_E",)),
+        ("φ_I'", ("slope_I",)),
+    ):
+        feedback_fault(
+            f"{of} without {word}",
+            f"the {word} is left out of {of}:",
+            case=UNNORMALISED,
+            condition=lambda Q: Q,
+            **{name: slopes[name] for name in which},
+        )

@@ -8,7 +8,19 @@ from disinhib.backends import NumpyBackend
 from disinhib.refimpl.circuit import NetworkState, Parameters, rate, slope, softmax
 from disinhib.refimpl.learning_step import Learner
 
-from .fault import PLAIN, THRESHOLD, after, fault, map_parameters, replace
+from .fault import (
+    BACKPROP,
+    CASES,
+    LONG_STEPS,
+    PLAIN,
+    READOUT_FREE,
+    THRESHOLD,
+    UNNORMALISED,
+    after,
+    fault,
+    map_parameters,
+    replace,
+)
 
 # The running mean.
 
@@ -28,6 +40,38 @@ def running(self, means):
     )
 
 
+def late_mean(self, open_loop):
+    """Use r̄ first, and take the batch in afterwards."""
+    if self.learner().optimizer.n_steps == 0:
+        self.kept = tuple(
+            np.full_like(b, self.configuration.mean_inhibition.init)
+            for b in self.learner().parameters.biases
+        )
+    given, rho = self.kept, self.configuration.mean_inhibition.rate
+    self.kept = tuple(
+        (1 - rho) * r + rho * rate(self.configuration.activation_I, u).mean(0)
+        for r, u in zip(self.kept, open_loop.u_I, strict=True)
+    )
+    return given
+
+
+fault(
+    "running mean used before it is updated",
+    "mean inhibition",
+    THRESHOLD,
+    "the running mean is updated late",
+    mean_inhibition=late_mean,
+)
+fault(
+    "running mean never updated",
+    "mean inhibition",
+    THRESHOLD,
+    "the running mean is never updated",
+    mean_inhibition=lambda self, open_loop: tuple(
+        np.full_like(r, self.configuration.mean_inhibition.init)
+        for r in self.learner().mean_inhibition
+    ),
+)
 fault(
     "mean of potentials",
     "mean inhibition",
@@ -71,7 +115,17 @@ fault(
 
 
 def rule(
-    backend, x, y, open_loop, closed_loop, r_bar, *, hidden=None, at_slope=None, pre=None
+    backend,
+    x,
+    y,
+    open_loop,
+    closed_loop,
+    r_bar,
+    *,
+    hidden=None,
+    at_slope=None,
+    slope_of=None,
+    pre=None,
 ) -> Parameters:
     """Section 5 for the exact inverse, a sample at a time."""
     phi = backend.configuration.activation_E
@@ -81,7 +135,8 @@ def rule(
     pre_rates = [x, *(rate(phi, u) for u in (pre or states).u_E)]
     weights, biases = [], []
     for l, (u_E, u_I) in enumerate(zip(states.u_E, states.u_I, strict=True)):
-        delta = hidden(u_E, u_I) * slope(phi, at_slope(u_E))
+        slopes = slope(phi, at_slope(u_E)) if slope_of is None else slope_of(l)
+        delta = hidden(u_E, u_I) * slopes
         weights.append(
             np.mean([np.outer(p, d) for p, d in zip(pre_rates[l], delta, strict=True)], 0)
         )
@@ -238,6 +293,173 @@ fault(
     "the readout follows the loss's gradient",
     gradients=loss_readout,
 )
+gradient_fault(
+    "slope of the open loop",
+    "φ_E' is taken at the open loop's u_E",
+    slope_of=lambda self, a: lambda l: slope(self.configuration.activation_E, a[2].u_E[l]),
+)
+gradient_fault(
+    "slope at the inhibitory potential",
+    "φ_E' is to be taken at u_E, not at u_I",
+    slope_of=lambda self, a: lambda l: slope(self.configuration.activation_E, a[3].u_I[l]),
+)
+gradient_fault(
+    "slope without k",
+    "the sharpness k is left out of φ_E'",
+    case=UNNORMALISED,
+    slope_of=lambda self, a: (
+        # s σ(k (u − m)), with the numbers of the case.
+        lambda l: 1.3 / (1 + np.exp(-2.0 * (a[3].u_E[l] - 0.2)))
+    ),
+)
+gradient_fault(
+    "slope without s",
+    "the scale s is left out of φ_E'",
+    case=UNNORMALISED,
+    slope_of=lambda self, a: lambda l: 2.0 / (1 + np.exp(-2.0 * (a[3].u_E[l] - 0.2))),
+)
+fault(
+    "readout's sum for mean",
+    "gradients",
+    PLAIN,
+    "the readout's gradient is summed over the batch",
+    **after("gradients", lambda self, g, a: replace(g, readout=len(a[0]) * g.readout)),
+)
+fault(
+    "a layer's gradient five times too large",
+    "gradients",
+    PLAIN,
+    "right but for a factor: hidden_1/weight is 5 times what it should be",
+    **after("gradients", lambda self, g, a: replace(g, weights=(g.weights[0], 5 * g.weights[1]))),
+)
+fault(
+    "gradients halved",
+    "gradients",
+    PLAIN,
+    "all is right but for a factor: it is 0.5 times what it should be",
+    **after("gradients", lambda self, g, a: map_parameters(lambda array: array / 2, g)),
+)
+fault(
+    "gradients written column-major",
+    "gradients",
+    THRESHOLD,
+    "arrays are column-major",
+    **after(
+        "gradients", lambda self, g, a: map_parameters(lambda W: np.ravel(W.T).reshape(W.shape), g)
+    ),
+)
+
+
+def readout_learning(pre, prediction):
+    """g(W_out) of rates from a loop each, 2 the open and 3 the closed one."""
+
+    def gradients(self, *arguments):
+        right = NumpyBackend.gradients(self, *arguments)
+        phi, W = self.configuration.activation_E, self.learner().parameters.readout
+        x, closed_loop = arguments[0], arguments[3]
+        off = rate(phi, arguments[prediction].u_E[-1]) @ W - closed_loop.u_out
+        return replace(right, readout=rate(phi, arguments[pre].u_E[-1]).T @ off / len(x))
+
+    return gradients
+
+
+for name, loops in (("readout's rates", (2, 3)), ("readout's rates throughout", (2, 2))):
+    fault(
+        f"{name} of the open loop",
+        "gradients",
+        PLAIN,
+        "the readout's presynaptic rates are those of the other loop",
+        gradients=readout_learning(*loops),
+    )
+
+
+def own_readout(rates_of, error_of):
+    """Section 5 without feedback to the readout: preᵀ error, of (arguments)."""
+
+    def gradients(self, *arguments):
+        right = NumpyBackend.gradients(self, *arguments)
+        r = rate(self.configuration.activation_E, rates_of(arguments).u_E[-1])
+        return replace(right, readout=r.T @ error_of(arguments) / len(r))
+
+    return gradients
+
+
+fault(
+    "readout's rates of the closed loop without feedback",
+    "gradients",
+    READOUT_FREE,
+    "the readout's presynaptic rates are those of the other loop",
+    gradients=own_readout(lambda a: a[3], lambda a: softmax(a[2].u_out) - a[1]),
+)
+fault(
+    "readout's softmax over the batch",
+    "gradients",
+    READOUT_FREE,
+    "the softmax goes over the batch",
+    gradients=own_readout(
+        lambda a: a[2], lambda a: np.exp(a[2].u_out) / np.exp(a[2].u_out).sum(0) - a[1]
+    ),
+)
+fault(
+    "readout's hard labels",
+    "gradients",
+    READOUT_FREE,
+    "labels are 1 on the class",
+    gradients=own_readout(
+        lambda a: a[2], lambda a: softmax(a[2].u_out) - (a[1] > 0.5).astype(a[1].dtype)
+    ),
+)
+
+
+def backprop(change_x=lambda x: x, change_y=lambda y: y, change_b=lambda b: b) -> Callable:
+    """The plain network's gradient, written out for two hidden layers."""
+
+    def gradients(self, x, y, open_loop, closed_loop, r_bar):
+        phi, p = self.configuration.activation_E, self.learner().parameters
+        (W_1, W_2), (b_1, b_2) = p.weights, (change_b(b) for b in p.biases)
+        x, y = change_x(x), change_y(y)
+        a_1 = x @ W_1 + b_1
+        a_2 = rate(phi, a_1) @ W_2 + b_2
+        off = softmax(rate(phi, a_2) @ p.readout) - y
+        d_2 = (off @ p.readout.T) * slope(phi, a_2)
+        d_1 = (d_2 @ W_2.T) * slope(phi, a_1)
+        n = len(x)
+        return Parameters(
+            (x.T @ d_1 / n, rate(phi, a_1).T @ d_2 / n),
+            (d_1.mean(0), d_2.mean(0)),
+            rate(phi, a_2).T @ off / n,
+        ).astype(self.dtype)
+
+    return gradients
+
+
+for name, hint, changes in (
+    ("biases twice", "biases are added twice", {"change_b": lambda b: 2 * b}),
+    ("no biases", "biases are left out", {"change_b": lambda b: 0 * b}),
+    ("bytes", "byte inputs are not divided by 255", {"change_x": lambda x: 255 * x}),
+    ("hard labels", "labels are 1 on the class", {"change_y": lambda y: 1.0 * (y > 0.5)}),
+):
+    fault(f"backprop, {name}", "gradients", BACKPROP, hint, gradients=backprop(**changes))
+
+
+def tangent_at(first_mean):
+    """The linear threshold at a rate of one's own, of (backend)."""
+
+    def gradients(self, x, y, open_loop, closed_loop, r_bar):
+        return NumpyBackend.gradients(
+            self, x, y, open_loop, closed_loop, tuple(first_mean(self, r) for r in r_bar)
+        )
+
+    return gradients
+
+
+fault(
+    "tangent at the first mean",
+    "gradients",
+    THRESHOLD,
+    "mean_inhibition.init is linearised at",
+    gradients=tangent_at(lambda self, r: np.full_like(r, self.configuration.mean_inhibition.init)),
+)
 fault(
     "last sample left out of the mean",
     "gradients",
@@ -261,8 +483,9 @@ fault(
 # The optimiser.
 
 
-def adam_fault(name: str, hint: str, step: Callable) -> None:
+def adam_fault(name: str, hint: str, step: Callable, case: str = PLAIN) -> None:
     """List a mistake in Adam; `step` gives (movement, m, v) of (g, m, v, t)."""
+    eta = CASES[case].configuration.optimizer.learning_rate
 
     def update(self, gradients, r_bar):
         learner = self._learner
@@ -286,7 +509,7 @@ def adam_fault(name: str, hint: str, step: Callable) -> None:
             return Parameters(tuple(values[:n]), tuple(values[n : 2 * n]), values[-1])
 
         new = gather(
-            [p - 1e-3 * d for p, (d, _, _) in zip(arrays(learner.parameters), moved, strict=True)]
+            [p - eta * d for p, (d, _, _) in zip(arrays(learner.parameters), moved, strict=True)]
         )
         state = replace(
             learner.optimizer,
@@ -296,7 +519,7 @@ def adam_fault(name: str, hint: str, step: Callable) -> None:
         )
         self.load(Learner(new, state, tuple(r_bar)))
 
-    fault(name, "optimiser update", PLAIN, hint, update=update)
+    fault(name, "optimiser update", case, hint, update=update)
 
 
 def moments(g, m, v):
@@ -328,6 +551,38 @@ def betas_exchanged(g, m, v, t):
     return m / (1 - 0.999**t) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8), m, v
 
 
+def without_epsilon(g, m, v, t):
+    m, v = moments(g, m, v)
+    return m / (1 - 0.9**t) / np.sqrt(v / (1 - 0.999**t)), m, v
+
+
+def moments_reset(g, m, v, t):
+    m, v = moments(g, 0 * m, 0 * v)
+    return m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+
+
+def count_reset(g, m, v, t):
+    m, v = moments(g, m, v)
+    return m / 0.1 / (np.sqrt(v / 0.001) + 1e-8), m, v
+
+
+def rounded_rest(g, m, v, t):
+    beta_1, beta_2 = float(np.float32(0.9)), float(np.float32(0.999))
+    m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g * g
+    return m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+
+
+def rounded_sums(g, m, v, t):
+    m, v = moments(g, m, v)
+    sums = [float(np.float32(1) - np.power(np.float32(b), np.float32(t))) for b in (0.9, 0.999)]
+    return m / sums[0] / (np.sqrt(v / sums[1]) + 1e-8), m, v
+
+
+adam_fault("no ε", "Adam's ε is missing", without_epsilon, "near-silent")
+adam_fault("moments reset", "while t counts on", moments_reset)
+adam_fault("count reset", "Adam's step counter stays at 1", count_reset)
+adam_fault("β₂ rounded", "of a β that float32 has rounded", rounded_rest, LONG_STEPS)
+adam_fault("β^t rounded", "1 − β^t is computed in float32", rounded_sums, LONG_STEPS)
 adam_fault("no bias correction", "Adam's bias correction is missing", uncorrected)
 adam_fault("ε inside the root", "Adam's ε is inside the root", inside)
 adam_fault("count one too high", "Adam's step counter is one too high", late_count)
@@ -342,3 +597,17 @@ fault(
         self, map_parameters(np.negative, gradients), r_bar
     ),
 )
+fault(
+    "steps a thousand times too long",
+    "optimiser update",
+    PLAIN,
+    "every movement is 1000 times what it should be: η is 0.001",
+    update=lambda self, gradients, r_bar: misconfigured_update(self, gradients, r_bar),
+)
+
+
+def misconfigured_update(self, gradients, r_bar):
+    right = self.configuration
+    self.configuration = replace(right, optimizer=replace(right.optimizer, learning_rate=1.0))
+    NumpyBackend.update(self, gradients, r_bar)
+    self.configuration = right

@@ -15,8 +15,8 @@ from disinhib.validation import (
     record_trace,
     write_trace,
 )
-from disinhib.validation.trace.cases import standard_cases
 
+from .fault import CASES
 from .faults import FAULTS, StagedBackend
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
@@ -26,7 +26,6 @@ FIRST = [
     for number, fault in enumerate(FAULTS)
     if fault.stage not in {earlier.stage for earlier in FAULTS[:number]}
 ]
-CASES = {case.name: case for case in standard_cases()}
 
 
 @cache

@@ -29,9 +29,11 @@ from .stages import (
     Arrays as Arrays,
     Stage as Stage,
     layer_arrays as layer_arrays,
+    layers_from as layers_from,
     learner_before as learner_before,
     repeated as repeated,
     run_to_gradients as run_to_gradients,
+    state_arrays as state_arrays,
     undisturbed as undisturbed,
     with_part as with_part,
 )

@@ -7,7 +7,7 @@ What is more than a changed setting or a changed array is a function in the file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -31,7 +31,7 @@ from ..judge import (
     largest,
 )
 from ..trace import Trace
-from . import dynamics, feedback, learning
+from . import dynamics, feedback, learning, order, recognised
 from .mistake import (
     Result,
     Setting,
@@ -39,7 +39,6 @@ from .mistake import (
     arrays,
     givens,
     negated,
-    run_reference,
     settings,
     settings_from,
 )
@@ -54,6 +53,56 @@ READOUT_FEEDBACK: Row = (
     "the readout's own feedback: `+ c` drives it unless feedback.to_readout is off",
     settings_from(lambda c: {"feedback": {"to_readout": not c.feedback.to_readout}}),
 )
+
+
+def _of_weights(change: Callable[[np.ndarray], np.ndarray]) -> Result:
+    return givens(partial(order.of_weights, change))
+
+
+def _times(factor: float) -> Result:
+    return givens(partial(dynamics.inputs_times, factor))
+
+
+INPUTS_NOT_SCALED: Row = ("byte inputs are not divided by 255", _times(255))
+INPUTS_OVER_256: Row = (
+    "byte inputs are divided by 256: they are divided by 255",
+    _times(255 / 256),
+)
+BIAS_LEFT_OUT: Row = ("biases are left out: a = h W + b", givens(dynamics.without_bias))
+BIAS_TWICE: Row = ("biases are added twice: a = h W + b", givens(dynamics.bias_twice))
+SOFTMAX_OVER_BATCH = "the softmax goes over the batch: it goes over the outputs of a sample"
+HARD_LABELS = (
+    "labels are 1 on the class and 0 elsewhere: those of the trace are softened, 0.99 and "
+    "0.01 / (n_out − 1)"
+)
+
+TRANSPOSED = "weights are transposed: they are (n_in, n_out), and a = h W + b"
+COLUMN_MAJOR = "weights are read column-major: they are (n_in, n_out), the last index fastest"
+OF_WEIGHTS: list[Row] = [
+    (TRANSPOSED, givens(dynamics.transposed)),
+    (COLUMN_MAJOR, _of_weights(order.read_column_major)),
+    (COLUMN_MAJOR, _of_weights(order.written_column_major)),
+]
+OF_STEPS: list[Row] = [
+    *[(f"the initial {words}", order.in_the_first_step(result)) for words, result in OF_WEIGHTS],
+    (
+        "parameters are those of the step before: each step begins with what the last one left",
+        givens(order.parameters_of_the_step_before),
+    ),
+    (
+        "parameters are the initial ones in every step: each begins with what the last one left",
+        givens(order.initial_parameters),
+    ),
+]
+IN_MEMORY = "arrays are column-major: the last index is to run fastest"
+ORDERS = (order.written_column_major, order.read_column_major)
+OF_MEMORY: list[Row] = [(IN_MEMORY, arrays("*", order.in_a_file(change))) for change in ORDERS]
+OF_SAMPLES: list[Row] = [
+    (
+        partial(order.order_in_words, "samples", order.sample_order),
+        order.samples_in_another_order,
+    ),
+]
 
 OF_STATES: list[Row] = [
     ACTIVATIONS_EXCHANGED,
@@ -75,14 +124,15 @@ OF_STATES: list[Row] = [
         "the sharpness k of the activation is left out",
         settings(activation_E={"sharpness": 1.0}, activation_I={"sharpness": 1.0}),
     ),
-    (
-        "weights are transposed: they are (n_in, n_out), and a = h W + b",
-        givens(dynamics.transposed),
-    ),
-    ("biases are left out: a = h W + b", givens(dynamics.without_bias)),
-    ("byte inputs are not divided by 255", givens(dynamics.inputs_not_scaled)),
+    *OF_WEIGHTS,
+    BIAS_LEFT_OUT,
+    BIAS_TWICE,
+    INPUTS_NOT_SCALED,
+    INPUTS_OVER_256,
     ("rates are given where potentials belong", dynamics.rates),
     ("excitatory and inhibitory potentials are exchanged", dynamics.exchanged_populations),
+    *OF_SAMPLES,
+    *OF_MEMORY,
 ]
 OF_PATHS: list[Row] = [
     ("τ_E and τ_I are exchanged", settings_from(lambda c: {"tau_E": c.tau_I, "tau_I": c.tau_E})),
@@ -97,6 +147,10 @@ OF_PATHS: list[Row] = [
     (
         "another integration method than the trace's (Euler for Tsitouras, or the reverse)",
         givens(dynamics.other_method),
+    ),
+    (
+        "time and batch are exchanged in memory: trajectories are (B, T, n)",
+        arrays("*", order.in_a_file(order.time_and_batch_exchanged)),
     ),
 ]
 
@@ -117,12 +171,21 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
     ],
     OPEN_LOOP: [
         *OF_STATES,
+        *OF_STEPS,
         ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
     ],
     MEAN_INHIBITION: [
         (
             "the running mean is updated late: it takes in the present batch before it is used",
             learning.mean_not_updated,
+        ),
+        (
+            "the running mean is updated late: it takes in the present batch before it is used",
+            learning.mean_of_the_batch_before,
+        ),
+        (
+            "the running mean is never updated: it stays at mean_inhibition.init",
+            learning.mean_never_updated,
         ),
         (
             "potentials where rates belong, or, what is the same at rest, excitatory rates where "
@@ -160,6 +223,10 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
         ),
         ("the sign of Q", arrays("*", negated)),
         (
+            "output and unit are exchanged in memory: Q^l is (B, n_out, n_l), the unit fastest",
+            arrays("*", order.in_a_file(order.last_two_exchanged)),
+        ),
+        (
             "the factor φ_I'(u_I^l) is missing: Q^l = J^l ∘ φ_I'",
             partial(feedback.chain, slope_I=feedback.no_slope),
         ),
@@ -176,8 +243,13 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             partial(feedback.chain, through_inhibition=True),
         ),
         (
-            "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E)",
+            "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E) or, what "
+            "is the same at rest, at u_I",
             partial(feedback.chain, slope_E=feedback.slope_at_rate),
+        ),
+        (
+            "φ_I' is to be taken at u_I, not at u_E",
+            partial(feedback.chain, at_I="u_E"),
         ),
         (
             "rates where potentials belong: φ_I' is to be taken at u_I, not at φ_I(u_I)",
@@ -199,6 +271,25 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "normalised output by output: the norm is of the whole matrix Q^l of a sample",
             partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-1)),
         ),
+        *[
+            (
+                f"the {word} is left out of {of}: φ' = s k σ(k (u − m))",
+                partial(feedback.chain, **changed),
+            )
+            for word, without in (
+                ("sharpness k", feedback.without_sharpness),
+                ("scale s", feedback.without_scale),
+            )
+            for of, changed in (
+                ("φ_E' and φ_I'", {"slope_E": without, "slope_I": without}),
+                ("φ_E'", {"slope_E": without}),
+                ("φ_I'", {"slope_I": without}),
+            )
+        ],
+        *OF_WEIGHTS[1:],
+        *OF_STEPS,
+        *OF_SAMPLES,
+        *OF_MEMORY,
     ],
     CLOSED_LOOP_TARGET: [
         (
@@ -215,16 +306,26 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             dynamics.nudged_probabilities,
         ),
         ("the softmax around the nudged potential is left out", dynamics.nudged_without_softmax),
+        (SOFTMAX_OVER_BATCH, dynamics.nudged_over_the_batch),
+        (HARD_LABELS, givens(dynamics.hard_labels)),
+        (
+            partial(order.order_in_words, "labels", order.label_order),
+            order.labels_in_another_order,
+        ),
+        *OF_MEMORY,
     ],
     CLOSED_LOOP: [
         *OF_STATES,
+        *OF_STEPS,
         (
             "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, "
             "e = target − output",
             givens(dynamics.feedback_negated),
         ),
         ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
+        (HARD_LABELS, givens(dynamics.hard_label_as_target)),
         ("the softmax is left out of the error: e = target − softmax(u_out)", settings(loss="mse")),
+        (SOFTMAX_OVER_BATCH, recognised.error_over_the_batch),
         READOUT_FEEDBACK,
         (
             "the controller is proportional only: c = k_p e + k_i z",
@@ -235,6 +336,24 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "the leak is left out of the steady gain: κ = k_p + k_i / leak",
             settings(controller={"leak": 1.0}),
         ),
+        *[
+            (words, partial(dynamics.other_gain, gain, of_control))
+            for words, gain in (
+                (
+                    "the leak is left out of the steady gain: κ = k_p + k_i / leak",
+                    lambda c: c.k_p + c.k_i,
+                ),
+                (
+                    "the leak multiplies in the steady gain: κ = k_p + k_i / leak",
+                    lambda c: c.k_p + c.k_i * c.leak,
+                ),
+                (
+                    "the leak divides all of the steady gain: κ = k_p + k_i / leak",
+                    lambda c: (c.k_p + c.k_i) / c.leak,
+                ),
+            )
+            for of_control in (False, True)
+        ],
         (
             "c_int is to be the integral z = e / leak, not the control signal c",
             dynamics.control_as_integral,
@@ -276,8 +395,13 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "the biases' gradients are summed over the batch: g is a mean",
             arrays("*bias", learning.summed),
         ),
+        (
+            "the readout's gradient is summed over the batch: g is a mean",
+            arrays("readout*", learning.summed),
+        ),
         ("divided by the batch size twice", arrays("*", learning.divided_again)),
         ("weights are transposed: g(W) = preᵀ δ is (n_in, n_out)", learning.transposed),
+        *OF_MEMORY,
         (
             "the exact inverse, where the rule is another",
             settings_from(partial(learning.other_rule, "exact-inverse")),
@@ -295,12 +419,36 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             learning.late_mean,
         ),
         (
+            "mean_inhibition.init is linearised at: the rule has the tangent at the running r̄",
+            learning.initial_mean,
+        ),
+        (
             "the factor φ_E'(u_E) is missing from δ",
             partial(learning.written_out, slope_of=feedback.no_slope),
         ),
         (
             "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E)",
             partial(learning.written_out, slope_of=feedback.slope_at_rate),
+        ),
+        (
+            "φ_E' is to be taken at u_E, not at u_I",
+            partial(learning.written_out, slope_at="u_I"),
+        ),
+        (
+            "φ_E' is taken at the open loop's u_E: it belongs to the closed loop",
+            partial(learning.written_out, slope_at="open loop"),
+        ),
+        (
+            "the sharpness k is left out of φ_E': φ' = s k σ(k (u − m))",
+            partial(learning.written_out, slope_of=feedback.without_sharpness),
+        ),
+        (
+            "the scale s is left out of φ_E': φ' = s k σ(k (u − m))",
+            partial(learning.written_out, slope_of=feedback.without_scale),
+        ),
+        (
+            "the sharpness k is left out of the tangent: δ = 1/φ'(u₀), φ' = s k σ(k (u − m))",
+            partial(learning.written_out, estimate_of=learning.tangent_without_sharpness),
         ),
         (
             "rates where potentials belong: û_I is a potential, not φ_I(u_I)",
@@ -327,6 +475,22 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "the readout has no feedback: it follows the loss's gradient at the open-loop output",
             learning.controlled_readout,
         ),
+        *[
+            (
+                "the readout's presynaptic rates are those of the other loop: with feedback they "
+                "belong to the closed loop, without to the open one",
+                partial(learning.readout_of_other_rates, in_error=in_error),
+            )
+            for in_error in (False, True)
+        ],
+        (SOFTMAX_OVER_BATCH, givens(learning.softmax_over_the_batch)),
+        (HARD_LABELS, givens(dynamics.hard_labels)),
+        *OF_WEIGHTS,
+        BIAS_LEFT_OUT,
+        BIAS_TWICE,
+        INPUTS_NOT_SCALED,
+        INPUTS_OVER_256,
+        *OF_STEPS,
     ],
     UPDATE: [
         ("the sign of the step: parameters descend along g", learning.ascent),
@@ -343,8 +507,28 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             partial(learning.adam, move=learning.epsilon_before_correction),
         ),
         (
+            "Adam's ε is missing: m̂ / (√v̂ + ε)",
+            partial(learning.adam, move=learning.without_epsilon),
+        ),
+        (
             "Adam's moments are not kept from step to step",
-            partial(learning.adam, of_this_step_alone=True),
+            partial(learning.adam, kept=False, counted=False),
+        ),
+        (
+            "Adam's moments are not kept from step to step, while t counts on",
+            partial(learning.adam, kept=False),
+        ),
+        ("Adam's step counter stays at 1: t counts on", partial(learning.adam, counted=False)),
+        *[
+            (
+                "Adam's 1 − β is taken of a β that float32 has rounded: take it in double",
+                partial(learning.adam, betas_rounded=True, from_the_start=always),
+            )
+            for always in (False, True)
+        ],
+        (
+            "Adam's 1 − β^t is computed in float32: as −expm1(t log β), or in double",
+            partial(learning.adam, sum_of_weights=learning.rounded_sum_of_weights),
         ),
         (
             "Adam's β₁ and β₂ are exchanged",
@@ -356,10 +540,27 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
         ),
         # In this step, on moments that were right so far.
         ("Adam's β₁ and β₂ are exchanged", partial(learning.adam, betas_exchanged=True)),
+        *OF_STEPS,
+        *[
+            (IN_MEMORY, partial(order.written_in_every_step, change, undone))
+            for change, undone in (ORDERS, ORDERS[::-1])
+        ],
     ],
 }
 
-WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {}
+NOT_CONVERGED: Row = (recognised.potential_left, recognised.potential_not_converged)
+FACTOR: Row = (recognised.factor_in_words, recognised.one_factor)
+FACTORS: Row = (recognised.factors_in_words, recognised.a_factor_each)
+WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {
+    OPEN_LOOP: [NOT_CONVERGED],
+    FEEDBACK: [FACTOR, FACTORS],
+    CLOSED_LOOP: [
+        (recognised.control_left, recognised.control_not_converged),
+        NOT_CONVERGED,
+    ],
+    GRADIENTS: [FACTOR, FACTORS],
+    UPDATE: [FACTOR],
+}
 """What is looked for only where no usual mistake explains what was found."""
 
 LIKENESS = 0.02
@@ -378,15 +579,15 @@ def usual_mistake(
     may do. The trace has what the stage was given, the reference the solver that finds end states.
     """
     places = [
-        Setting(stage, trace, step, reference.solver, _usable(comparison))
-        for step, comparison in enumerate(comparisons)
+        Setting(stage, trace, comparison.step or 0, reference.solver, _usable(comparison))
+        for comparison in comparisons
     ]
     if any(len(s.found) < len(c.found) for s, c in zip(places, comparisons, strict=True)):
         # Of what is no number, or of another shape, nothing can be said.
         return ""
     with np.errstate(all="ignore"):
-        rights = [run_reference(setting) for setting in places]
-        for rows in (USUAL_MISTAKES[stage], WHERE_NONE_IS_USUAL.get(stage, [])):
+        rights = [setting.right for setting in places]
+        for rows in (USUAL_MISTAKES.get(stage, []), WHERE_NONE_IS_USUAL.get(stage, [])):
             explained = []
             for row in rows:
                 unexplained = _unexplained(_results(row[1], places), rights, comparisons)

@@ -28,10 +28,21 @@ def slope_at_rate(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
     return slope(phi, rate(phi, u))
 
 
+def without_sharpness(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
+    """Give s σ for φ' = s k σ."""
+    return slope(phi, u) / phi.sharpness
+
+
+def without_scale(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
+    """Give k σ for φ' = s k σ."""
+    return slope(phi, u) / phi.scale
+
+
 def chain(
     setting: Setting,
     slope_E: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
     slope_I: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
+    at_I: str = "u_I",
     turned: bool = False,
     through_inhibition: bool = False,
     condition: Callable[[Feedback, np.ndarray], np.ndarray] = conditioned,
@@ -41,7 +52,7 @@ def chain(
     parameters = learner_before(setting.trace, setting.step).parameters
     state = setting.circuit.open_loop
     slopes_E = [slope_E(configuration.activation_E, u) for u in state.u_E]
-    slopes_I = [slope_I(configuration.activation_I, u) for u in state.u_I]
+    slopes_I = [slope_I(configuration.activation_I, u) for u in getattr(state, at_I)]
     if turned and not any(W.shape[0] == W.shape[1] for W in parameters.weights[1:]):
         return None
     J = parameters.readout.T[None] * slopes_E[-1][:, None, :]

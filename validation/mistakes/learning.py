@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,17 @@ from ...refimpl import (
     SoftReLU,
     error,
     estimated_inhibitory_potential,
+    forward,
+    inverse,
     mean_outer_product,
     rate,
     slope,
+    softmax,
 )
 from ..judge import Arrays, layer_arrays, learner_before
 from ..storage import named_arrays
-from .mistake import Setting, run_reference
+from ..trace import Trace
+from .mistake import Setting
 
 
 def mean_not_updated(setting: Setting) -> Arrays:
@@ -35,6 +40,20 @@ def mean_in_closed_loop(setting: Setting) -> Arrays:
     """Take in the mean of the closed loop's rates."""
     phi = setting.trace.configuration.activation_I
     return _mean(setting, [np.mean(rate(phi, u), axis=0) for u in setting.circuit.closed_loop.u_I])
+
+
+def mean_never_updated(setting: Setting) -> Arrays:
+    """Give r̄ as it was before the first step."""
+    return layer_arrays("r_I", learner_before(setting.trace, 0).mean_inhibition)
+
+
+def mean_of_the_batch_before(setting: Setting) -> Arrays:
+    """Take in the batch of the step before, as one does who has been late in every step."""
+    if setting.step == 0:
+        return mean_never_updated(setting)
+    phi, earlier = setting.trace.configuration.activation_I, setting.trace.steps[setting.step - 1]
+    assert earlier.circuit is not None
+    return _mean(setting, [np.mean(rate(phi, u), axis=0) for u in earlier.circuit.open_loop.u_I])
 
 
 def rate_of_mean(setting: Setting) -> Arrays:
@@ -67,7 +86,7 @@ def divided_again(setting: Setting, array: np.ndarray) -> np.ndarray:
 
 def transposed(setting: Setting) -> Arrays | None:
     """Turn those gradients around whose shape does not betray it."""
-    right = run_reference(setting)
+    right = setting.right
     square = [name for name, g in right.items() if g.ndim == 2 and g.shape[0] == g.shape[1]]
     if not square:
         return None
@@ -95,12 +114,27 @@ def potential_instead_of_rate(
     return u_I - u_E + rate(configuration.activation_E, u_E)
 
 
+def tangent_without_sharpness(
+    configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, r_bar: np.ndarray
+) -> np.ndarray:
+    """θ + δ r with δ = 1 / (s σ), where the rule has a tangent."""
+    phi, r_0 = configuration.activation_I, r_bar
+    if configuration.rule == "exact-inverse":
+        return u_I
+    if configuration.rule == "linear-threshold-fixed":
+        r_0 = np.asarray(configuration.mean_inhibition.fixed_point)
+    u_0 = inverse(phi, r_0)
+    delta = phi.sharpness / slope(phi, u_0)
+    return np.asarray(u_0 + delta * (rate(phi, u_I) - r_0))
+
+
 def written_out(
     setting: Setting,
     post: str = "closed_loop",
     pre: str = "closed_loop",
     r_bar: tuple[np.ndarray, ...] | None = None,
     slope_of: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
+    slope_at: str = "u_E",
     estimate_of: Callable[..., np.ndarray] = estimate,
     delta_out: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Arrays | None:
@@ -116,12 +150,13 @@ def written_out(
     sent = trace.inputs[setting.step]
     for l, (u_E, u_I) in enumerate(zip(learnt_at.u_E, learnt_at.u_I, strict=True)):
         u_hat = estimate_of(configuration, u_E, u_I, means[l])
-        delta = (u_hat - rate(phi_E, u_E)) * slope_of(phi_E, u_E)
+        at = {"u_E": u_E, "u_I": u_I, "open loop": setting.circuit.open_loop.u_E[l]}[slope_at]
+        delta = (u_hat - rate(phi_E, u_E)) * slope_of(phi_E, at)
         found[f"hidden_{l}/weight"] = mean_outer_product(sent, delta)
         found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
         sent = rate(phi_E, sent_at.u_E[l])
     if delta_out is None:
-        return {**found, "readout/weight": run_reference(setting)["readout/weight"]}
+        return {**found, "readout/weight": setting.right["readout/weight"]}
     sent = rate(phi_E, setting.circuit.closed_loop.u_E[-1])
     delta = delta_out(sent @ before.parameters.readout, setting.circuit.closed_loop.u_out)
     return {**found, "readout/weight": mean_outer_product(sent, delta)}
@@ -132,6 +167,47 @@ def late_mean(setting: Setting) -> Arrays | None:
     if setting.trace.configuration.rule != "linear-threshold":
         return None
     return written_out(setting, r_bar=learner_before(setting.trace, setting.step).mean_inhibition)
+
+
+def initial_mean(setting: Setting) -> Arrays | None:
+    """Linearise at r̄ as it was before the first step, where the rule learns it."""
+    if setting.trace.configuration.rule != "linear-threshold":
+        return None
+    return written_out(setting, r_bar=learner_before(setting.trace, 0).mean_inhibition)
+
+
+def readout_of_other_rates(setting: Setting, in_error: bool) -> Arrays | None:
+    """Let the readout learn from the rates of the other loop; with feedback, also in its error."""
+    if setting.trace.configuration.rule == "backprop":
+        return None
+    configuration, circuit = setting.trace.configuration, setting.circuit
+    phi_E, with_feedback = configuration.activation_E, configuration.feedback.to_readout
+    readout = learner_before(setting.trace, setting.step).parameters.readout
+    open_loop, closed_loop = (
+        rate(phi_E, loop.u_E[-1]) for loop in (circuit.open_loop, circuit.closed_loop)
+    )
+    if with_feedback:
+        pre, predicts = open_loop, open_loop if in_error else closed_loop
+        delta = predicts @ readout - circuit.closed_loop.u_out
+    else:
+        y = setting.trace.targets[setting.step]
+        pre, delta = closed_loop, -error(configuration.loss, circuit.open_loop.u_out, y)
+    return {**setting.right, "readout/weight": mean_outer_product(pre, delta)}
+
+
+def softmax_over_the_batch(setting: Setting) -> Trace | None:
+    """Give labels that make of the open loop's error one whose softmax goes over the batch."""
+    trace, step = setting.trace, setting.step
+    if trace.configuration.loss == "mse":
+        return None
+    if trace.configuration.rule == "backprop":
+        parameters = learner_before(trace, step).parameters
+        u_out = forward(trace.configuration, parameters, trace.inputs[step])[1]
+    else:
+        u_out = setting.circuit.open_loop.u_out
+    targets = trace.targets.copy()
+    targets[step] += softmax(u_out) - softmax(u_out.T).T
+    return dataclasses.replace(trace, targets=targets)
 
 
 def loss_gradient_at_readout(setting: Setting) -> Arrays | None:
@@ -154,7 +230,7 @@ def controlled_readout(setting: Setting) -> Arrays | None:
 def ascent(setting: Setting) -> Arrays:
     """Take the step the other way."""
     before = unmoved(setting)
-    return {name: 2 * before[name] - array for name, array in run_reference(setting).items()}
+    return {name: 2 * before[name] - array for name, array in setting.right.items()}
 
 
 def unmoved(setting: Setting) -> Arrays:
@@ -193,14 +269,36 @@ def epsilon_before_correction(m: Any, v: Any, first: float, second: float, epsil
     return np.sqrt(second) / first * m / (np.sqrt(v) + epsilon)
 
 
+def without_epsilon(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
+    """Move without ε; where nothing ever moved it, a parameter stays."""
+    return m / first / np.sqrt(np.where(v > 0, v / second, 1))
+
+
+def sum_of_weights(beta: float, t: int) -> float:
+    """1 − β^t, what the weights of t gradients sum to."""
+    return 1 - beta**t
+
+
+def rounded_sum_of_weights(beta: float, t: int) -> float:
+    """1 − β^t in float32."""
+    return float(np.float32(1) - np.float32(beta) ** np.float32(t))
+
+
 def adam(
     setting: Setting,
     move: Callable[..., Any] = right_move,
     ahead: int = 0,
-    of_this_step_alone: bool = False,
+    kept: bool = True,
+    counted: bool = True,
     betas_exchanged: bool = False,
+    betas_rounded: bool = False,
+    sum_of_weights: Callable[[float, int], float] = sum_of_weights,
+    from_the_start: bool = False,
 ) -> Arrays | None:
-    """Adam with its ingredients open to exchange: what moves, its count, memory and β."""
+    """Adam with its ingredients open to exchange: what moves, its count, memory and β.
+
+    The mistake is made in this step, on moments that were right so far, or from the start.
+    """
     optimizer = setting.trace.configuration.optimizer
     if optimizer.name != "adam":
         return None
@@ -208,20 +306,20 @@ def adam(
     state = before.optimizer
     assert state.first_moment is not None
     assert state.second_moment is not None
+    first_moments, second_moments = map(named_arrays, (state.first_moment, state.second_moment))
     betas = (optimizer.beta_1, optimizer.beta_2)
     beta_1, beta_2 = reversed(betas) if betas_exchanged else betas
-    t = 1 if of_this_step_alone else state.n_steps + 1 + ahead
-    kept = 0 if of_this_step_alone else 1
+    b_1, b_2 = (float(np.float32(b)) if betas_rounded else b for b in (beta_1, beta_2))
+    t = state.n_steps + 1 + ahead if counted else 1
+    gradients = [named_arrays(step.gradients) for step in setting.trace.steps[: setting.step + 1]]
     found: Arrays = {}
-    for (name, p), g, m, v in zip(
-        named_arrays(before.parameters).items(),
-        named_arrays(setting.trace.steps[setting.step].gradients).values(),
-        named_arrays(state.first_moment).values(),
-        named_arrays(state.second_moment).values(),
-        strict=True,
-    ):
-        m = beta_1 * (kept * m) + (1 - beta_1) * g
-        v = beta_2 * (kept * v) + (1 - beta_2) * g**2
-        step = move(m, v, 1 - beta_1**t, 1 - beta_2**t, optimizer.epsilon)
+    for name, p in named_arrays(before.parameters).items():
+        m, v = first_moments[name], second_moments[name]
+        if from_the_start or not kept:
+            m, v = np.zeros_like(p), np.zeros_like(p)
+        for g in gradients if from_the_start else gradients[-1:]:
+            m = b_1 * m + (1 - b_1) * g[name]
+            v = b_2 * v + (1 - b_2) * g[name] ** 2
+        step = move(m, v, sum_of_weights(beta_1, t), sum_of_weights(beta_2, t), optimizer.epsilon)
         found[name] = p - optimizer.learning_rate * step
     return found

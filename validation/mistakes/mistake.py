@@ -6,14 +6,20 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...backends import NumpyBackend
-from ...refimpl import NetworkConfiguration, Solver
-from ..judge import Arrays, Stage, undisturbed
+from ...refimpl import NetworkConfiguration, Parameters, Solver
+from ..judge import Arrays, Stage, deviation, largest, undisturbed, with_part
 from ..trace import CircuitStep, Trace
+
+LOOKED_AT = 2
+"""Entries of a path beside the first that show whether a mistake may explain it."""
+NOTHING = 1e-3
+"""Relative deviation there that says nothing against it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Setting:
         assert circuit is not None
         return circuit
 
+    @cached_property
+    def right(self) -> Arrays:
+        """What the float64 reference finds here."""
+        return run_reference(self, self.trace)
+
 
 Result = Callable[[Setting], Arrays | None]
 """What a stage gives under a mistake; None where the mistake cannot be made."""
@@ -43,13 +54,34 @@ Words = Callable[[Sequence[Setting]], str]
 """A hint, from all steps in order; asked for where its row explains what was found."""
 
 
-def run_reference(setting: Setting, trace: Trace | None = None) -> Arrays:
-    """Run the stage by the float64 reference, for the trace's network or another trace's."""
-    trace = trace or setting.trace
-    reference = NumpyBackend(
-        trace.configuration, trace.initial_parameters, np.float64, setting.solver
+def run_reference(setting: Setting, trace: Trace) -> Arrays:
+    """Run the stage by the float64 reference, for the trace's network or another trace's.
+
+    A path of another trace's that goes wrong from the start is not followed: ValueError.
+    """
+    stage, reference = (
+        setting.stage,
+        NumpyBackend(trace.configuration, trace.initial_parameters, np.float64, setting.solver),
     )
-    return setting.stage.run(reference, trace, setting.step, undisturbed)
+    if stage.is_path and trace is not setting.trace:
+        begun = stage.run(reference, _beginning(trace), setting.step, undisturbed)
+        for name, start in begun.items():
+            right = setting.right[name][: len(start)]
+            found = setting.found.get(name, right)[: len(start)]
+            left, deviates = (largest(deviation(a, found)) for a in (start, right))
+            if left > deviates / 2 + NOTHING * largest(right):
+                raise ValueError(f"{name} is elsewhere from the start")
+    return stage.run(reference, trace, setting.step, undisturbed)
+
+
+def _beginning(trace: Trace) -> Trace:
+    """Give a trace whose paths are as short as tells them apart."""
+    assert trace.trajectory is not None
+    recording = trace.trajectory.recording
+    short = dataclasses.replace(
+        recording, n_steps=min(recording.n_steps, LOOKED_AT * recording.every)
+    )
+    return with_part(trace, 0, "recording", short, of_trajectory=True)
 
 
 def settings(**changes: Any) -> Result:
@@ -86,13 +118,25 @@ def givens(change: Callable[[Setting], Trace | None]) -> Result:
     return result
 
 
+def changed_parameters(trace: Trace, change: Callable[[Parameters], Parameters]) -> Trace:
+    """Change the parameters with which every step begins."""
+    return dataclasses.replace(
+        trace,
+        initial_parameters=change(trace.initial_parameters),
+        steps=tuple(
+            dataclasses.replace(step, parameters_after=change(step.parameters_after))
+            for step in trace.steps
+        ),
+    )
+
+
 def arrays(pattern: str, change: Callable[[Setting, np.ndarray], np.ndarray]) -> Result:
     """Run the stage as it should be, and spoil those arrays whose names are of the pattern."""
 
     def result(setting: Setting) -> Arrays:
         return {
             name: change(setting, array) if fnmatchcase(name, pattern) else array
-            for name, array in run_reference(setting).items()
+            for name, array in setting.right.items()
         }
 
     return result

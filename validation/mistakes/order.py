@@ -1,0 +1,191 @@
+"""Usual mistakes that leave numbers right and their order wrong: memory, samples, steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...refimpl import Parameters, map_arrays
+from ..judge import Arrays, learner_before
+from ..trace import Trace
+from .mistake import Result, Setting, changed_parameters, run_reference
+
+MOST_SHOWN = 12
+"""Samples of an order that a hint lists."""
+
+
+# Memory: the last index runs fastest, in what is read and what is written.
+
+
+def written_column_major(array: np.ndarray) -> np.ndarray:
+    """Let the first index run fastest."""
+    return array.ravel(order="F").reshape(array.shape)
+
+
+def read_column_major(array: np.ndarray) -> np.ndarray:
+    """Take an array for one whose first index runs fastest."""
+    return array.ravel().reshape(array.shape, order="F")
+
+
+def in_a_file(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    """Change an array of a stage as it lies in a file: of a path, (batch, time, n)."""
+
+    def changed(setting: Setting, array: np.ndarray) -> np.ndarray:
+        if not setting.stage.is_path:
+            return change(array)
+        return np.swapaxes(change(np.swapaxes(array, 0, 1)), 0, 1)
+
+    return changed
+
+
+def last_two_exchanged(array: np.ndarray) -> np.ndarray:
+    """Write (batch, n_l, n_out) where (batch, n_out, n_l) is to stand."""
+    return np.swapaxes(array, -1, -2).reshape(array.shape)
+
+
+def time_and_batch_exchanged(array: np.ndarray) -> np.ndarray:
+    """Write (time, batch, n) where (batch, time, n) is to stand."""
+    return np.swapaxes(array, 0, 1).reshape(array.shape)
+
+
+def of_weights(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> Trace | None:
+    """Change the memory of all weights, which every step begins with."""
+
+    def changed(parameters: Parameters) -> Parameters:
+        # A bias has one axis, and is the same in every order.
+        return map_arrays(change, parameters)
+
+    return changed_parameters(setting.trace, changed)
+
+
+def in_the_first_step(result: Result) -> Result:
+    """Make a mistake with the parameters that were given, not with those that were learnt."""
+
+    def first(setting: Setting) -> Arrays | None:
+        if len(setting.trace.steps) < 2:
+            return None
+        return setting.right if setting.step else result(setting)
+
+    return first
+
+
+def written_in_every_step(
+    change: Callable[[np.ndarray], np.ndarray],
+    undone: Callable[[np.ndarray], np.ndarray],
+    setting: Setting,
+) -> Arrays:
+    """Parameters that were changed when they were written, and not when they were learnt from."""
+    trace = setting.trace
+    kept = changed_parameters(trace, lambda parameters: map_arrays(undone, parameters))
+    kept = dataclasses.replace(kept, initial_parameters=trace.initial_parameters)
+    return {name: change(array) for name, array in run_reference(setting, kept).items()}
+
+
+# Steps: each begins with what the last one left.
+
+
+def parameters_of_the_step_before(setting: Setting) -> Trace | None:
+    """Begin a step with the parameters that the one before it began with."""
+    step = setting.step
+    return _beginning_with(setting, learner_before(setting.trace, max(step - 1, 0)).parameters)
+
+
+def initial_parameters(setting: Setting) -> Trace | None:
+    """Begin a step with the parameters of the first."""
+    return _beginning_with(setting, setting.trace.initial_parameters)
+
+
+def _beginning_with(setting: Setting, parameters: Parameters) -> Trace | None:
+    trace, before = setting.trace, setting.step - 1
+    if len(trace.steps) < 2:
+        return None
+    if before < 0:
+        return trace
+    stale = dataclasses.replace(trace.steps[before], parameters_after=parameters)
+    return dataclasses.replace(
+        trace, steps=(*trace.steps[:before], stale, *trace.steps[before + 1 :])
+    )
+
+
+# Samples: each is where it was given.
+
+
+def samples_in_another_order(setting: Setting) -> Arrays | None:
+    """Put samples in the order in which they were found."""
+    right, order = setting.right, sample_order(setting)
+    if order is None:
+        return right
+    axis = _sample_axis(setting)
+    return {name: np.take(array, order, axis) for name, array in right.items()}
+
+
+def sample_order(setting: Setting) -> np.ndarray | None:
+    """Of each place in the batch, which sample stands there."""
+    right, axis = setting.right, _sample_axis(setting)
+    batch = setting.trace.inputs.shape[1]
+    apart = np.zeros((batch, batch))
+    for name, found in setting.found.items():
+        ours, theirs = (np.moveaxis(a, axis, 0).reshape(batch, -1) for a in (found, right[name]))
+        apart = np.maximum(apart, [np.max(np.abs(one - theirs), axis=1, initial=0) for one in ours])
+    return _nearest(apart)
+
+
+def _sample_axis(setting: Setting) -> int:
+    return 1 if setting.stage.is_path else 0
+
+
+def labels_in_another_order(setting: Setting) -> Arrays | None:
+    """Give the target that each place in the batch has of another's label."""
+    order = label_order(setting)
+    return setting.right if order is None else run_reference(setting, _with_labels(setting, order))
+
+
+def label_order(setting: Setting) -> np.ndarray | None:
+    """Of each place in the batch, whose label stands there."""
+    batch = setting.trace.inputs.shape[1]
+    columns = []
+    for label in range(batch):
+        given = run_reference(setting, _with_labels(setting, np.full(batch, label)))
+        columns.append(
+            np.max(
+                [np.max(np.abs(setting.found[name] - given[name]), axis=-1) for name in given], 0
+            )
+        )
+    return _nearest(np.stack(columns, axis=1))
+
+
+def _with_labels(setting: Setting, order: np.ndarray) -> Trace:
+    targets = setting.trace.targets.copy()
+    targets[setting.step] = targets[setting.step][order]
+    return dataclasses.replace(setting.trace, targets=targets)
+
+
+def _nearest(apart: np.ndarray) -> np.ndarray | None:
+    """Of each row the nearest column; among equal ones its own, or else one that is not taken."""
+    taken = np.zeros(len(apart), dtype=bool)
+    order = np.zeros(len(apart), dtype=np.int64)
+    for row, distances in enumerate(apart):
+        near = distances <= 2 * np.min(distances)
+        free = np.flatnonzero(near & ~taken)
+        own = near[row] and not taken[row]
+        order[row] = row if own else free[0] if free.size else np.argmin(distances)
+        taken[order[row]] = True
+    return None if np.all(order == np.arange(len(order))) else order
+
+
+def order_in_words(
+    what: str, order_of: Callable[[Setting], np.ndarray | None], settings: Sequence[Setting]
+) -> str:
+    """Say in which order the first step has them that has another than the trace's."""
+    for setting in settings:
+        order = order_of(setting)
+        if order is not None:
+            shown = ", ".join(map(str, order[:MOST_SHOWN]))
+            more = ", …" if len(order) > MOST_SHOWN else ""
+            return (
+                f"{what} are in another order: step {setting.step} has the trace's numbers "
+                f"{shown}{more}, where they count from 0"
+            )
+    return f"{what} are in another order"
