@@ -14,6 +14,7 @@ from operator import itemgetter
 import numpy as np
 
 from ...backends import Backend
+from ...refimpl import SoftReLU
 from ..judge import (
     CLOSED_LOOP,
     CLOSED_LOOP_PATH,
@@ -61,6 +62,19 @@ def _of_weights(change: Callable[[np.ndarray], np.ndarray]) -> Result:
 
 def _times(factor: float) -> Result:
     return givens(partial(dynamics.inputs_times, factor))
+
+
+def _without(factor: str, slope_of: Callable[[SoftReLU, np.ndarray], np.ndarray]) -> list[Row]:
+    """Slopes without one of their factors, both or either."""
+    words = f"the {factor} is left out of {{}}: φ' = s k σ(k (u − m))"
+    return [
+        (
+            words.format("φ_E' and φ_I'"),
+            partial(feedback.chain, slope_E=slope_of, slope_I=slope_of),
+        ),
+        (words.format("φ_E'"), partial(feedback.chain, slope_E=slope_of)),
+        (words.format("φ_I'"), partial(feedback.chain, slope_I=slope_of)),
+    ]
 
 
 INPUTS_NOT_SCALED: Row = ("byte inputs are not divided by 255", _times(255))
@@ -271,21 +285,8 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "normalised output by output: the norm is of the whole matrix Q^l of a sample",
             partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-1)),
         ),
-        *[
-            (
-                f"the {word} is left out of {of}: φ' = s k σ(k (u − m))",
-                partial(feedback.chain, **changed),
-            )
-            for word, without in (
-                ("sharpness k", feedback.without_sharpness),
-                ("scale s", feedback.without_scale),
-            )
-            for of, changed in (
-                ("φ_E' and φ_I'", {"slope_E": without, "slope_I": without}),
-                ("φ_E'", {"slope_E": without}),
-                ("φ_I'", {"slope_I": without}),
-            )
-        ],
+        *_without("sharpness k", feedback.without_sharpness),
+        *_without("scale s", feedback.without_scale),
         *OF_WEIGHTS[1:],
         *OF_STEPS,
         *OF_SAMPLES,
