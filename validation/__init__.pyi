@@ -7,6 +7,7 @@ from .judge import (
     conform as conform,
     conform_each as conform_each,
     conformance_solver as conformance_solver,
+    first_deviation as first_deviation,
     float_arithmetic as float_arithmetic,
     named_arithmetic as named_arithmetic,
     power as power,

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from ...validation import StagePower, StageResult
+from ...validation import StagePower, StageResult, first_deviation
 from ..output import going_on_without_output, refuse_unwritable, say, visible, write_output
 
 WIDE = 110
@@ -54,7 +54,7 @@ class TraceReport:
     @property
     def first_deviation(self) -> StageResult | None:
         """The stage in which the first error arises; the later ones may only follow from it."""
-        return next((result for result in self.results if not result.passed), None)
+        return first_deviation(self.results)
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,12 @@ def explanation(report: TraceReport) -> list[str]:
         )
     first = report.first_deviation
     if first is not None:
-        lines.append(f"The first deviation arises in: {first.stage}.")
+        when = "" if first.first_step is None else f", step {first.first_step}"
+        lines.append(f"The first deviation arises in: {first.stage}{when}.")
         element = first.element
-        if element is not None:
+        if element is not None and first.problem:
+            lines.append(f"  {element.array}: {first.problem}")
+        elif element is not None:
             lines.append(
                 f"  furthest off: {element} ({element.words}): "
                 f"{element.found:.17g}, should be {element.expected:.17g}"

@@ -19,7 +19,9 @@ from .stages import (
     CLOSED_LOOP_TARGET as CLOSED_LOOP_TARGET,
     FEEDBACK as FEEDBACK,
     GRADIENTS as GRADIENTS,
+    LOSSES as LOSSES,
     MEAN_INHIBITION as MEAN_INHIBITION,
+    N_CORRECT as N_CORRECT,
     OPEN_LOOP as OPEN_LOOP,
     OPEN_LOOP_PATH as OPEN_LOOP_PATH,
     PATH_STAGES as PATH_STAGES,
@@ -44,4 +46,9 @@ from .tolerance import (
     largest as largest,
     named_arithmetic as named_arithmetic,
 )
-from .verdict import Comparison as Comparison, StageResult as StageResult, deviation as deviation
+from .verdict import (
+    Comparison as Comparison,
+    StageResult as StageResult,
+    deviation as deviation,
+    first_deviation as first_deviation,
+)

@@ -20,14 +20,17 @@ from ..trace import Trace
 from .stages import (
     CLOSED_LOOP,
     CLOSED_LOOP_TARGET,
+    GRADIENTS,
+    LOSSES,
+    N_CORRECT,
     OPEN_LOOP,
+    OUTPUT,
     PATH_STAGES,
     STEP_STAGES,
     Arrays,
     Disturb,
     Stage,
     disturbed,
-    learner_before,
     load_learner,
     run_to_gradients,
     state_arrays,
@@ -39,9 +42,11 @@ from .tolerance import (
     Arithmetic,
     MoveTarget,
     disturbance,
+    largest,
     largest_effects,
     own_rounding,
     rounding_size,
+    run_tolerance,
     solver_tolerance,
     stopped_short,
     trace_tolerance,
@@ -65,7 +70,15 @@ def stages_to_judge(trace: Trace, solver: Solver) -> Iterator[StageToJudge]:
         tolerance, origin = of_trace, "trace"
         if stage in (OPEN_LOOP, CLOSED_LOOP) and of_solver > of_trace:
             tolerance, origin = of_solver, "solver"
+        if stage is GRADIENTS:
+            yield StageToJudge(LOSSES, range(len(trace.steps)), *tolerance_of_run(trace, solver))
         yield StageToJudge(stage, range(len(trace.steps)), tolerance, origin)
+
+
+def tolerance_of_run(trace: Trace, solver: Solver) -> tuple[float, str]:
+    """Tolerance of losses and final parameters, in natural units, and its origin."""
+    of_trace, of_solver = run_tolerance(trace), solver_tolerance(solver)
+    return max(of_trace, of_solver), "solver" if of_solver > of_trace else "trace"
 
 
 def reference_for(trace: Trace, solver: Solver) -> NumpyBackend:
@@ -167,6 +180,27 @@ def _draws_at_once(trace: Trace) -> int:
     return max(1, MOST_ELEMENTS // elements)
 
 
+def loss_effects(
+    reference: NumpyBackend, trace: Trace, step: int, arithmetic: Arithmetic, tolerance: float
+) -> tuple[Arrays, dict[str, float]]:
+    """Losses and count of a step from the trace's end states, and what rounding may do to them.
+
+    A count may be off by the samples whose two foremost outputs, one of them the label's, are
+    nearer than rounding, or the tolerance of the solver, tells apart.
+    """
+    exact, effects = rounding_effects(LOSSES, reference, trace, step, arithmetic, False)
+    _, moved = rounding_effects(OUTPUT, reference, trace, step, arithmetic, False)
+    u_out = OUTPUT.run(reference, trace, step, undisturbed)["u_out"]
+    circuit = trace.steps[step].circuit
+    if circuit is not None:
+        u_out = circuit.open_loop.u_out
+    margin = 2 * max(moved["u_out"], tolerance * largest(u_out))
+    is_label = np.arange(u_out.shape[-1]) == np.argmax(trace.targets[step], axis=-1)[:, None]
+    of_label = np.max(np.where(is_label, u_out, -np.inf), axis=-1)
+    of_others = np.max(np.where(is_label, -np.inf, u_out), axis=-1)
+    return exact, {**effects, N_CORRECT: float(np.sum(np.abs(of_label - of_others) <= margin))}
+
+
 def golden_run(trace: Trace) -> Arrays:
     """Losses of every step and the parameters after the last, as the trace has them."""
     losses = {"open_loop_loss": trace.open_loop_loss}
@@ -181,9 +215,8 @@ def run_location(name: str) -> str:
 
 
 def learning_run(backend: Backend, trace: Trace) -> Arrays:
-    """Train on the batches of a trace in order, in one call, from its initial parameters."""
+    """Train on the batches of a trace in order, in one call, from where the backend is."""
     n_steps, batch = trace.inputs.shape[:2]
-    backend.load(learner_before(trace, 0))
     data = backend.place(
         trace.inputs.reshape(n_steps * batch, -1), trace.targets.reshape(n_steps * batch, -1)
     )

@@ -13,22 +13,46 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backends import Backend, NumpyBackend
-from ...refimpl import Solver, tolerances_to_rest
+from ...refimpl import Learner, Solver, tolerances_to_rest
 from ..mistakes import usual_mistake
+from ..storage import named_arrays
 from ..trace import Candidate, Trace
 from .allowance import (
     LEARNING_RUN,
     golden_run,
     has_fixed_point,
     learning_run,
+    loss_effects,
     reference_for,
     rounding_effects,
     run_effects,
     stages_to_judge,
+    tolerance_of_run,
 )
-from .stages import MEAN_INHIBITION, Arrays, undisturbed
-from .tolerance import Arithmetic, float_arithmetic, run_tolerance, solver_tolerance
-from .verdict import Comparison, StageResult, StageToJudge, judged, natural_scale, stage_verdict
+from .stages import (
+    CLOSED_LOSS,
+    LOSSES,
+    MEAN_INHIBITION,
+    N_CORRECT,
+    OPEN_LOSS,
+    Arrays,
+    Stage,
+    layer_arrays,
+    learner_before,
+    load_learner,
+    recorded_losses,
+    undisturbed,
+)
+from .tolerance import Arithmetic, float_arithmetic, own_rounding, rounding_size
+from .verdict import (
+    Comparison,
+    StageResult,
+    StageToJudge,
+    judged,
+    natural_scale,
+    problem_with,
+    stage_verdict,
+)
 
 
 def conformance_solver(trace: Trace, method: str, dtype: np.dtype) -> Solver:
@@ -100,48 +124,141 @@ def conform_each(
     """
     solver = conformance_solver(trace, method, dtype)
     arithmetic = float_arithmetic(dtype)
-    backends = [
-        kind(trace.configuration, trace.initial_parameters, dtype, solver)
-        for kind in backend_classes
-    ]
-    reference = reference_for(trace, solver)
+
+    def begun() -> list[Backend]:
+        return [
+            kind(trace.configuration, trace.initial_parameters, dtype, solver)
+            for kind in backend_classes
+        ]
+
+    backends, reference = begun(), reference_for(trace, solver)
     by_fixed_point = solver.method == "fixed-point"
-    results: list[list[StageResult]] = [[] for _ in backends]
+    results = [[start_verdict(backend, trace, arithmetic)] for backend in backends]
+    effects = run_effects(reference, trace, arithmetic, by_fixed_point)
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
         golden = [item.stage.golden(trace, step) for step in item.steps]
         rounding = [
-            rounding_effects(item.stage, reference, trace, step, arithmetic, by_fixed_point)[1]
+            _rounding(item, reference, trace, step, arithmetic, by_fixed_point, effects)[1]
             for step in item.steps
         ]
         for backend, judgements in zip(backends, results, strict=True):
-            found = [item.stage.run(backend, trace, step, undisturbed) for step in item.steps]
+            found = [_found(item.stage, backend, trace, step) for step in item.steps]
             compared = list(map(Comparison, item.steps, golden, found, rounding))
             result = stage_verdict(item, compared, arithmetic, trace)
-            if not result.passed:
-                result = dataclasses.replace(
-                    result, hint=usual_mistake(item.stage, trace, compared, reference)
-                )
-            judgements.append(result)
+            judgements.append(_with_hint(result, item.stage, trace, compared, reference))
     progress(LEARNING_RUN)
-    effects = run_effects(reference, trace, arithmetic, by_fixed_point)
-    for backend, judgements in zip(backends, results, strict=True):
+    # Of their own start, which nobody has loaded.
+    for backend, judgements in zip(begun(), results, strict=True):
         run = learning_run(backend, trace)
-        judgements.append(_run_verdict(run, effects, trace, arithmetic, solver))
+        judgements.append(_run_verdict(run, golden_run(trace), effects, trace, arithmetic, solver))
     return results
 
 
+def _found(stage: Stage, backend: Backend, trace: Trace, step: int) -> Arrays:
+    """What a backend computes from what the trace has; losses are those that it reports itself."""
+    if stage is not LOSSES:
+        return stage.run(backend, trace, step, undisturbed)
+    load_learner(backend, trace, step, undisturbed)
+    metrics = backend.learning_step(trace.inputs[step], trace.targets[step])
+    figures = {
+        OPEN_LOSS: metrics.loss,
+        CLOSED_LOSS: metrics.closed_loop_loss,
+        N_CORRECT: metrics.n_correct,
+    }
+    return {name: np.asarray(figures[name]) for name in stage.golden(trace, step)}
+
+
+def _rounding(
+    item: StageToJudge,
+    reference: NumpyBackend,
+    trace: Trace,
+    step: int,
+    arithmetic: Arithmetic,
+    by_fixed_point: bool,
+    of_run: dict[str, float] | None = None,
+) -> tuple[Arrays, dict[str, float]]:
+    """What a stage gives exactly, and the effects of rounding.
+
+    Of losses that follow from a whole step, and not from the end states before them, those of a run
+    are given too.
+    """
+    if item.stage is not LOSSES:
+        return rounding_effects(item.stage, reference, trace, step, arithmetic, by_fixed_point)
+    exact, effects = loss_effects(reference, trace, step, arithmetic, item.tolerance)
+    return exact, {name: max(size, (of_run or {}).get(name, 0.0)) for name, size in effects.items()}
+
+
+def _with_hint(
+    result: StageResult,
+    stage: Stage,
+    trace: Trace,
+    compared: Sequence[Comparison],
+    reference: NumpyBackend,
+) -> StageResult:
+    """Add the usual mistake to a stage that fails in its numbers.
+
+    What explains all steps is sought first; else what explains them up to the first that fails, as
+    after it there may be no numbers that a mistake could explain.
+    """
+    if result.passed or result.problem:
+        return result
+    sound = [
+        c
+        for c in compared
+        if not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
+    ]
+    hint = usual_mistake(stage, trace, sound, reference)
+    if not hint and result.first_step is not None:
+        until = [c for c in sound if c.step is None or c.step <= result.first_step]
+        hint = usual_mistake(stage, trace, until, reference)
+    return dataclasses.replace(result, hint=hint)
+
+
+START = "start"
+
+
+def start_verdict(backend: Backend, trace: Trace, arithmetic: Arithmetic) -> StageResult:
+    """Judge what a backend begins from: parameters, step count, moments and running means."""
+    golden, found = _learner_arrays(learner_before(trace, 0)), _learner_arrays(backend.learner())
+    size = rounding_size(arithmetic, 1)
+    rounding = {name: own_rounding(arithmetic, size, array) for name, array in golden.items()}
+    # Other arrays than there should be are as wrong as other numbers.
+    found = {name: array for name, array in found.items() if name in golden}
+    comparison = Comparison(0, golden, found, rounding)
+    return judged(START, [comparison], 0.0, "rounding", natural_scale, arithmetic)
+
+
+def _learner_arrays(learner: Learner) -> Arrays:
+    arrays = dict(named_arrays(learner.parameters))
+    arrays |= layer_arrays("r_I", learner.mean_inhibition)
+    arrays["n_steps"] = np.asarray(learner.optimizer.n_steps)
+    moments = {
+        "first_moment": learner.optimizer.first_moment,
+        "second_moment": learner.optimizer.second_moment,
+    }
+    for name, moment in moments.items():
+        if moment is not None:
+            arrays |= {f"{name}/{key}": array for key, array in named_arrays(moment).items()}
+    return arrays
+
+
 def _run_verdict(
-    run: Arrays, effects: dict[str, float], trace: Trace, arithmetic: Arithmetic, solver: Solver
+    run: Arrays,
+    golden: Arrays,
+    effects: dict[str, float],
+    trace: Trace,
+    arithmetic: Arithmetic,
+    solver: Solver,
 ) -> StageResult:
     """Judge losses and final parameters of all steps in one run, as far as given."""
-    of_trace, of_solver = run_tolerance(trace), solver_tolerance(solver)
-    golden = {name: array for name, array in golden_run(trace).items() if name in run}
+    tolerance, origin = tolerance_of_run(trace, solver)
+    given = {name: array for name, array in golden.items() if name in run}
     return judged(
         LEARNING_RUN,
-        [Comparison(None, golden, run, effects)],
-        max(of_trace, of_solver),
-        "solver" if of_solver > of_trace else "trace",
+        [Comparison(None, given, run, effects)],
+        tolerance,
+        origin,
         natural_scale,
         arithmetic,
     )
@@ -191,33 +308,53 @@ def compare(
     )
     exact_solver = dataclasses.replace(trace.solver, step_control="adaptive")
     reference = reference_for(trace, exact_solver)
+    by_fixed_point = solver.method == "fixed-point"
     given, not_given = [], dict[str, int]()
     as_given = trace
     for item in stages_to_judge(trace, solver):
-        stage = item.stage
-        progress(stage.name)
+        progress(item.stage.name)
         pairs = []
         for step in item.steps:
-            golden = stage.golden(trace, step)
-            found = candidate.of_stage(stage, trace, step)
-            not_given[stage.name] = not_given.get(stage.name, 0) + len(golden) - len(found)
+            golden = item.stage.golden(trace, step)
+            found = candidate.of_stage(item.stage, trace, step)
+            if item.stage is LOSSES:
+                golden = _whole_if_misshaped(trace, golden, found)
+            else:
+                n_missing = len(golden) - len(found)
+                not_given[item.stage.name] = not_given.get(item.stage.name, 0) + n_missing
+                as_given = _with_found(as_given, item, step, golden, found)
             pairs.append((golden, found))
-            as_given = _with_found(as_given, item, step, golden, found)
         if any(found for _, found in pairs):
             given.append((item, pairs))
+    run, golden = candidate.of_run(trace), golden_run(trace)
+    not_given[LEARNING_RUN] = len(golden) - len(run)
+    if trace.steps:
+        # Losses have a stage of their own, which knows of which end states they are.
+        run = {name: array for name, array in run.items() if name not in (OPEN_LOSS, CLOSED_LOSS)}
+    effects: dict[str, float] = {}
+    if run or any(item.stage is LOSSES for item, _ in given):
+        effects = run_effects(reference, trace, arithmetic, by_fixed_point)
     verdicts = []
     for item, pairs in given:
         progress(item.stage.name)
-        verdicts.append(_verdict(item, pairs, as_given, reference, arithmetic, solver))
-    run = candidate.of_run(trace)
-    not_given[LEARNING_RUN] = len(golden_run(trace)) - len(run)
+        verdicts.append(
+            _verdict(item, pairs, as_given, reference, arithmetic, by_fixed_point, effects)
+        )
     if run:
         progress(LEARNING_RUN)
-        effects = run_effects(reference, trace, arithmetic, solver.method == "fixed-point")
-        verdict = _run_verdict(run, effects, trace, arithmetic, solver)
+        verdict = _run_verdict(run, golden, effects, trace, arithmetic, solver)
         wrong_before = not all(result.passed for result in verdicts)
         verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})
+
+
+def _whole_if_misshaped(trace: Trace, golden: Arrays, found: Arrays) -> Arrays:
+    """Losses of all steps, where a port has them in a shape that cannot be taken step by step."""
+    steps = [recorded_losses(trace, step) for step in range(len(trace.steps))]
+    return {
+        name: array if np.ndim(found.get(name, 0)) == 0 else np.stack([one[name] for one in steps])
+        for name, array in golden.items()
+    }
 
 
 def _with_found(
@@ -241,23 +378,27 @@ def _verdict(
     as_given: Trace,
     reference: NumpyBackend,
     arithmetic: Arithmetic,
-    solver: Solver,
+    by_fixed_point: bool,
+    of_run: dict[str, float],
 ) -> StageResult:
     """Judge what a port found by the trace, or else by what follows from what it was given."""
     from_trace, from_own = [], []
-    by_fixed_point = solver.method == "fixed-point"
     for step, (golden, found) in zip(item.steps, pairs, strict=True):
         with np.errstate(all="ignore"):
-            exact, effects = rounding_effects(
-                item.stage, reference, as_given, step, arithmetic, by_fixed_point
-            )
-        from_trace.append(Comparison(step, {n: golden[n] for n in found}, found, effects))
-        from_own.append(Comparison(step, {n: exact[n] for n in found}, found, effects))
+            exact, effects = _rounding(item, reference, as_given, step, arithmetic, by_fixed_point)
+        of_trace = {name: max(size, of_run.get(name, 0.0)) for name, size in effects.items()}
+        if item.stage is not LOSSES:
+            of_trace = effects
+        shaped = {
+            name: exact[name] if exact[name].shape == golden[name].shape else golden[name]
+            for name in found
+        }
+        from_trace.append(Comparison(step, {n: golden[n] for n in found}, found, of_trace))
+        from_own.append(Comparison(step, shaped, found, effects))
     against_trace = stage_verdict(item, from_trace, arithmetic, as_given)
     if against_trace.passed:
         return against_trace
     against_own = stage_verdict(item, from_own, arithmetic, as_given)
     if against_own.passed:
         return dataclasses.replace(against_own, follows=True)
-    hint = usual_mistake(item.stage, as_given, from_own, reference)
-    return dataclasses.replace(against_own, hint=hint)
+    return _with_hint(against_own, item.stage, as_given, from_own, reference)

@@ -25,11 +25,15 @@ from ...refimpl import (
     Recording,
     Setting,
     SoftReLU,
+    count_correct,
+    forward,
     initial_optimizer_state,
     map_arrays,
     new_learner,
+    open_loop_output,
     optimizer_step,
     resting_state,
+    sample_loss,
 )
 from ..storage import named_arrays, parameters_from
 from ..trace import Trace, TraceTrajectory
@@ -73,6 +77,8 @@ class Stage:
         The arrays are (time, batch, n), of batch 0 alone; in a file (batch, time, n).
     loads : bool
         It depends on the learner, which a backend is to load first.
+    of_run : bool
+        A file has its arrays of all steps in one, below the root.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Stage:
     longest_sum: Callable[[Trace], int]
     is_path: bool = False
     loads: bool = True
+    of_run: bool = False
 
     @property
     def is_state(self) -> bool:
@@ -99,15 +106,17 @@ class Stage:
         """Where a file has its arrays, below steps/NNNN/ or, for a path, below the root."""
         if self.is_path:
             return f"trajectory/{self.part}"
-        return "" if self.form is TARGET else self.part
+        return "" if self.form is TARGET or self.of_run else self.part
 
     def location(self, step: int, name: str) -> str:
         """Path of one of its arrays in a file."""
-        above = "" if self.is_path else f"steps/{step:04d}/"
+        above = "" if self.is_path or self.of_run else f"steps/{step:04d}/"
         return f"{above}{self.group}/{name}" if self.group else f"{above}{name}"
 
     def golden(self, trace: Trace, step: int) -> Arrays:
         """Give the trace's arrays; none where it has none."""
+        if self is LOSSES:
+            return recorded_losses(trace, step)
         holder = trace.trajectory if self.is_path else _step_or_circuit(trace, step, self.part)
         value = None if holder is None else getattr(holder, self.part)
         return {} if value is None else self.form.arrays(value)
@@ -245,6 +254,46 @@ def _updated(backend: Backend, gradients: Parameters) -> Parameters:
     return backend.learner().parameters
 
 
+def losses_and_count(
+    backend: Backend,
+    x: np.ndarray,
+    y: np.ndarray,
+    open_loop: NetworkState,
+    closed_loop: NetworkState,
+) -> Arrays:
+    """Losses of the end states, means over the batch, and the samples that the output gets right.
+
+    Of (..., batch, n), by the model's own formula, whatever the backend.
+    """
+    configuration, loss = backend.configuration, backend.configuration.loss
+    if configuration.rule == "backprop":
+        _, u_out = forward(configuration, backend.learner().parameters, x)
+        losses = {OPEN_LOSS: u_out}
+    else:
+        u_out = open_loop.u_out
+        losses = {OPEN_LOSS: u_out, CLOSED_LOSS: closed_loop.u_out}
+    means = {name: np.mean(sample_loss(loss, u, y), axis=-1) for name, u in losses.items()}
+    return {**means, N_CORRECT: np.asarray(count_correct(u_out, y), dtype=np.float64)}
+
+
+def recorded_losses(trace: Trace, step: int) -> Arrays:
+    """Losses of a step as a trace has them; its count follows from the step's output."""
+    if not trace.steps:
+        return {}
+    losses = {OPEN_LOSS: trace.open_loop_loss[step]}
+    if trace.closed_loop_loss is not None:
+        losses[CLOSED_LOSS] = trace.closed_loop_loss[step]
+    circuit = trace.steps[step].circuit
+    if circuit is None:
+        before = learner_before(trace, step).parameters
+        _, u_out = forward(trace.configuration, before, trace.inputs[step])
+    else:
+        u_out = circuit.open_loop.u_out
+    count = np.asarray(count_correct(u_out, trace.targets[step]), dtype=np.float64)
+    return {**{name: np.asarray(loss) for name, loss in losses.items()}, N_CORRECT: count}
+
+
+OPEN_LOSS, CLOSED_LOSS, N_CORRECT = "open_loop_loss", "closed_loop_loss", "n_correct"
 TARGETS = "closed_loop_targets"
 STATE = Form(state_arrays, state_from, _state_shapes)
 MEANS = Form(
@@ -319,6 +368,26 @@ UPDATE: Stage = Stage(
 )
 
 PATH_STAGES = (OPEN_LOOP_PATH, CLOSED_LOOP_PATH)
+LOSSES: Stage = Stage(
+    "losses",
+    "losses",
+    ("inputs", "targets", "open_loop", "closed_loop"),
+    losses_and_count,
+    Form(dict, dict),
+    _batch,
+    of_run=True,
+)
+OUTPUT: Stage = Stage(
+    "open-loop output",
+    "",
+    ("inputs",),
+    lambda backend, x: open_loop_output(
+        backend.configuration, backend.solver, backend.learner().parameters, x
+    )[0],
+    Form(lambda u_out: {"u_out": u_out}, lambda arrays: arrays["u_out"]),
+    _fan_in,
+)
+"""What is counted; of itself it is judged by the open loop, which backprop has none of."""
 STEP_STAGES = (
     OPEN_LOOP,
     MEAN_INHIBITION,
@@ -328,7 +397,7 @@ STEP_STAGES = (
     GRADIENTS,
     UPDATE,
 )
-"""In order of cause."""
+"""In order of cause; the losses, which nothing depends on, come after the closed loop."""
 
 
 def run_to_gradients(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -92,11 +93,16 @@ class StageResult:
         Relative deviation allowed in the array that comes nearest to its limit, and what that
         is made of: 'trace', 'solver' or 'rounding'.
     used : float
-        Fraction of its allowance that this array uses; above 1 the stage fails.
+        Fraction of its allowance that this array uses; above 1 the stage fails. Where a step
+        fails, the array is of the first that does.
     element : Element or None
         The element of that array that lies furthest off; None where nothing was compared.
     last_places : LastPlaces
         All deviations of the stage, in units in the last place.
+    first_step : int or None
+        The first step that fails; None if none does, or where the arrays are not of one.
+    problem : str
+        What is wrong with that array before its numbers are: its shape, or numbers that are none.
     follows : bool
         The stage deviates from the trace only because what it was given did: from that, it
         computed the right thing.
@@ -112,6 +118,8 @@ class StageResult:
     used: float
     element: Element | None
     last_places: LastPlaces
+    first_step: int | None = None
+    problem: str = ""
     follows: bool = False
     hint: str = ""
 
@@ -140,6 +148,8 @@ def stage_verdict(
         assert trace.trajectory is not None
         seconds = trace.trajectory.recording.dt * trace.trajectory.recording.every
     unit_of = state_scale if item.stage.is_state else own_scale
+    if item.stage.of_run:
+        unit_of = natural_scale
     return judged(
         item.stage.name, comparisons, item.tolerance, item.origin, unit_of, arithmetic, seconds
     )
@@ -164,6 +174,24 @@ def natural_scale(name: str, arrays: Arrays) -> float:
     return 1.0
 
 
+@dataclass(frozen=True)
+class ArrayVerdict:
+    """One array of one step against its allowance."""
+
+    comparison: Comparison
+    name: str
+    relative: float  # largest deviation over the largest element
+    absolute: float
+    allowed: float  # absolute
+    unit: float  # what a tolerance is relative to
+    origin: str
+
+    @property
+    def used(self) -> float:
+        """Fraction of the allowance that the deviation uses."""
+        return _ratio(self.absolute, self.allowed)
+
+
 def judged(
     stage: str,
     comparisons: Sequence[Comparison],
@@ -174,40 +202,131 @@ def judged(
     seconds_per_entry: float | None = None,
 ) -> StageResult:
     """Compare all arrays of a stage; of a path, its entries are so many seconds apart."""
-    absolute = relative = 0.0
-    used, allowed_there, origin_there = -1.0, tolerance, origin
-    worst: Element | None = None
-    for comparison in comparisons:
-        for name, expected in comparison.expected.items():
-            found = comparison.found.get(name)
-            size, scale = largest(deviation(expected, found)), largest(expected)
-            unit, rounding = unit_of(name, comparison.expected), comparison.rounding[name]
-            allowed = max(tolerance * unit, rounding)
-            fraction = _ratio(size, allowed)
-            absolute, relative = max(absolute, size), max(relative, _ratio(size, scale))
-            if fraction > used:
-                used = fraction
-                allowed_there = allowed / unit if unit > 0 else 0.0
-                origin_there = "rounding" if rounding > tolerance * unit else origin
-                worst = worst_element(
-                    comparison.step,
-                    name,
-                    expected,
-                    found,
-                    seconds_per_entry is not None,
-                    seconds_per_entry or 0.0,
-                )
-    pairs = [(e, c.found.get(name)) for c in comparisons for name, e in c.expected.items()]
+    arrays = [
+        array_verdict(comparison, name, tolerance, origin, unit_of)
+        for comparison in comparisons
+        for name in comparison.expected
+    ]
+    pairs = [(c.expected[name], c.found.get(name)) for c in comparisons for name in c.expected]
+    places = last_places(arithmetic, pairs)
+    if not arrays:
+        return StageResult(stage, 0.0, 0.0, tolerance, origin, -1.0, None, places)
+    # In the first step that fails, since what is wrong there may be in all that follow.
+    failing = [one.comparison.step for one in arrays if one.used > 1]
+    first = failing[0] if failing else None
+    nearest = max(
+        (one for one in arrays if not failing or one.comparison.step == first),
+        key=lambda one: one.used,
+    )
+    expected = nearest.comparison.expected[nearest.name]
+    found = nearest.comparison.found.get(nearest.name)
+    is_path = seconds_per_entry is not None
     return StageResult(
         stage,
-        absolute,
-        relative,
-        allowed_there,
-        origin_there,
-        used,
-        worst,
-        last_places(arithmetic, pairs),
+        max(one.absolute for one in arrays),
+        max(one.relative for one in arrays),
+        nearest.allowed / nearest.unit if nearest.unit > 0 else 0.0,
+        nearest.origin,
+        nearest.used,
+        worst_element(
+            nearest.comparison.step,
+            nearest.name,
+            expected,
+            found,
+            is_path,
+            seconds_per_entry or 0.0,
+        ),
+        places,
+        first_step=first,
+        problem=problem_with(nearest.name, expected, found, is_path),
     )
+
+
+def array_verdict(
+    comparison: Comparison, name: str, tolerance: float, origin: str, unit_of: UnitOf
+) -> ArrayVerdict:
+    """Hold one array against what is allowed in it."""
+    expected, rounding = comparison.expected[name], comparison.rounding[name]
+    size = largest(deviation(expected, comparison.found.get(name)))
+    unit = unit_of(name, comparison.expected)
+    return ArrayVerdict(
+        comparison,
+        name,
+        relative=_ratio(size, largest(expected)),
+        absolute=size,
+        allowed=max(tolerance * unit, rounding),
+        unit=unit,
+        origin="rounding" if rounding > tolerance * unit else origin,
+    )
+
+
+def first_deviation(results: Sequence[StageResult]) -> StageResult | None:
+    """Find where the first error arises: the first step that fails, and in it the first stage.
+
+    What is not of a step, a run, comes last. None if all pass.
+    """
+    failing = [result for result in results if not result.passed]
+    of_steps = [result for result in failing if result.first_step is not None]
+    # Of equals `min` takes the first, and the results are in order of cause.
+    if of_steps:
+        return min(of_steps, key=lambda result: result.first_step or 0)
+    return failing[0] if failing else None
+
+
+LIKE = 1e-2
+"""Numbers in another shape are the right ones if they are so near, relative to the largest."""
+
+
+def problem_with(
+    name: str, expected: np.ndarray, found: np.ndarray | None, is_path: bool = False
+) -> str:
+    """Say what keeps an array from being compared: its shape, or numbers that are none.
+
+    Empty if nothing does. A path is (time, batch, n); the files have (batch, time, n), and so do
+    the words.
+    """
+    if found is None:
+        return ""
+    if found.shape != expected.shape:
+        if is_path and found.ndim > 1:
+            expected, found = np.swapaxes(expected, 0, 1), np.swapaxes(found, 0, 1)
+        return f"shape is {found.shape}, should be {expected.shape}{_other_shape(expected, found)}"
+    wrong = ~np.isfinite(np.asarray(found, dtype=np.float64)) & np.isfinite(expected)
+    if not np.any(wrong):
+        return ""
+    kind = "NaN" if np.any(np.isnan(np.asarray(found, dtype=np.float64)[wrong])) else "infinity"
+    sample_axis = 1 if is_path else 0
+    has_samples = name.startswith(SAMPLED) and expected.ndim > sample_axis
+    if not has_samples:
+        return f"{kind} in {np.count_nonzero(wrong)} of {wrong.size} numbers"
+    others = tuple(axis for axis in range(wrong.ndim) if axis != sample_axis)
+    samples = np.flatnonzero(np.any(wrong, axis=others))
+    if samples.size == wrong.shape[sample_axis]:
+        return f"{kind} in every sample"
+    listed = ", ".join(map(str, samples[:MOST_LISTED]))
+    more = ", …" if samples.size > MOST_LISTED else ""
+    return f"{kind} in sample{'s' if samples.size > 1 else ''} {listed}{more}"
+
+
+SAMPLED = ("u_E", "u_I", "u_out", "c_int", "Q_", "closed_loop_targets")
+"""Arrays of these names have a row a sample."""
+MOST_LISTED = 5
+
+
+def _other_shape(expected: np.ndarray, found: np.ndarray) -> str:
+    """Say what would mend a shape: other axes, or the same numbers in another order of axes."""
+    if found.size != expected.size:
+        return ""
+    tolerance = LIKE * largest(expected)
+    for axes in permutations(range(found.ndim)):
+        turned = np.transpose(found, axes)
+        if turned.shape == expected.shape:
+            if largest(deviation(expected, turned)) <= tolerance:
+                return ": transposed, the numbers are right"
+            return ": transposed?"
+    if largest(deviation(expected, np.reshape(found, expected.shape))) <= tolerance:
+        return "; the numbers are right, and in the right order"
+    return ""
 
 
 def _ratio(size: float, limit: float) -> float:
@@ -307,6 +426,10 @@ def _in_words(name: str, index: tuple[int, ...]) -> str:
             return f"output {unit}, sample {sample}"
         case "open_loop_loss" | "closed_loop_loss", (step,):
             return f"step {step}"
+        case "open_loop_loss" | "closed_loop_loss", ():
+            return "mean over the batch"
+        case "n_correct", _:
+            return "samples whose largest output is that of the label"
         case _, (unit,):
             return f"{where}, bias of unit {unit}"
         case _, (before, unit):

@@ -566,6 +566,9 @@ WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {
 
 LIKENESS = 0.02
 """A mistake is named if it explains all but this fraction of every array's deviation."""
+FAR_BETTER = 0.25
+"""And if, where more deviates than rounding would, it leaves no more than this of it, by root mean
+square: in coarse arithmetic, too, it must be far nearer to what was found than the right is."""
 MOST_NAMED = 3
 """Of mistakes that give the same numbers."""
 
@@ -620,21 +623,28 @@ def _unexplained(
     wrongs: Iterator[Arrays | None], rights: Sequence[Arrays], comparisons: Sequence[Comparison]
 ) -> float:
     """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
-    worst = 0.0
+    worst, deviates_anywhere = 0.0, False
     for wrong, right, comparison in zip(wrongs, rights, comparisons, strict=True):
         if wrong is None:
             return np.inf
         for name, found in comparison.found.items():
-            deviates = largest(deviation(right[name], found))
-            left = largest(deviation(wrong[name], found))
+            off, left = deviation(right[name], found), deviation(wrong[name], found)
             rounding = comparison.rounding.get(name, 0.0)
             # What is right by itself must stay right under the mistake.
-            limit = max(LIKENESS * deviates, 2 * rounding, np.finfo(np.float64).tiny)
-            worst = max(worst, left / limit)
+            limit = max(LIKENESS * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
+            worst = max(worst, largest(left) / limit)
+            if largest(off) > 2 * rounding:
+                deviates_anywhere = True
+                worst = max(worst, _size(left) / (FAR_BETTER * _size(off)))
         if worst >= 1:
             # The other steps cost time, and cannot make it better.
             break
-    return worst
+    # Where nothing deviates by more than two right answers may, nothing is there to explain.
+    return worst if deviates_anywhere else np.inf
+
+
+def _size(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array.ravel()))
 
 
 def _in_words(

@@ -22,7 +22,9 @@ from ..judge import (
     FEEDBACK,
     FLOATS,
     GRADIENTS,
+    LOSSES,
     MEAN_INHIBITION,
+    N_CORRECT,
     OPEN_LOOP,
     OPEN_LOOP_PATH,
     PATH_STAGES,
@@ -254,6 +256,14 @@ class Candidate:
         """Give its arrays of a stage that the trace has too, in memory order."""
         names = stage.golden(trace, step)
         found = self._at({name: stage.location(step, name) for name in names})
+        if stage.of_run:
+            # One of another shape than an entry a step is given whole, with the first.
+            n_steps = len(trace.steps)
+            return {
+                name: np.asarray(array[step]) if array.shape == (n_steps,) else array
+                for name, array in found.items()
+                if array.shape == (n_steps,) or step == 0
+            }
         return {
             name: np.swapaxes(array, 0, 1) if stage.is_path and array.ndim > 1 else array
             for name, array in found.items()
@@ -314,7 +324,8 @@ def answer_locations(trace: Trace) -> list[str]:
     for step in range(len(trace.steps)):
         for stage in STEP_STAGES:
             locations += [stage.location(step, name) for name in stage.golden(trace, step)]
-    return locations + [run_location(name) for name in golden_run(trace)]
+    counts = [LOSSES.location(0, N_CORRECT)] if trace.steps else []
+    return locations + [run_location(name) for name in golden_run(trace)] + counts
 
 
 def _check_configuration(path: Path, file: h5py.File, trace: Trace) -> None:

@@ -18,7 +18,7 @@ from ...refimpl import (
     Solver,
     map_arrays,
 )
-from ..judge import Stage, has_fixed_point, learning_run, repeated, run_to_gradients
+from ..judge import Stage, has_fixed_point, learner_before, learning_run, repeated, run_to_gradients
 from .trace import CircuitStep, Trace, TraceStep, TraceTrajectory
 
 RECORDED_RTOL, RECORDED_ATOL = 1e-10, 1e-12
@@ -93,6 +93,7 @@ def record_trace(
         trajectory=trajectory,
     )
     # The run itself, not its stages: what a backend fuses may differ from them.
+    backend.load(learner_before(trace, 0))
     run = learning_run(backend, trace)
     return dataclasses.replace(
         trace,

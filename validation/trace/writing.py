@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from ...refimpl import NetworkConfiguration, Solver, shown
-from ..judge import PATH_STAGES, STEP_STAGES, Arrays
+from ..judge import LOSSES, N_CORRECT, PATH_STAGES, STEP_STAGES, Arrays
 from ..storage import (
     FileError,
     objects,
@@ -65,6 +65,9 @@ def write_trace(path: str | os.PathLike[str], trace: Trace, origin: str) -> None
         file["open_loop_loss"] = trace.open_loop_loss
         if trace.closed_loop_loss is not None:
             file["closed_loop_loss"] = trace.closed_loop_loss
+        if trace.steps:
+            figures = [LOSSES.golden(trace, step) for step in range(len(trace.steps))]
+            file[N_CORRECT] = np.array([one[N_CORRECT] for one in figures], dtype=np.int64)
         write_parameters(file.create_group("final_parameters"), trace.final_parameters)
         if trace.trajectory is not None:
             for stage in PATH_STAGES:
