@@ -63,7 +63,7 @@ def test_a_port_in_float32_is_judged_and_reported(recorded, tmp_path):
         *("--json", files["json"], "--html", files["html"], "--junit", files["xml"]),
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "All 10 stages of 1 traces agree." in result.stdout
+    assert "All 11 stages of 1 traces agree." in result.stdout
     assert "Smallest fault caught" in result.stdout
     assert "All closed-loop end states are stable" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:13])) <= 80
@@ -76,11 +76,11 @@ def test_a_port_in_float32_is_judged_and_reported(recorded, tmp_path):
     assert {s["origin"] for s in stages} == {"rounding"}
     assert all(s["last_places"]["median"] < 1e3 for s in stages)
     (power,) = document["power"].values()
-    assert len(power) == 9
+    assert len(power) == 10
 
     root = ElementTree.parse(files["xml"]).getroot()
     (suite,) = root.findall("testsuite")
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("10", "0", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("11", "0", "0")
 
     page = files["html"].read_text()
     assert page.count("data:image/svg+xml;base64,") == 2
@@ -103,7 +103,7 @@ def test_a_wrong_port_is_told_where_and_why(tmp_path):
         *("trace", "compare", GOLDEN, answers, "--html", files["html"], "--junit", files["xml"])
     )
     assert result.returncode == 1
-    assert "The first deviation arises in: gradients." in result.stdout
+    assert "The first deviation arises in: gradients, step 0." in result.stdout
     assert "the sign of the hidden layers' δ" in result.stdout
     assert "1 arrays were not given." in result.stdout
     (suite,) = ElementTree.parse(files["xml"]).getroot().findall("testsuite")
@@ -134,7 +134,7 @@ def test_a_directory_of_questions_and_answers(tmp_path):
     assert (tmp_path / "questions/weak-feedback/settings.txt").is_file()
     result = disinhib("trace", "compare", traces, traces)
     assert result.returncode == 0
-    assert "14 stages of 2 traces agree" in result.stdout
+    assert "16 stages of 2 traces agree" in result.stdout
     (traces / "weak-feedback.h5").rename(tmp_path / "weak-feedback.h5")
     line = one_line(disinhib("trace", "compare", tmp_path, traces))
     assert "has neither weak-feedback.h5 nor weak-feedback/" in line
@@ -201,7 +201,7 @@ def test_another_packages_backend_is_conformed_by_name(tmp_path):
     assert right.returncode == 0, right.stderr
     wrong = disinhib("conform", GOLDEN, "--backend", "faulty-chip", **environment)
     assert wrong.returncode == 1
-    assert "The first deviation arises in: feedback weights." in wrong.stdout
+    assert "The first deviation arises in: feedback weights, step 0." in wrong.stdout
     assert "the sign of Q" in wrong.stdout
 
 

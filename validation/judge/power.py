@@ -12,6 +12,7 @@ import numpy as np
 from ...refimpl import Solver
 from ..trace import Trace
 from .allowance import reference_for, rounding_effects, stages_to_judge
+from .stages import N_CORRECT
 from .tolerance import Arithmetic
 from .verdict import Comparison, StageToJudge, stage_verdict
 
@@ -54,7 +55,8 @@ def power(trace: Trace, arithmetic: Arithmetic, solver: Solver) -> list[StagePow
     Returns
     -------
     list of StagePower
-        In order of cause; arrays that are 0 throughout have no relative fault, and are left out.
+        In order of cause; arrays that are 0 throughout, and counts, have no relative fault, and are
+        left out.
     """
     reference = reference_for(trace, solver)
     by_fixed_point = solver.method == "fixed-point"
@@ -82,7 +84,7 @@ def _stage_power(
     whole, single, weakest = 0.0, 0.0, ""
     for at, comparison in enumerate(clean):
         for name, array in comparison.expected.items():
-            if not np.any(array):
+            if not np.any(array) or name == N_CORRECT:
                 continue
             whole = max(whole, _smallest(partial(is_caught, at, name, _whole_array)))
             fault = _smallest(partial(is_caught, at, name, _ordinary_element))
@@ -104,7 +106,7 @@ def _ordinary_element(array: np.ndarray, fault: float) -> np.ndarray:
     sizes = np.abs(array).ravel()
     order = np.argsort(sizes, kind="stable")
     order = order[sizes[order] > 0]
-    spoilt = array.copy()
+    spoilt = np.array(array)
     spoilt[np.unravel_index(order[order.size // 2], array.shape)] *= 1 + fault
     return spoilt
 
