@@ -2210,11 +2210,6 @@ LOSS_MISTAKES = (
         rewritten(lambda path: path.endswith("_loss"), lambda a: np.concatenate([[0], a[:-1]])),
     ),
     Mistake(
-        "bytes are divided by 256",
-        "fashion-mnist-3x256-exact-inverse",
-        {"read_input": lambda port, numbers: port.rounded(numbers / 256)},
-    ),
-    Mistake(
         "written in single precision, and double is said",
         "average-feedback",
         rewritten(lambda path: path.endswith("_loss"), lambda array: array.astype(np.float32)),
@@ -2222,6 +2217,11 @@ LOSS_MISTAKES = (
 )
 
 RUN_MISTAKES = (
+    Mistake(
+        "bytes are divided by 256",
+        "fashion-mnist-3x256-exact-inverse",
+        {"read_input": lambda port, numbers: port.rounded(numbers / 256)},
+    ),
     Mistake(
         "final parameters are those before the last step",
         "average-feedback",

@@ -2,7 +2,13 @@
 
 import pytest
 
-from disinhib.validation import compare, find_traces, named_arithmetic, shipped_directory
+from disinhib.validation import (
+    compare,
+    find_traces,
+    first_deviation,
+    named_arithmetic,
+    shipped_directory,
+)
 
 from .second_hand import BY_STAGE, MISTAKES, port_candidate, trace_named
 
@@ -11,7 +17,7 @@ PRECISIONS = ("float64", "float32")
 
 
 def judged(trace, change=None, precision="float64"):
-    """Results of the stages that a port passes or fails, in order of cause."""
+    """What the judge says of the port."""
     candidate = port_candidate(trace, change, precision)
     result = compare(trace, candidate, named_arithmetic(precision))
     assert result.results
@@ -26,22 +32,24 @@ def assert_conforms(name, precision):
 
 
 def verdict_on(mistake):
-    """What is said of a mistake: the stage blamed, None if it passes, and the hint."""
+    """Name of the stage that is blamed, none if all pass, and what is said: hint, or problem."""
     result = judged(trace_named(mistake.trace), mistake.change, mistake.precision)
-    first = next((stage for stage in result.results if not stage.passed), None)
-    return mistake, first and first.stage, first.hint if first else ""
+    first = first_deviation(result.results)
+    return (first.stage, first.hint or first.problem) if first else ("", "")
 
 
 def print_verdicts(mistakes=MISTAKES):
-    """One line a mistake: its name, whether the right stage is blamed, and the hint given."""
+    """One line a mistake: its name, whether the right stage is blamed, and what is said of it.
+
+    Given are the same, (mistake, stage blamed, what is said).
+    """
     rows = []
     for mistake in mistakes:
-        rows.append(verdict_on(mistake))
-        _, blamed, hint = rows[-1]
-        blame = "right" if blamed == mistake.arises else f"wrong: {blamed}"
-        name = f"{mistake.arises}: {mistake.name}"
-        expected = "" if mistake.hint_expected else " (none expected)"
-        print(f"{name} | {blamed or 'none'} ({blame}) | {hint or '-'}{expected}", flush=True)
+        blamed, said = verdict_on(mistake)
+        rows.append((mistake, blamed, said))
+        blame = "right" if blamed == mistake.arises else f"wrong: {blamed or 'none'}"
+        unknown = "-" if mistake.hint_expected else "- (none expected)"
+        print(f"{mistake.arises}: {mistake.name} | {blame} | {said or unknown}", flush=True)
     return rows
 
 
