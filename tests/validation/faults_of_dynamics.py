@@ -175,20 +175,25 @@ fault(
 )
 
 
-def with_remembered(choose: Callable) -> Callable:
-    """Take the open loop at parameters of another step, of (all so far, number of this step)."""
+def with_remembered(method: str, choose: Callable) -> dict[str, Callable]:
+    """Run a method at parameters of another step, of (all so far, number of this step)."""
 
-    def open_loop(self, x):
+    def late(self, *arguments):
         learner, step = self._learner, self._learner.optimizer.n_steps
         if step == 0:
             self.remembered = {}
         self.remembered[step] = learner.parameters
         self._learner = replace(learner, parameters=choose(self.remembered, step))
-        result = NumpyBackend.open_loop(self, x)
-        self._learner = learner
+        result = getattr(NumpyBackend, method)(self, *arguments)
+        if method != "update":
+            self._learner = learner
         return result
 
-    return open_loop
+    return {method: late}
+
+
+def of_the_step_before(parameters, step):
+    return parameters[max(step - 1, 0)]
 
 
 fault(
@@ -196,15 +201,23 @@ fault(
     "open loop",
     "exact-inverse-mse-default",
     "parameters are those of the step before",
-    open_loop=with_remembered(lambda parameters, step: parameters[max(step - 1, 0)]),
+    **with_remembered("open_loop", of_the_step_before),
 )
 fault(
     "parameters never taken over",
     "open loop",
     "exact-inverse-mse-default",
     "parameters are the initial ones in every step",
-    open_loop=with_remembered(lambda parameters, step: parameters[0]),
+    **with_remembered("open_loop", lambda parameters, step: parameters[0]),
 )
+for stage, method in (("feedback weights", "feedback_weights"), ("optimiser update", "update")):
+    fault(
+        f"parameters a step late in the {stage}",
+        stage,
+        "exact-inverse-mse-default",
+        "parameters are those of the step before",
+        **with_remembered(method, of_the_step_before),
+    )
 
 
 def two_newton_steps(self, x):
@@ -327,6 +340,42 @@ fault(
 )
 
 
+fault(
+    "excitation as fast as inhibition",
+    "open-loop trajectory",
+    PATHS,
+    "τ_I where excitatory and readout units have τ_E",
+    **with_times("open_loop_trajectory", tau_E="tau_I"),
+)
+
+
+def controlled_otherwise(**changes) -> Callable:
+    """The closed loop's path under another controller."""
+
+    def path(self, *arguments):
+        right = self.configuration
+        self.configuration = replace(right, controller=replace(right.controller, **changes))
+        result = NumpyBackend.closed_loop_trajectory(self, *arguments)
+        self.configuration = right
+        return result
+
+    return path
+
+
+for words, hint, changes in (
+    ("integral without a leak", "the controller's integral does not leak", {"leak": 0.0}),
+    ("path without an integral", "the controller is proportional only", {"k_i": 0.0}),
+    ("path without a proportional part", "the controller is integral only", {"k_p": 0.0}),
+):
+    fault(
+        words,
+        "closed-loop trajectory",
+        PATHS,
+        hint,
+        closed_loop_trajectory=controlled_otherwise(**changes),
+    )
+
+
 def slow_controller(self, *arguments):
     right = self.configuration
     self.configuration = replace(right, controller=replace(right.controller, tau=right.tau_E))
@@ -408,6 +457,17 @@ fault(
     "the softmax goes over the batch",
     closed_loop_target=lambda self, open_loop, y: over_batch(
         open_loop.u_out + self.configuration.feedback.nudge * (y - over_batch(open_loop.u_out))
+    ),
+)
+
+
+fault(
+    "nudge without its softmax",
+    "closed-loop target",
+    WEAK,
+    "the softmax around the nudged potential is left out",
+    closed_loop_target=lambda self, open_loop, y: (
+        open_loop.u_out + self.configuration.feedback.nudge * (y - softmax(open_loop.u_out))
     ),
 )
 
@@ -526,6 +586,69 @@ fault(
     "strong-gain",
     "the leak multiplies in the steady gain",
     closed_loop=other_gain(lambda k: k.k_p + k.k_i * k.leak),
+)
+fault(
+    "κ over the leak",
+    "closed loop",
+    "strong-gain",
+    "the leak divides all of the steady gain",
+    closed_loop=other_gain(lambda k: (k.k_p + k.k_i) / k.leak),
+)
+fault(
+    "integral at the error",
+    "closed loop",
+    "strong-gain",
+    "the integral rests at z = e / leak, not at e",
+    **after(
+        "closed_loop",
+        of_state(lambda self, s, a: replace(s, z=self.configuration.controller.leak * s.z)),
+    ),
+)
+fault(
+    "excitation for dis-inhibition",
+    "closed loop",
+    PLAIN,
+    "c Q is added to u_I",
+    **after(
+        "closed_loop",
+        of_state(
+            lambda self, s, a: replace(
+                s,
+                # At rest c = (k_p + k_i) z, with leak 1.
+                u_I=tuple(
+                    rate(self.configuration.activation_E, u_E)
+                    + np.einsum("bk,bkn->bn", self.dtype.type(0.6) * s.z, Q)
+                    for u_E, Q in zip(s.u_E, a[1], strict=True)
+                ),
+            )
+        ),
+    ),
+)
+fault(
+    "hard labels in the controller",
+    "closed loop",
+    PLAIN,
+    "labels are 1 on the class",
+    closed_loop=lambda self, x, Q, target, open_loop: NumpyBackend.closed_loop(
+        self, x, Q, (target > 0.5).astype(self.dtype), open_loop
+    ),
+)
+
+
+def label_of(target, o, nudge):
+    """Section 3's weak target, softmax(o + λ (y − softmax(o))), solved for y."""
+    nudged = np.log(target) - o
+    return softmax(o) + (nudged - nudged.mean(axis=1, keepdims=True)) / nudge
+
+
+fault(
+    "label where the nudge belongs",
+    "closed loop",
+    WEAK,
+    "the label is the target where weak feedback nudges",
+    closed_loop=lambda self, x, Q, target, open_loop: NumpyBackend.closed_loop(
+        self, x, Q, label_of(target, open_loop.u_out, 0.015).astype(self.dtype), open_loop
+    ),
 )
 fault(
     "error's softmax over the batch",

@@ -96,6 +96,41 @@ feedback_fault(
         (Q / np.linalg.norm(Q, axis=(-2, -1), keepdims=True)).mean(0), Q.shape
     ),
 )
+feedback_fault(
+    "norm 1 where 2 is asked for",
+    "the normalisation is to norm 1",
+    case="exact-inverse-softmax-cross-entropy-norm-2",
+    condition=lambda Q: Q / np.linalg.norm(Q, axis=(-2, -1), keepdims=True),
+)
+feedback_fault(
+    "not clipped",
+    "the clipping to ±feedback.clip is missing",
+    case="exact-inverse-softmax-cross-entropy-clipped",
+)
+
+
+def through_inhibition(self, open_loop):
+    """J^l of Q^{l+1} in place of J^{l+1}."""
+    phi_E, phi_I = self.configuration.activation_E, self.configuration.activation_I
+    back = [
+        *(W.T for W in self.learner().parameters.weights[1:]),
+        self.learner().parameters.readout.T,
+    ]
+    Q, above = [], None
+    for l in reversed(range(len(open_loop.u_E))):
+        J = back[l][None] if above is None else above @ back[l]
+        above = J * (slope(phi_E, open_loop.u_E[l]) * slope(phi_I, open_loop.u_I[l]))[:, None]
+        Q.insert(0, above / np.linalg.norm(above, axis=(1, 2), keepdims=True))
+    return tuple(Q)
+
+
+fault(
+    "chain through Q",
+    "feedback weights",
+    PLAIN,
+    "the chain goes through Q^{l+1}",
+    feedback_weights=through_inhibition,
+)
 fault(
     "Q with the wrong sign",
     "feedback weights",

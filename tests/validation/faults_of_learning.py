@@ -333,6 +333,62 @@ fault(
     **after("gradients", lambda self, g, a: replace(g, weights=(g.weights[0], 5 * g.weights[1]))),
 )
 fault(
+    "mean of the mean",
+    "gradients",
+    PLAIN,
+    "divided by the batch size twice",
+    **after("gradients", lambda self, g, a: map_parameters(lambda array: array / len(a[0]), g)),
+)
+
+
+def tangent(phi, r_0, r, sharpness=1.0):
+    """θ + δ r of section 1, with a sharpness too many in δ if it is not 1."""
+    u_0 = phi.shift + np.log(np.expm1(r_0 / phi.scale)) / phi.sharpness
+    return u_0 + sharpness * (r - r_0) / slope(phi, u_0)
+
+
+for r_0, hint in (
+    (0.8, "the running r̄ is linearised at"),
+    (1.0, "a fixed r₀ is linearised at"),
+):
+    gradient_fault(
+        f"tangent at {r_0} for the exact inverse",
+        hint,
+        hidden=lambda self, a, r_0=r_0: (
+            lambda u_E, u_I: (
+                tangent(
+                    self.configuration.activation_I,
+                    r_0,
+                    rate(self.configuration.activation_I, u_I),
+                )
+                - rate(self.configuration.activation_E, u_E)
+            )
+        ),
+    )
+
+
+def tangent_without_k(self, x, y, open_loop, closed_loop, r_bar):
+    """δ = 1 / (s σ)."""
+    phi_E, phi_I = self.configuration.activation_E, self.configuration.activation_I
+    right = NumpyBackend.gradients(self, x, y, open_loop, closed_loop, r_bar)
+    weights, biases, pre = [], [], x
+    for u_E, u_I, r_0 in zip(closed_loop.u_E, closed_loop.u_I, r_bar, strict=True):
+        u_hat = tangent(phi_I, r_0, rate(phi_I, u_I), sharpness=phi_I.sharpness)
+        d = (u_hat - rate(phi_E, u_E)) * slope(phi_E, u_E)
+        weights.append((pre.T @ d / len(x)).astype(self.dtype))
+        biases.append(d.mean(0).astype(self.dtype))
+        pre = rate(phi_E, u_E)
+    return Parameters(tuple(weights), tuple(biases), right.readout)
+
+
+fault(
+    "tangent without k",
+    "gradients",
+    THRESHOLD,
+    "the sharpness k is left out of the tangent",
+    gradients=tangent_without_k,
+)
+fault(
     "gradients halved",
     "gradients",
     PLAIN,
@@ -390,6 +446,16 @@ fault(
     READOUT_FREE,
     "the readout's presynaptic rates are those of the other loop",
     gradients=own_readout(lambda a: a[3], lambda a: softmax(a[2].u_out) - a[1]),
+)
+fault(
+    "readout of feedback that it has not",
+    "gradients",
+    READOUT_FREE,
+    "the readout has no feedback",
+    gradients=lambda self, *arguments: replace(
+        NumpyBackend.gradients(self, *arguments),
+        readout=readout_learning(3, 3)(self, *arguments).readout,
+    ),
 )
 fault(
     "readout's softmax over the batch",
@@ -551,6 +617,19 @@ def betas_exchanged(g, m, v, t):
     return m / (1 - 0.999**t) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8), m, v
 
 
+def plain(g, m, v, t):
+    return (g, *moments(g, m, v))
+
+
+def not_at_all(g, m, v, t):
+    return (0 * g, *moments(g, m, v))
+
+
+def added_early(g, m, v, t):
+    m, v = moments(g, m, v)
+    return np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-8), m, v
+
+
 def without_epsilon(g, m, v, t):
     m, v = moments(g, m, v)
     return m / (1 - 0.9**t) / np.sqrt(v / (1 - 0.999**t)), m, v
@@ -578,6 +657,14 @@ def rounded_sums(g, m, v, t):
     return m / sums[0] / (np.sqrt(v / sums[1]) + 1e-8), m, v
 
 
+adam_fault("plain descent for Adam", "plain descent, where the optimiser is Adam", plain)
+adam_fault("no step", "the parameters have not moved", not_at_all)
+adam_fault(
+    "ε before the correction",
+    "Adam's ε is added before the bias correction",
+    added_early,
+    "near-silent",
+)
 adam_fault("no ε", "Adam's ε is missing", without_epsilon, "near-silent")
 adam_fault("moments reset", "while t counts on", moments_reset)
 adam_fault("count reset", "Adam's step counter stays at 1", count_reset)

@@ -9,10 +9,20 @@ import pytest
 from disinhib.backends import NumpyBackend
 from disinhib.refimpl.circuit import Parameters, rate
 from disinhib.validation import record_standard_case, record_trace
-from disinhib.validation.judge import CLOSED_LOOP, GRADIENTS, OPEN_LOOP, UPDATE, Comparison
+from disinhib.validation.judge import (
+    CLOSED_LOOP,
+    FEEDBACK,
+    GRADIENTS,
+    MEAN_INHIBITION,
+    OPEN_LOOP,
+    UPDATE,
+    Comparison,
+)
 from disinhib.validation.mistakes import usual_mistake
+from disinhib.validation.mistakes.catalogue import USUAL_MISTAKES
 
 from .fault import CASES, PLAIN, READOUT_FREE, THRESHOLD, map_parameters, resting
+from .faults import FAULTS
 
 ROUNDING = 1e-12
 
@@ -69,6 +79,47 @@ def test_mistakes_that_two_steps_cannot_tell_apart_are_both_named():
     first, second = hint_for(OPEN_LOOP, two, initial[:2]).split("; or ")
     assert first.startswith("parameters are those of the step before")
     assert second.startswith("parameters are the initial ones")
+
+
+TESTED_HERE = {
+    "Q is taken at the closed-loop state",
+    "the mean is taken in the closed loop",
+    "the initial weights are transposed",
+    "the initial weights are read column-major",
+}
+
+
+def test_every_usual_mistake_is_made_by_somebody():
+    """A row that no fault makes may name nothing for ever: one did, where it was refused."""
+    made = {fault.hint for fault in FAULTS if fault.hint} | TESTED_HERE
+    hints = {hint for rows in USUAL_MISTAKES.values() for hint, _ in rows if isinstance(hint, str)}
+    assert {hint for hint in hints if not any(words in hint for words in made)} == set()
+
+
+def test_feedback_of_the_closed_loop_is_named():
+    trace = golden()
+    found = []
+    for step, recorded in enumerate(trace.steps):
+        backend = backend_at(trace, parameters_before(trace, step))
+        found.append(FEEDBACK.form.arrays(backend.feedback_weights(recorded.circuit.closed_loop)))
+    hint = hint_for(FEEDBACK, trace, found)
+    assert hint.startswith("Q is taken at the closed-loop state")
+
+
+def test_a_mean_of_the_closed_loop_is_named():
+    trace = golden(THRESHOLD)
+    mean_inhibition, phi_I = trace.configuration.mean_inhibition, trace.configuration.activation_I
+    rho, found = mean_inhibition.rate, []
+    before = tuple(np.full_like(b, mean_inhibition.init) for b in trace.initial_parameters.biases)
+    for recorded in trace.steps:
+        u_I = recorded.circuit.closed_loop.u_I
+        means = (
+            (1 - rho) * r + rho * rate(phi_I, u).mean(0) for r, u in zip(before, u_I, strict=True)
+        )
+        found.append({f"r_I_{l}": mean for l, mean in enumerate(means)})
+        before = recorded.circuit.mean_inhibition
+    hint = hint_for(MEAN_INHIBITION, trace, found)
+    assert hint.startswith("the mean is taken in the closed loop")
 
 
 def test_in_a_batch_of_one_there_is_no_other_order():

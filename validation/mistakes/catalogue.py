@@ -54,6 +54,14 @@ READOUT_FEEDBACK: Row = (
     "the readout's own feedback: `+ c` drives it unless feedback.to_readout is off",
     settings_from(lambda c: {"feedback": {"to_readout": not c.feedback.to_readout}}),
 )
+PROPORTIONAL_ONLY: Row = (
+    "the controller is proportional only: c = k_p e + k_i z",
+    settings(controller={"k_i": 0.0}),
+)
+INTEGRAL_ONLY: Row = (
+    "the controller is integral only: c = k_p e + k_i z",
+    settings(controller={"k_p": 0.0}),
+)
 
 
 def _of_weights(change: Callable[[np.ndarray], np.ndarray]) -> Result:
@@ -182,6 +190,8 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             "the controller's integral does not leak: τ_c dz/dt = e − leak · z",
             settings(controller={"leak": 0.0}),
         ),
+        PROPORTIONAL_ONLY,
+        INTEGRAL_ONLY,
     ],
     OPEN_LOOP: [
         *OF_STATES,
@@ -328,11 +338,8 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
         ("the softmax is left out of the error: e = target − softmax(u_out)", settings(loss="mse")),
         (SOFTMAX_OVER_BATCH, recognised.error_over_the_batch),
         READOUT_FEEDBACK,
-        (
-            "the controller is proportional only: c = k_p e + k_i z",
-            settings(controller={"k_i": 0.0}),
-        ),
-        ("the controller is integral only: c = k_p e + k_i z", settings(controller={"k_p": 0.0})),
+        PROPORTIONAL_ONLY,
+        INTEGRAL_ONLY,
         (
             "the leak is left out of the steady gain: κ = k_p + k_i / leak",
             settings(controller={"leak": 1.0}),
