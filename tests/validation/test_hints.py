@@ -13,6 +13,7 @@ from disinhib.validation.judge import (
     CLOSED_LOOP,
     FEEDBACK,
     GRADIENTS,
+    LOSSES,
     MEAN_INHIBITION,
     OPEN_LOOP,
     UPDATE,
@@ -86,6 +87,8 @@ TESTED_HERE = {
     "the mean is taken in the closed loop",
     "the initial weights are transposed",
     "the initial weights are read column-major",
+    "right samples are given as a part of all",
+    "right samples are counted in the closed loop",
 }
 
 
@@ -104,6 +107,22 @@ def test_feedback_of_the_closed_loop_is_named():
         found.append(FEEDBACK.form.arrays(backend.feedback_weights(recorded.circuit.closed_loop)))
     hint = hint_for(FEEDBACK, trace, found)
     assert hint.startswith("Q is taken at the closed-loop state")
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        (lambda u_open, u_closed, right: np.mean(right(u_open)), "right samples are given as"),
+        (lambda u_open, u_closed, right: np.sum(right(u_closed)), "right samples are counted in"),
+    ],
+)
+def test_another_count_of_right_samples_is_named(counted, words):
+    trace, found = golden(), []
+    for y, recorded in zip(trace.targets, trace.steps, strict=True):
+        outputs = (recorded.circuit.open_loop.u_out, recorded.circuit.closed_loop.u_out)
+        count = counted(*outputs, lambda u_out, y=y: u_out.argmax(axis=1) == y.argmax(axis=1))
+        found.append({"n_correct": np.asarray(float(count))})
+    assert hint_for(LOSSES, trace, found).startswith(words)
 
 
 def test_a_mean_of_the_closed_loop_is_named():

@@ -21,6 +21,7 @@ from ..judge import (
     CLOSED_LOOP_TARGET,
     FEEDBACK,
     GRADIENTS,
+    LOSSES,
     MEAN_INHIBITION,
     OPEN_LOOP,
     OPEN_LOOP_PATH,
@@ -32,7 +33,7 @@ from ..judge import (
     largest,
 )
 from ..trace import Trace
-from . import dynamics, feedback, learning, order, recognised
+from . import dynamics, feedback, learning, losses, order, recognised
 from .mistake import (
     Result,
     Setting,
@@ -388,6 +389,34 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
             lambda setting: OPEN_LOOP.golden(setting.trace, setting.step),
         ),
     ],
+    LOSSES: [
+        ("the ½ is missing: the loss is ½ Σ (y − u_out)²", losses.without_half),
+        ("losses are summed over the batch: they are means over it", losses.summed),
+        (
+            "losses are divided by the number of outputs: they are sums over them",
+            losses.mean_over_outputs,
+        ),
+        *[
+            (
+                "losses are of the nudged target: they are of the label, in both loops",
+                partial(losses.of_nudged_target, in_open_loop=in_open_loop),
+            )
+            for in_open_loop in (False, True)
+        ],
+        ("the closed loop's loss is that of the open loop's output", losses.open_loop_twice),
+        ("the losses of open and closed loop are exchanged", losses.exchanged),
+        (HARD_LABELS, losses.of_hard_labels),
+        (SOFTMAX_OVER_BATCH, losses.over_the_batch),
+        (
+            "the squared error of the softmax, where cross-entropy is asked for",
+            losses.of_squared_error,
+        ),
+        ("right samples are given as a part of all: they are counted", losses.fraction),
+        (
+            "right samples are counted in the closed loop: predictions are of the open one",
+            losses.counted_in_closed_loop,
+        ),
+    ],
     GRADIENTS: [
         (
             "the sign of δ: δ = û_I − r_E, and parameters descend along g",
@@ -573,6 +602,8 @@ WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {
 
 LIKENESS = 0.02
 """A mistake is named if it explains all but this fraction of every array's deviation."""
+FITTED_LIKENESS = 1e-3
+"""Likewise for what takes a number from what was found, and so comes near to it in any case."""
 FAR_BETTER = 0.25
 """And if, where more deviates than rounding would, it leaves no more than this of it, by root mean
 square: in coarse arithmetic, too, it must be far nearer to what was found than the right is."""
@@ -598,10 +629,11 @@ def usual_mistake(
         return ""
     with np.errstate(all="ignore"):
         rights = [setting.right for setting in places]
-        for rows in (USUAL_MISTAKES.get(stage, []), WHERE_NONE_IS_USUAL.get(stage, [])):
+        for table, likeness in ((USUAL_MISTAKES, LIKENESS), (WHERE_NONE_IS_USUAL, FITTED_LIKENESS)):
             explained = []
-            for row in rows:
-                unexplained = _unexplained(_results(row[1], places), rights, comparisons)
+            for row in table.get(stage, []):
+                wrongs = _results(row[1], places)
+                unexplained = _unexplained(wrongs, rights, comparisons, likeness)
                 if unexplained < 1:
                     explained.append((unexplained, row))
             if explained:
@@ -627,7 +659,10 @@ def _results(result: Result, places: Sequence[Setting]) -> Iterator[Arrays | Non
 
 
 def _unexplained(
-    wrongs: Iterator[Arrays | None], rights: Sequence[Arrays], comparisons: Sequence[Comparison]
+    wrongs: Iterator[Arrays | None],
+    rights: Sequence[Arrays],
+    comparisons: Sequence[Comparison],
+    likeness: float,
 ) -> float:
     """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
     worst, deviates_anywhere = 0.0, False
@@ -638,7 +673,7 @@ def _unexplained(
             off, left = deviation(right[name], found), deviation(wrong[name], found)
             rounding = comparison.rounding.get(name, 0.0)
             # What is right by itself must stay right under the mistake.
-            limit = max(LIKENESS * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
+            limit = max(likeness * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
             worst = max(worst, largest(left) / limit)
             if largest(off) > 2 * rounding:
                 deviates_anywhere = True

@@ -1,0 +1,120 @@
+"""Usual mistakes in the losses of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...refimpl import count_correct, forward, sample_loss, softmax
+from ..judge import CLOSED_LOSS as CLOSED, N_CORRECT, OPEN_LOSS as OPEN, Arrays, learner_before
+from .dynamics import hardened
+from .mistake import Setting
+
+LossOf = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
+
+
+def losses(setting: Setting, loss_of: LossOf = sample_loss, y: np.ndarray | None = None) -> Arrays:
+    """Mean loss of each loop with its ingredients open to exchange; backprop has one loop.
+
+    What else the stage gives stays right.
+    """
+    trace, configuration = setting.trace, setting.trace.configuration
+    y = trace.targets[setting.step] if y is None else y
+    outputs = {}
+    if configuration.rule == "backprop":
+        parameters = learner_before(trace, setting.step).parameters
+        outputs[OPEN] = forward(configuration, parameters, trace.inputs[setting.step])[1]
+    else:
+        outputs[OPEN] = setting.circuit.open_loop.u_out
+        outputs[CLOSED] = setting.circuit.closed_loop.u_out
+    means = {
+        name: np.mean(loss_of(configuration.loss, u_out, y)) for name, u_out in outputs.items()
+    }
+    return {**setting.right, **means}
+
+
+def _times(setting: Setting, factor: float) -> Arrays:
+    right = setting.right
+    return {**right, **{name: factor * right[name] for name in (OPEN, CLOSED) if name in right}}
+
+
+def without_half(setting: Setting) -> Arrays | None:
+    """Σ (y − u_out)², of a squared error."""
+    if setting.trace.configuration.loss != "mse":
+        return None
+    return _times(setting, 2)
+
+
+def summed(setting: Setting) -> Arrays:
+    """Sum over the batch."""
+    return _times(setting, setting.trace.inputs.shape[1])
+
+
+def mean_over_outputs(setting: Setting) -> Arrays:
+    """Divide by the outputs as well."""
+    return _times(setting, 1 / setting.trace.configuration.sizes[-1])
+
+
+def of_nudged_target(setting: Setting, in_open_loop: bool) -> Arrays | None:
+    """Take the controller's target for the label, where feedback is weak."""
+    configuration = setting.trace.configuration
+    if configuration.rule == "backprop" or configuration.feedback.strong:
+        return None
+    nudged = losses(setting, y=setting.circuit.closed_loop_target)
+    return nudged if in_open_loop else {**setting.right, CLOSED: nudged[CLOSED]}
+
+
+def open_loop_twice(setting: Setting) -> Arrays | None:
+    """Give the open loop's loss for the closed loop's."""
+    right = setting.right
+    return {**right, CLOSED: right[OPEN]} if CLOSED in right else None
+
+
+def exchanged(setting: Setting) -> Arrays | None:
+    """Give each loop's loss for the other's."""
+    right = setting.right
+    return {**right, OPEN: right[CLOSED], CLOSED: right[OPEN]} if CLOSED in right else None
+
+
+def over_the_batch(setting: Setting) -> Arrays | None:
+    """Take the softmax over the batch."""
+    if setting.trace.configuration.loss == "mse":
+        return None
+
+    def loss_of(loss: str, u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
+        column = u_out - np.max(u_out, axis=0)
+        return np.asarray(-np.sum(y * (column - np.log(np.sum(np.exp(column), axis=0))), axis=-1))
+
+    return losses(setting, loss_of)
+
+
+def of_hard_labels(setting: Setting) -> Arrays | None:
+    """Take labels of 1 on the class and 0 elsewhere, where the trace's are softened."""
+    hard = hardened(setting.trace)
+    return None if hard is None else losses(setting, y=hard[setting.step])
+
+
+def of_squared_error(setting: Setting) -> Arrays | None:
+    """½ Σ (y − softmax(u_out))², where cross-entropy is asked for."""
+    if setting.trace.configuration.loss == "mse":
+        return None
+
+    def loss_of(loss: str, u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sum((y - softmax(u_out)) ** 2, axis=-1) / 2)
+
+    return losses(setting, loss_of)
+
+
+def fraction(setting: Setting) -> Arrays:
+    """Count right samples as a part of all."""
+    right = setting.right
+    return {**right, N_CORRECT: right[N_CORRECT] / setting.trace.inputs.shape[1]}
+
+
+def counted_in_closed_loop(setting: Setting) -> Arrays | None:
+    """Count right samples by the output under control."""
+    if setting.trace.configuration.rule == "backprop":
+        return None
+    u_out, y = setting.circuit.closed_loop.u_out, setting.trace.targets[setting.step]
+    return {**setting.right, N_CORRECT: np.asarray(count_correct(u_out, y), dtype=np.float64)}
