@@ -29,7 +29,8 @@ def losses(setting: Setting, loss_of: LossOf = sample_loss, y: np.ndarray | None
         outputs[OPEN] = setting.circuit.open_loop.u_out
         outputs[CLOSED] = setting.circuit.closed_loop.u_out
     means = {
-        name: np.mean(loss_of(configuration.loss, u_out, y)) for name, u_out in outputs.items()
+        name: np.asarray(np.mean(loss_of(configuration.loss, u_out, y)))
+        for name, u_out in outputs.items()
     }
     return {**setting.right, **means}
 
