@@ -49,6 +49,7 @@ from .trace import (
     record_trace as record_trace,
     shipped_directory as shipped_directory,
     standard_cases as standard_cases,
+    stored_precision_in_words as stored_precision_in_words,
     write_flat_directory as write_flat_directory,
     write_trace as write_trace,
     write_trace_inputs as write_trace_inputs,

@@ -35,6 +35,7 @@ from ...validation import (
     shipped_directory,
     stability_in_words,
     standard_cases,
+    stored_precision_in_words,
     write_flat_directory,
     write_trace,
     write_trace_inputs,
@@ -147,18 +148,36 @@ def judge_answers(
         raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
     traces, _ = find_traces([golden])
     with files.going_on():
-        reports = []
+        reports, without, unusable = [], 0, 0
         for path in traces:
             trace = _announced_trace(path)
             file = _by_name(candidate, path) if golden.is_dir() else candidate
-            reports.append(_judged_answers(trace, file, precision, rtol, show_power))
+            if file is None:
+                without += 1
+                say(console, f"{trace.path.name}: no answers: neither {path.name} nor {path.stem}/")
+                continue
+            try:
+                reports.append(_judged_answers(trace, file, precision, rtol, show_power))
+            except FileError as problem:
+                if not golden.is_dir():
+                    raise
+                unusable += 1
+                say(console, problem, "bold red")
+                continue
             print_report(console, reports[-1])
+        if not reports:
+            raise FileError(f"{candidate} has no answers to any trace of {golden}")
         files.write({"candidate": str(candidate)}, f"Conformance of {candidate}", reports)
         code = _summary(reports)
         missing = sum(sum(report.not_given.values()) for report in reports)
         if missing:
             say(console, f"{missing} arrays were not given.")
-        return 1 if complete and missing else code
+        if without:
+            say(console, f"{without} of {len(traces)} traces have no answers.")
+        if unusable:
+            say(console, f"The answers to {unusable} of {len(traces)} traces cannot be used.")
+            return 2
+        return 1 if complete and (missing or without) else code
 
 
 def _judged_answers(
@@ -178,14 +197,16 @@ def _judged_answers(
             not_given=result.not_given,
             powers=_fixed_point_power(trace, arithmetic) if show_power else (),
             stability=stability_in_words(trace),
+            other_paths=found.other_paths,
+            misnamed=found.misnamed(),
+            remarks=[line for line in [stored_precision_in_words(found, arithmetic)] if line],
         )
 
 
-def _by_name(directory: Path, trace: Path) -> Path:
+def _by_name(directory: Path, trace: Path) -> Path | None:
+    """Answers by the name of their trace; None where there are none."""
     file, flat = directory / trace.name, directory / trace.stem
-    if not file.exists() and not flat.exists():
-        raise FileError(f"{directory} has neither {trace.name} nor {trace.stem}/ for {trace}")
-    return file if file.exists() else flat
+    return next((one for one in (file, flat) if one.exists()), None)
 
 
 def show_tolerances(source: Path, precision: Sequence[str]) -> None:
@@ -218,7 +239,9 @@ def _summary(reports: Sequence[TraceReport]) -> int:
     if n_failed:
         say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
         return 1
-    say(console, f"All {n_stages} stages of {len(reports)} traces agree.", "green")
+    others = sum(len(report.other_paths) for report in reports)
+    but = f" {others} arrays were not asked for, and not judged." if others else ""
+    say(console, f"All {n_stages} stages of {len(reports)} traces agree.{but}", "green")
     return 0
 
 

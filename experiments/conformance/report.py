@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,12 +22,16 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
 from ...validation import StagePower, StageResult, first_deviation
 from ..output import going_on_without_output, refuse_unwritable, say, visible, write_output
 
+MOST_LISTED = 4
+"""Of paths that are not known."""
+MOST_COLUMNS = 1000
 WIDE = 110
 """Characters a line from which the worst element has a column."""
 ORIGIN_MARK = {"trace": "T", "solver": "S", "rounding": "R"}
@@ -45,11 +50,15 @@ class TraceReport:
     powers: Sequence[StagePower] = ()  # what the tolerances are worth, if that was asked for
     # what is to be said of the end states as fixed points of the equations of motion
     stability: str = ""
+    # paths of a port at which nothing was asked, each with the answer's path most like it, if any
+    other_paths: Sequence[tuple[str, str]] = ()
+    misnamed: Sequence[tuple[str, str]] = ()  # those of them that seem to be answers
+    remarks: Sequence[str] = ()  # what is to be said of the numbers as such
 
     @property
     def passed(self) -> bool:
-        """Every stage that there is agrees."""
-        return all(result.passed for result in self.results)
+        """Every stage that there is agrees, and no answer is under another name."""
+        return all(result.passed for result in self.results) and not self.misnamed
 
     @property
     def first_deviation(self) -> StageResult | None:
@@ -118,11 +127,26 @@ def print_report(console: Console, report: TraceReport) -> None:
             Text(verdict(result), style=colour),
         ]
         table.add_row(*row, *([Text(visible(result.worst))] if is_wide else []))
-    console.print(table)
+    # Where there is room for a column that folds, there is room for the others.
+    (console.print if is_wide else partial(print_table, console))(table)
     for line in explanation(report):
         say(console, line)
     if report.powers:
         print_powers(console, report)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table in as many characters a line as its numbers need, however wide the console.
+
+    What is wider than a terminal goes on in the next line there, and is whole in a file.
+    """
+    before = console.width
+    unbounded = console.options.update(max_width=MOST_COLUMNS)
+    console.width = max(before, Measurement.get(console, unbounded, table).maximum)
+    try:
+        console.print(table, crop=False)
+    finally:
+        console.width = before
 
 
 def _short(value: float) -> str:
@@ -146,6 +170,7 @@ def explanation(report: TraceReport) -> list[str]:
             "allowed by T the trace's own tolerance, S the solver's, R rounding; margin: times "
             "the deviation could be larger; ULP: units in the last place"
         )
+    lines += report.remarks
     first = report.first_deviation
     if first is not None:
         when = "" if first.first_step is None else f", step {first.first_step}"
@@ -163,6 +188,13 @@ def explanation(report: TraceReport) -> list[str]:
     if any(result.follows and result.passed for result in report.results):
         lines.append(
             "'follows': off the trace, but right for what the candidate itself had before it."
+        )
+    if report.other_paths:
+        names = [f"{path} ({like}?)" if like else path for path, like in report.other_paths]
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        lines.append(
+            f"Arrays at paths that nobody asked for, and not judged: "
+            f"{', '.join(names[:MOST_LISTED])}{more}."
         )
     if report.not_given:
         missing = ", ".join(f"{stage} ({n})" for stage, n in report.not_given.items())
@@ -183,7 +215,7 @@ def print_powers(console: Console, report: TraceReport) -> None:
         table.add_row(
             power.stage, f"{power.whole_array:.1e}", f"{power.one_element:.1e}", power.weakest
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def write_json(
@@ -202,6 +234,10 @@ def write_json(
             if report.powers
         },
         "stability": {report.trace: report.stability for report in reports if report.stability},
+        "other_paths": {
+            report.trace: dict(report.other_paths) for report in reports if report.other_paths
+        },
+        "remarks": {report.trace: list(report.remarks) for report in reports if report.remarks},
     }
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -231,8 +267,8 @@ def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) ->
             root,
             "testsuite",
             name=name,
-            tests=str(len(report.results) + len(report.not_given)),
-            failures=str(failures),
+            tests=str(len(report.results) + len(report.not_given) + len(report.misnamed)),
+            failures=str(failures + len(report.misnamed)),
             errors="0",
             skipped=str(len(report.not_given)),
         )
@@ -248,6 +284,9 @@ def write_junit(path: str | os.PathLike[str], reports: Sequence[TraceReport]) ->
                 first = report.first_deviation is result
                 lines = explanation(report) if first else [result.hint]
                 failure.text = "\n".join(visible(line) for line in lines)
+        for path, like in report.misnamed:
+            case = ElementTree.SubElement(suite, "testcase", cases, name=visible(path))
+            ElementTree.SubElement(case, "failure", message=f"not asked for: {like} is meant?")
         for stage, n in report.not_given.items():
             case = ElementTree.SubElement(suite, "testcase", cases, name=f"{stage}, not given")
             ElementTree.SubElement(case, "skipped", message=f"{n} arrays not given")

@@ -1,6 +1,7 @@
 """`disinhib trace …` and the reports, as their user meets them."""
 
 import json
+import re
 import shutil
 from xml.etree import ElementTree
 
@@ -136,8 +137,22 @@ def test_a_directory_of_questions_and_answers(tmp_path):
     assert result.returncode == 0
     assert "16 stages of 2 traces agree" in result.stdout
     (traces / "weak-feedback.h5").rename(tmp_path / "weak-feedback.h5")
-    line = one_line(disinhib("trace", "compare", tmp_path, traces))
-    assert "has neither weak-feedback.h5 nor weak-feedback/" in line
+    result = disinhib("trace", "compare", tmp_path, traces)
+    assert "has no answers to any trace" in one_line(result)
+    # One trace without answers does not end the comparison of the others.
+    shutil.copy(shipped_directory() / "average-feedback.h5", tmp_path)
+    result = disinhib("trace", "compare", tmp_path, traces)
+    assert result.returncode == 0, result.stderr
+    assert "weak-feedback.h5: no answers: neither weak-feedback.h5 nor" in result.stdout
+    assert "All 8 stages of 1 traces agree" in result.stdout
+    assert "1 of 2 traces have no answers" in result.stdout
+    assert disinhib("trace", "compare", tmp_path, traces, "--complete").returncode == 1
+    # Nor do answers that cannot be read.
+    (traces / "weak-feedback.h5").write_bytes(b"no HDF5")
+    result = disinhib("trace", "compare", tmp_path, traces)
+    assert result.returncode == 2
+    assert "All 8 stages of 1 traces agree" in result.stdout
+    assert "The answers to 1 of 2 traces cannot be used" in result.stdout
 
 
 def test_tolerances_are_shown_for_arithmetic_that_nobody_has_yet():
@@ -212,3 +227,15 @@ def test_the_standard_cases_are_recorded(tmp_path):
     assert len(list((tmp_path / "standard").glob("*.h5"))) == 76
     again = disinhib("trace", "record", "--cases", "standard", "--out", tmp_path / "standard")
     assert "no empty directory" in one_line(again)
+
+
+def test_numbers_are_whole_in_a_file_of_eighty_columns(tmp_path):
+    """A log is no terminal, and has no width."""
+    for columns in ("40", "80"):
+        result = disinhib("trace", "compare", GOLDEN, GOLDEN, COLUMNS=columns)
+        assert result.returncode == 0
+        rows = [line for line in result.stdout.splitlines() if " pass" in line]
+        assert len(rows) == 8
+        for row in rows:
+            assert "…" not in row
+            assert re.search(r"\d\.\de[+-]\d\d +\d\.\de[+-]\d\d [TSR] ", row), row

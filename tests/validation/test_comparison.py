@@ -325,9 +325,10 @@ def test_a_flat_directory_takes_no_other_files_place(tmp_path, trace):
 def test_only_wanted_arrays_of_a_flat_directory_are_read(trace, answers, tmp_path):
     flat = tmp_path / "flat"
     to_flat(answers, flat, trace)
-    arrays, settings = read_flat_directory(flat, ["open_loop_loss"])
+    arrays, settings, others = read_flat_directory(flat, ["open_loop_loss"])
     assert list(arrays) == ["open_loop_loss"]
     assert settings == {}
+    assert "closed_loop_loss" in others
 
 
 def test_a_recorded_trace_is_made_by_the_reference_alone():

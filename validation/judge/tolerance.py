@@ -47,6 +47,11 @@ class Arithmetic:
     smallest: float = 0.0
 
     @property
+    def fraction_bits(self) -> int:
+        """Bits after the binary point, of fixed point."""
+        return -int(np.log2(self.epsilon))
+
+    @property
     def unit_roundoff(self) -> float:
         """Largest error of rounding one number, half of `epsilon`."""
         return self.epsilon / 2

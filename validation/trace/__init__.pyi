@@ -9,6 +9,7 @@ from .reading import (
     Candidate as Candidate,
     read_candidate as read_candidate,
     read_trace as read_trace,
+    stored_precision_in_words as stored_precision_in_words,
 )
 from .recording import record_trace as record_trace
 from .trace import CircuitStep as CircuitStep, Trace as Trace, TraceTrajectory as TraceTrajectory

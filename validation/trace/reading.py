@@ -6,8 +6,11 @@ arrays at the paths of a trace are read, as many as it has; they are judged as t
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ from ..storage import (
     dataset_of_numbers,
     find_group,
     named_arrays,
+    objects,
     read_array,
     read_numbers,
     read_parameters,
@@ -238,12 +242,19 @@ PRECISION = "precision"
 class Candidate:
     """Arrays of a port, by their paths, in the precision of the file.
 
-    The precision that the file says is empty if it says none.
+    The precision that the file says is empty if it says none. Other paths are those at which a
+    trace has neither a question nor an answer, each with the answer's path that is most like it,
+    empty where none is.
     """
 
     path: Path
     arrays: Arrays
     precision: str = ""
+    other_paths: tuple[tuple[str, str], ...] = ()
+
+    def misnamed(self) -> tuple[tuple[str, str], ...]:
+        """Give other paths that are nearly those of answers, which are not there."""
+        return tuple(pair for pair in self.other_paths if pair[1] and pair[1] not in self.arrays)
 
     def arithmetic(self) -> Arithmetic:
         """Tell in what arithmetic it computed: as the file says, else as its arrays are stored."""
@@ -277,6 +288,45 @@ class Candidate:
         return {name: self.arrays[path] for name, path in locations.items() if path in self.arrays}
 
 
+def stored_precision_in_words(candidate: Candidate, arithmetic: Arithmetic) -> str:
+    """Say if the numbers are those of another precision than the one they are judged by.
+
+    Empty if they are not, or where there are too few to tell.
+    """
+    numbers = [
+        array[np.isfinite(array) & (array != np.rint(array))]
+        for array in map(np.asarray, candidate.arrays.values())
+        if array.dtype.kind == "f"
+    ]
+    together = np.concatenate([n.astype(np.float64) for n in numbers]) if numbers else np.zeros(0)
+    if together.size < FEWEST_TOLD:
+        return ""
+    with np.errstate(over="ignore"):
+        held = [name for name in FLOATS if np.array_equal(together, together.astype(name))]
+    narrowest = held[0]
+    if arithmetic.is_fixed_point:
+        is_held = bool(np.all(np.ldexp(together, arithmetic.fraction_bits) % 1 == 0))
+        is_narrower = False
+    else:
+        is_held = FLOATS.index(narrowest) <= FLOATS.index(arithmetic.name)
+        is_narrower = narrowest != arithmetic.name
+    if not is_held:
+        return (
+            f"The numbers have more digits than {arithmetic.name}, by which they are judged; "
+            f"{narrowest} holds them."
+        )
+    if is_narrower:
+        return (
+            f"The numbers are of {narrowest}, and are judged as {arithmetic.name}: if you "
+            f"computed in {narrowest}, say --precision {narrowest}."
+        )
+    return ""
+
+
+FEWEST_TOLD = 16
+"""So many numbers are those of a narrower precision by chance never."""
+
+
 def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
     """Read what a port wrote for a trace.
 
@@ -295,7 +345,7 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
     path = Path(path)
     wanted = answer_locations(trace)
     if path.is_dir():
-        arrays, settings = read_flat_directory(path, wanted)
+        arrays, settings, others = read_flat_directory(path, wanted)
         candidate = Candidate(path, arrays, str(settings.get(PRECISION, "")))
     else:
         with reading(path) as file:
@@ -309,11 +359,40 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
                 },
                 read_text(file, PRECISION, default=""),
             )
+            others = [
+                name
+                for name, item in objects(file)
+                if isinstance(item, h5py.Dataset) and name not in candidate.arrays
+            ]
+    unknown = [name for name in others if not is_question(name)]
+    like = [_most_like(name, wanted) for name in unknown[:MOST_LOOKED_UP]]
+    like += [""] * (len(unknown) - len(like))
+    candidate = dataclasses.replace(candidate, other_paths=tuple(zip(unknown, like, strict=True)))
     if not candidate.arrays:
+        near = next((f", and {one} is not {other}" for one, other in candidate.misnamed()), "")
         raise FileError(
-            f"{path} has no array at any path of {trace.path}: {wanted[0]} would be the first"
+            f"{path} has no array at any path of {trace.path}: {wanted[0]} would be the first{near}"
         )
     return candidate
+
+
+QUESTIONS = ("inputs", "targets", "dataset_indices", "initial_parameters/", "trajectory/feedback/")
+
+
+def is_question(path: str) -> bool:
+    """Whether a trace has what it asks at this path, as answers may that began as a copy of it."""
+    return path in QUESTIONS or any(path.startswith(q) for q in QUESTIONS if q.endswith("/"))
+
+
+MOST_LOOKED_UP = 100
+"""So many names show what a port calls things."""
+
+
+def _most_like(path: str, wanted: list[str]) -> str:
+    # Step and layer are right in a name that is spelt otherwise.
+    digits = re.findall(r"\d+", path)
+    alike = [one for one in wanted if re.findall(r"\d+", one) == digits]
+    return next(iter(get_close_matches(path, alike, 1, 0.8)), "")
 
 
 def answer_locations(trace: Trace) -> list[str]:

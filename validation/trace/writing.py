@@ -156,16 +156,18 @@ def write_flat_directory(source: str | os.PathLike[str], directory: str | os.Pat
 
 def read_flat_directory(
     directory: str | os.PathLike[str], wanted: Collection[str]
-) -> tuple[Arrays, dict[str, str]]:
+) -> tuple[Arrays, dict[str, str], list[str]]:
     """Read a port's answers, of the arrays those that are wanted, by path, and the settings.
 
-    Other arrays are left where they are; settings are empty without `settings.txt`.
+    Other arrays are left where they are, and their paths given; settings are empty without
+    `settings.txt`.
     """
     directory = Path(directory)
     index = directory / ARRAYS
     if not os.path.lexists(index):
         raise FileError(f"{directory}: {ARRAYS} is missing")
     arrays: Arrays = {}
+    others: list[str] = []
     for number, line in enumerate(_lines(index), 1):
         words = line.split()
         where = f"{index}, line {number}"
@@ -187,12 +189,14 @@ def read_flat_directory(
             raise FileError(f"{where}: {path} is in an earlier line too")
         if path in wanted:
             arrays[path] = _read_numbers(directory, path, kind, [int(n) for n in dimensions])
+        else:
+            others.append(path)
     settings = {}
     if os.path.lexists(directory / SETTINGS):
         for line in _lines(directory / SETTINGS):
             name, _, value = line.strip().partition(" ")
             settings[name] = value
-    return arrays, settings
+    return arrays, settings, others
 
 
 def _lines(path: Path) -> list[str]:
