@@ -243,22 +243,61 @@ def run_effects(
     def unmoved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
         return target
 
+    of_gradients: list[Arrays] = [{} for _ in trace.inputs]
+    exact_gradients: list[Arrays] = []
+
     def run_disturbed(generators: Sequence[np.random.Generator]) -> Arrays:
         drawn, repeat = _for_draws(reference, trace, len(generators))
         move_target: MoveTarget = unmoved
         if by_fixed_point:
             move_target = stopped_short(trace.configuration, arithmetic, generators, magnified)
-        return _disturbed_run(
+        gradients: list[Arrays] = []
+        run = _disturbed_run(
             drawn,
             trace,
             repeat,
             disturbance(arithmetic, applied, generators),
             disturbance(arithmetic, stored, generators),
             move_target,
+            gradients,
         )
+        for largest_change, right, draws in zip(
+            of_gradients, exact_gradients, gradients, strict=True
+        ):
+            for name, g in draws.items():
+                change = np.max(np.abs(g - right[name]), axis=0) / magnified
+                largest_change[name] = np.maximum(largest_change.get(name, 0.0), change)
+        return run
 
-    exact = _disturbed_run(reference, trace, undisturbed, undisturbed, undisturbed, unmoved)
-    return largest_effects(run_disturbed, exact, LEARNING_RUN, 1 / magnified, _draws_at_once(trace))
+    exact = _disturbed_run(
+        reference, trace, undisturbed, undisturbed, undisturbed, unmoved, exact_gradients
+    )
+    effects = largest_effects(
+        run_disturbed, exact, LEARNING_RUN, 1 / magnified, _draws_at_once(trace)
+    )
+    signs = _unknown_signs(trace.configuration, exact_gradients, of_gradients)
+    return {name: effect + signs.get(name, 0.0) for name, effect in effects.items()}
+
+
+def _unknown_signs(
+    configuration: NetworkConfiguration, exact: Sequence[Arrays], changes: Sequence[Arrays]
+) -> dict[str, float]:
+    """How far Adam may go astray where rounding hides a gradient's sign, by parameter.
+
+    It moves by η in the direction of the sign, be the gradient never so small: draws see that
+    only if chance has it. Exact gradients and their largest changes are the steps'.
+    """
+    optimizer = configuration.optimizer
+    if optimizer.name != "adam":
+        return {}
+    astray: dict[str, float] = {}
+    for gradients, moved in zip(exact, changes, strict=True):
+        for name, g in gradients.items():
+            hidden = (moved[name] > 0) & (np.abs(g) <= 2 * moved[name])
+            if np.any(hidden):
+                way = 2 * float(np.max(optimizer.learning_rate))
+                astray[name] = astray.get(name, 0.0) + way
+    return astray
 
 
 def _disturbed_run(
@@ -268,12 +307,13 @@ def _disturbed_run(
     disturb: Disturb,
     disturb_stored: Disturb,
     move_target: MoveTarget,
+    gradients: list[Arrays],
 ) -> Arrays:
     """Train like `learning_run`, but stage by stage, with a disturbance between all stages.
 
     `enter` is applied to every array of the trace first, and may give it an axis of draws;
     `disturb` to what passes from one stage to the next, `disturb_stored` to the parameters that
-    pass from one step to the next.
+    pass from one step to the next. The gradients of each step are added to a list.
     """
     configuration = backend.configuration
     with_circuit = configuration.rule != "backprop"
@@ -301,6 +341,7 @@ def _disturbed_run(
         else:
             outputs = [forward(configuration, backend.learner().parameters, x)[1]]
             backend.load(stored)
+        gradients.append(dict(named_arrays(done["gradients"])))
         backend.update(done["gradients"], done["mean_inhibition"])
         for values, u_out in zip(losses.values(), outputs, strict=True):
             loss = sample_loss(configuration.loss, u_out, y)
