@@ -183,8 +183,13 @@ def explanation(report: TraceReport) -> list[str]:
                 f"  furthest off: {element} ({element.words}): "
                 f"{element.found:.17g}, should be {element.expected:.17g}"
             )
+        if first.is_refuted:
+            lines.append(f"  said to round otherwise, but {first.bias}")
         if first.hint:
             lines.append(f"  these numbers come of a usual mistake: {first.hint}")
+    for bias in dict.fromkeys(r.bias for r in report.results if r.bias and not r.is_refuted):
+        stages = ", ".join(r.stage for r in report.results if r.bias == bias)
+        lines.append(f"Deviations are {bias}: in {stages}.")
     if any(result.follows and result.passed for result in report.results):
         lines.append(
             "'follows': off the trace, but right for what the candidate itself had before it."

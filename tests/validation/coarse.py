@@ -68,5 +68,5 @@ def write_coarse_answers(path, trace, rounded):
         trace.targets,
         backend_class=coarse_backend(rounded),
     )
-    write_trace(path, dataclasses.replace(answers, closed_loop_loss=answers.closed_loop_loss), "")
+    write_trace(path, answers, "a chip")
     return path

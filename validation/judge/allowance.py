@@ -44,6 +44,7 @@ from .tolerance import (
     disturbance,
     largest,
     largest_effects,
+    mean_error,
     own_rounding,
     rounding_size,
     run_tolerance,
@@ -110,6 +111,7 @@ def rounding_effects(
     point may also stop at the residual that the model admits.
     """
     size = rounding_size(arithmetic, stage.longest_sum(trace))
+    mean = mean_error(arithmetic, stage.longest_sum(trace))
     applied = max(size, LEAST_DISTURBANCE)
     name = f"{stage.name} {step}"
     exact = stage.run(reference, trace, step, undisturbed)
@@ -117,7 +119,7 @@ def rounding_effects(
 
     def run_disturbed(generators: Sequence[np.random.Generator]) -> Arrays:
         drawn, repeat = _for_draws(reference, trace, len(generators))
-        disturb = disturbance(arithmetic, applied, generators)
+        disturb = disturbance(arithmetic, applied, generators, mean)
         found = stage.run(drawn, trace, step, lambda array: disturb(repeat(array)))
         # A path's first axis is time.
         return {
@@ -128,7 +130,8 @@ def rounding_effects(
     effects = largest_effects(run_disturbed, exact, name, size / applied, at_once)
     # What leaves the stage is rounded too, be it never so deaf to what enters.
     effects = {
-        key: effect + own_rounding(arithmetic, size, exact[key]) for key, effect in effects.items()
+        key: effect + own_rounding(arithmetic, size, exact[key], mean)
+        for key, effect in effects.items()
     }
     if stage is not CLOSED_LOOP or not by_fixed_point:
         return exact, effects
@@ -236,6 +239,7 @@ def run_effects(
     is found by fixed point may stop at the residual that the model admits.
     """
     size = rounding_size(arithmetic, CLOSED_LOOP.longest_sum(trace))
+    mean, mean_stored = (mean_error(arithmetic, n) for n in (CLOSED_LOOP.longest_sum(trace), 1))
     applied = max(size, LEAST_DISTURBANCE)
     magnified = applied / size
     stored = magnified * rounding_size(arithmetic, 1)
@@ -256,8 +260,8 @@ def run_effects(
             drawn,
             trace,
             repeat,
-            disturbance(arithmetic, applied, generators),
-            disturbance(arithmetic, stored, generators),
+            disturbance(arithmetic, applied, generators, mean),
+            disturbance(arithmetic, stored, generators, mean_stored),
             move_target,
             gradients,
         )

@@ -29,6 +29,7 @@ from .allowance import (
     stages_to_judge,
     tolerance_of_run,
 )
+from .bias import bias_in_words
 from .stages import (
     CLOSED_LOSS,
     LOSSES,
@@ -342,6 +343,7 @@ def compare(
         )
     if run:
         progress(LEARNING_RUN)
+        golden = {name: arithmetic.saturated(array) for name, array in golden.items()}
         verdict = _run_verdict(run, golden, effects, trace, arithmetic, solver)
         wrong_before = not all(result.passed for result in verdicts)
         verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
@@ -389,16 +391,23 @@ def _verdict(
         of_trace = {name: max(size, of_run.get(name, 0.0)) for name, size in effects.items()}
         if item.stage is not LOSSES:
             of_trace = effects
+        # What does not fit saturates, if the port said so.
+        exact = {name: arithmetic.saturated(array) for name, array in exact.items()}
+        golden = {name: arithmetic.saturated(array) for name, array in golden.items()}
         shaped = {
             name: exact[name] if exact[name].shape == golden[name].shape else golden[name]
             for name in found
         }
         from_trace.append(Comparison(step, {n: golden[n] for n in found}, found, of_trace))
         from_own.append(Comparison(step, shaped, found, effects))
+    # By what the port itself had: what was rounded before does not lean again.
+    bias = bias_in_words(from_own, arithmetic)
+    is_refuted = bool(bias and arithmetic.rounding)
     against_trace = stage_verdict(item, from_trace, arithmetic, as_given)
     if against_trace.passed:
-        return against_trace
+        return dataclasses.replace(against_trace, bias=bias, is_refuted=is_refuted)
     against_own = stage_verdict(item, from_own, arithmetic, as_given)
     if against_own.passed:
-        return dataclasses.replace(against_own, follows=True)
-    return _with_hint(against_own, item.stage, as_given, from_own, reference)
+        return dataclasses.replace(against_own, follows=True, bias=bias, is_refuted=is_refuted)
+    told = dataclasses.replace(against_own, bias=bias, is_refuted=is_refuted)
+    return _with_hint(told, item.stage, as_given, from_own, reference)

@@ -19,6 +19,8 @@ from ..trace import Trace
 from .stages import Arrays, Disturb
 
 FLOATS = ("float16", "float32", "float64")
+ROUNDINGS = ("nearest-even", "nearest-away", "floor", "truncate", "stochastic")
+"""Ways in which fixed point may round; floor is an arithmetic shift, truncate a cast in C."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Arithmetic:
     Parameters
     ----------
     name : str
-        `float16`, `float32`, `float64`, or `fixedN` for N bits after the binary point.
+        As `named_arithmetic` takes it.
     epsilon : float
         Distance of neighbouring numbers: relative, at 1, in floating point; everywhere in
         fixed point.
@@ -38,6 +40,10 @@ class Arithmetic:
         Below the first a float's neighbours are no nearer; what is below the second may vanish:
         the smallest normal number, as many flush what is below to 0; in float16, which is little
         use without, the smallest subnormal one.
+    rounding : str
+        How fixed point rounds, of ROUNDINGS; empty where nobody said, which is taken for nearest.
+    integer_bits : int or None
+        In fixed point that saturates, the bits before the binary point, without the sign.
     """
 
     name: str
@@ -45,6 +51,8 @@ class Arithmetic:
     is_fixed_point: bool = False
     smallest_normal: float = 0.0
     smallest: float = 0.0
+    rounding: str = ""
+    integer_bits: int | None = None
 
     @property
     def fraction_bits(self) -> int:
@@ -53,8 +61,21 @@ class Arithmetic:
 
     @property
     def unit_roundoff(self) -> float:
-        """Largest error of rounding one number, half of `epsilon`."""
-        return self.epsilon / 2
+        """Largest error, beside its mean, of rounding one number: half of `epsilon`."""
+        # Of the neighbours on both sides stochastic rounding takes either.
+        return self.epsilon if self.rounding == "stochastic" else self.epsilon / 2
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether rounding has a mean error, half of `epsilon` down or towards zero."""
+        return self.rounding in ("floor", "truncate")
+
+    def saturated(self, array: np.ndarray) -> np.ndarray:
+        """Hold numbers within the range of fixed point that saturates."""
+        if self.integer_bits is None:
+            return array
+        end = 2.0**self.integer_bits
+        return np.asarray(np.clip(array, -end, end - self.epsilon))
 
     def spacing(self, x: np.ndarray) -> np.ndarray:
         """Distance between neighbouring numbers at x, one unit in the last place; of x's shape."""
@@ -82,7 +103,9 @@ def named_arithmetic(name: str) -> Arithmetic:
     Parameters
     ----------
     name : str
-        `float16`, `float32`, `float64`, or `fixedN` for N bits after the binary point.
+        `float16`, `float32`, `float64`, or `fixedN` for N bits after the binary point. Fixed point
+        may go on with how it rounds, and with where it saturates: `fixed16:floor`,
+        `fixed16:nearest-even:saturate7` for 7 bits before the point and a sign.
 
     Raises
     ------
@@ -91,13 +114,29 @@ def named_arithmetic(name: str) -> Arithmetic:
     """
     if name in FLOATS:
         return float_arithmetic(name)
-    bits = re.fullmatch(r"fixed([1-9]\d?)", name)
+    named, *options = name.split(":")
+    bits = re.fullmatch(r"fixed([1-9]\d?)", named)
     if bits is None or int(bits[1]) > 62:
         raise ConfigurationError(
             f"precision is {shown(name)}: choose {', '.join(FLOATS)}, or fixedN for N bits after "
             "the binary point, N from 1 to 62"
         )
-    return Arithmetic(name, 2.0 ** -int(bits[1]), is_fixed_point=True)
+    rounding, integer_bits = "", None
+    for option in options:
+        end = re.fullmatch(r"saturate(\d{1,2})", option)
+        if end is not None and integer_bits is None:
+            integer_bits = int(end[1])
+        elif option in ROUNDINGS and not rounding:
+            rounding = option
+        else:
+            raise ConfigurationError(
+                f"precision is {shown(name)}: after {named} come how it rounds "
+                f"({', '.join(ROUNDINGS)}) and saturateM for M bits before the binary point"
+            )
+    epsilon = 2.0 ** -int(bits[1])
+    return Arithmetic(
+        name, epsilon, is_fixed_point=True, rounding=rounding, integer_bits=integer_bits
+    )
 
 
 MoveTarget = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -133,32 +172,55 @@ def rounding_size(arithmetic: Arithmetic, longest_sum: int) -> float:
     return growth * arithmetic.unit_roundoff
 
 
+def mean_error(arithmetic: Arithmetic, longest_sum: int) -> float:
+    """Mean error that rounding may leave in a sum, in units of `rounding_size`; 0 without bias.
+
+    If every term is rounded before it is added, n + m times half of the last place.
+    """
+    if not arithmetic.is_biased:
+        return 0.0
+    mean = (longest_sum + ELEMENTWISE_OPERATIONS) * arithmetic.epsilon / 2
+    return mean / rounding_size(arithmetic, longest_sum)
+
+
 def disturbance(
-    arithmetic: Arithmetic, size: float, generators: Sequence[np.random.Generator]
+    arithmetic: Arithmetic,
+    size: float,
+    generators: Sequence[np.random.Generator],
+    mean: float = 0.0,
 ) -> Disturb:
     """Change every element by a random amount within ±size, relative unless in fixed point.
 
-    The first axis of an array are draws, each with its own generator.
+    The first axis of an array are draws, each with its own generator. Where rounding is biased, a
+    draw's errors have a mean besides, of up to `mean` times the size, down or towards zero.
     """
+    shares = [one.uniform(0, 1) for one in generators] if mean else []
 
     def disturb(array: np.ndarray) -> np.ndarray:
         change = size * np.stack([one.uniform(-1, 1, np.shape(array)[1:]) for one in generators])
         if not arithmetic.is_fixed_point:
             return np.asarray(array * (1 + change))
+        if mean:
+            share = np.reshape(shares, (-1, *[1] * (np.ndim(array) - 1)))
+            signs = np.sign(array) if arithmetic.rounding == "truncate" else 1.0
+            change = change - mean * size * share * signs
         # A rate stays a rate, and a square a square: neither is rounded below 0.
         return np.where((array >= 0) & (array + change < 0), array, array + change)
 
     return disturb
 
 
-def own_rounding(arithmetic: Arithmetic, size: float, array: np.ndarray) -> float:
+def own_rounding(
+    arithmetic: Arithmetic, size: float, array: np.ndarray, mean: float = 0.0
+) -> float:
     """Largest error in a result that was rounded by `size`, relative unless in fixed point.
 
-    A product of which one factor has underflowed is off by the smallest number times the others,
-    which are taken to be below 1/ε.
+    Where rounding is biased its mean error, in units of the size, comes to it. A product of which
+    one factor has underflowed is off by the smallest number times the others, which are taken to be
+    below 1/ε.
     """
     if arithmetic.is_fixed_point:
-        return size
+        return size * (1 + mean)
     return size * largest(array) + arithmetic.smallest / arithmetic.epsilon
 
 
@@ -250,3 +312,10 @@ def student_t(freedom: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.95))
+
+
+def student_t_beyond(freedom: int, t: float) -> float:
+    """Chance of a Student's t that lies at least so far from 0, to either side."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(freedom, -abs(t)))

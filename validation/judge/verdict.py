@@ -108,6 +108,10 @@ class StageResult:
         computed the right thing.
     hint : str
         The usual mistake that would give these numbers; empty if none would.
+    bias : str
+        To which side the deviations lean, in fixed point; empty if they do not.
+    is_refuted : bool
+        They lean, and the candidate said that it rounds otherwise.
     """
 
     stage: str
@@ -122,11 +126,13 @@ class StageResult:
     problem: str = ""
     follows: bool = False
     hint: str = ""
+    bias: str = ""
+    is_refuted: bool = False
 
     @property
     def passed(self) -> bool:
-        """Every array of the stage lies within its allowance."""
-        return self.used <= 1
+        """Every array of the stage lies within its allowance, and is rounded as was said."""
+        return self.used <= 1 and not self.is_refuted
 
     @property
     def margin(self) -> float:

@@ -1,0 +1,122 @@
+"""How a chip rounds: told by its deviations, and judged by what it says."""
+
+import numpy as np
+import pytest
+
+from disinhib.experiments.conformance.report import TraceReport, explanation
+from disinhib.refimpl.configuration import ConfigurationError
+from disinhib.validation import (
+    compare,
+    first_deviation,
+    named_arithmetic,
+    read_candidate,
+    read_trace,
+    record_standard_case,
+    shipped_directory,
+)
+from disinhib.validation.judge.tolerance import disturbance, mean_error, rounding_size
+from disinhib.validation.trace.cases import standard_cases
+
+from .coarse import MODES, fixed_point, write_coarse_answers
+
+CASES = {case.name: case for case in standard_cases()}
+TRACES = ("exact-inverse", "weak-feedback", "one-hidden-mse")
+FALSE_ALARMS = (
+    "linear-threshold-fixed-mse-readout-free",
+    "linear-threshold-mse-averaged",
+    "linear-threshold-fixed-softmax-cross-entropy-weak-averaged",
+)
+
+
+def judged(trace, mode, directory, said):
+    path = write_coarse_answers(directory / "answers.h5", trace, fixed_point(16, mode))
+    return compare(trace, read_candidate(path, trace), named_arithmetic(said)).results
+
+
+@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("mode", ["nearest-even", "floor", "truncate"])
+def test_floor_and_truncation_are_told_from_nearest(name, mode, tmp_path):
+    trace = read_trace(shipped_directory() / f"{name}.h5")
+    results = judged(trace, mode, tmp_path, "fixed16")
+    # By their size alone they are within what sixteen bits leave.
+    assert first_deviation(results) is None
+    said = {r.stage: r.bias for r in results if r.bias}
+    if mode == "nearest-even":
+        assert said == {}
+        return
+    own, other = ("floor", "towards zero") if mode == "floor" else ("truncation", "floor?")
+    assert {"open loop", "feedback weights", "gradients", "optimiser update"} <= set(said)
+    for stage, words in said.items():
+        assert own in words, (stage, words)
+        assert other not in words, (stage, words)
+    lines = explanation(TraceReport("trace", "chip", results))
+    assert any("Deviations are biased" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said", "passes"),
+    [
+        ("floor", "fixed16:floor", True),
+        ("floor", "fixed16:nearest-even", False),
+        ("truncate", "fixed16:truncate", True),
+        ("truncate", "fixed16:stochastic", False),
+        ("nearest-even", "fixed16:nearest-even", True),
+        ("nearest-away", "fixed16:nearest-away", True),
+    ],
+)
+def test_what_is_said_is_judged(mode, said, passes, tmp_path):
+    trace = read_trace(shipped_directory() / "one-hidden-mse.h5")
+    first = first_deviation(judged(trace, mode, tmp_path, said))
+    assert (first is None) == passes
+    if not passes:
+        assert first.is_refuted
+        lines = explanation(TraceReport("trace", "chip", [first]))
+        assert any("said to round otherwise" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", FALSE_ALARMS)
+def test_a_gradient_without_a_sign_is_no_false_alarm(name, tmp_path):
+    """Adam moves by its rate in the direction of a sign that lies below the last bit."""
+    trace = record_standard_case(CASES[name])
+    assert first_deviation(judged(trace, "nearest-even", tmp_path, "fixed16")) is None
+
+
+def test_what_saturates_is_expected_to():
+    arithmetic = named_arithmetic("fixed16:floor:saturate2")
+    numbers = np.array([-5.0, -4.0, 0.5, 3.9999, 4.0, 17.0])
+    most = 4 - 2**-16
+    np.testing.assert_array_equal(
+        arithmetic.saturated(numbers), [-4.0, -4.0, 0.5, 3.9999, most, most]
+    )
+    assert named_arithmetic("fixed16").saturated(numbers) is numbers
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fixed16:up", "fixed16:floor:floor", "fixed16:saturate", "float32:floor", "fixed16:"],
+)
+def test_another_way_to_round_is_refused(name):
+    with pytest.raises(ConfigurationError, match="precision is"):
+        named_arithmetic(name)
+
+
+@pytest.mark.parametrize("mode", ["floor", "truncate"])
+def test_the_disturbance_of_biased_rounding_is_as_large_as_rounding_every_term(mode):
+    """A sum of n products, each rounded before it is added, against the exact sum."""
+    n, bits = 200, 16
+    generator = np.random.default_rng(1)
+    arithmetic = named_arithmetic(f"fixed{bits}:{mode}")
+    terms = generator.uniform(0, 1, (1000, n))
+    off = np.sum(fixed_point(bits, mode)(terms), axis=1) - np.sum(terms, axis=1)
+    size, mean = rounding_size(arithmetic, n), mean_error(arithmetic, n)
+    assert np.max(np.abs(off)) <= size * (1 + mean)
+    generators = [np.random.default_rng(seed) for seed in range(40)]
+    disturbed = disturbance(arithmetic, size, generators, mean)(np.ones((40, 50)))
+    # Of a draw the mean is one number, between none and that of every term.
+    means = np.mean(disturbed - 1, axis=1)
+    assert np.min(means) < np.mean(off) * 0.9
+    assert np.max(means) < size / 4
+
+
+def test_all_modes_are_tried():
+    assert set(MODES) == {"nearest-even", "nearest-away", "floor", "truncate"}
