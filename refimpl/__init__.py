@@ -16,6 +16,7 @@ and read `with_axes(setting, n)` as the setting.
 """
 
 from .circuit import (
+    TRUNCATED_NORMAL_DEVIATION,
     FeedbackWeights,
     NetworkState,
     Parameters,
@@ -105,7 +106,8 @@ from .plasticity import (
 
 __all__ = [
     "BURN_IN", "LEARNING", "LOSSES", "METHODS",
-    "MOST_STEPS_TO_REST", "OPEN_LOOP", "PUBLISHED", "RULES", "TABLEAUS", "TSITOURAS_54",
+    "MOST_STEPS_TO_REST", "OPEN_LOOP", "PUBLISHED", "RULES", "TABLEAUS",
+    "TRUNCATED_NORMAL_DEVIATION", "TSITOURAS_54",
     "ArgumentError", "ConfigurationError", "ContinuousLearning", "ContinuousRun", "ContinuousState",
     "Controller", "EndStateCounts", "Feedback", "FeedbackWeights", "Learner", "MeanInhibition",
     "NetworkConfiguration", "NetworkState", "Optimizer", "OptimizerState", "Parameters", "Phase",

@@ -29,6 +29,8 @@ from rich.text import Text
 from ...validation import StagePower, StageResult, first_deviation
 from ..output import going_on_without_output, refuse_unwritable, say, visible, write_output
 
+NOT_OF_STEPS = ("trajectory", "start", "initialisation")
+"""Ends of the names of stages that come before all steps."""
 MOST_LISTED = 4
 """Of paths that are not known."""
 MOST_COLUMNS = 1000
@@ -173,11 +175,13 @@ def explanation(report: TraceReport) -> list[str]:
     lines += report.remarks
     first = report.first_deviation
     if first is not None:
-        when = "" if first.first_step is None else f", step {first.first_step}"
+        is_of_step = first.first_step is not None and not first.stage.endswith(NOT_OF_STEPS)
+        when = f", step {first.first_step}" if is_of_step else ""
         lines.append(f"The first deviation arises in: {first.stage}{when}.")
         element = first.element
-        if element is not None and first.problem:
-            lines.append(f"  {element.array}: {first.problem}")
+        if first.problem:
+            where = "" if element is None else f"{element.array}: "
+            lines.append(f"  {where}{first.problem}")
         elif element is not None:
             lines.append(
                 f"  furthest off: {element} ({element.words}): "

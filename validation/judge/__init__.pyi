@@ -11,6 +11,7 @@ from .conformance import (
     conform_each as conform_each,
     conformance_solver as conformance_solver,
 )
+from .initialisation import initialisation_locations as initialisation_locations
 from .power import StagePower as StagePower, power as power
 from .stability import stability_in_words as stability_in_words
 from .stages import (

@@ -30,6 +30,7 @@ from .allowance import (
     tolerance_of_run,
 )
 from .bias import bias_in_words
+from .initialisation import judge_initialisation
 from .stages import (
     CLOSED_LOSS,
     LOSSES,
@@ -347,6 +348,9 @@ def compare(
         verdict = _run_verdict(run, golden, effects, trace, arithmetic, solver)
         wrong_before = not all(result.passed for result in verdicts)
         verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
+    drawn = judge_initialisation(trace.configuration.sizes, candidate.arrays)
+    if drawn is not None:
+        verdicts.insert(0, drawn)
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})
 
 

@@ -38,6 +38,7 @@ from ..judge import (
     Stage,
     float_arithmetic,
     golden_run,
+    initialisation_locations,
     named_arithmetic,
     run_location,
 )
@@ -404,7 +405,8 @@ def answer_locations(trace: Trace) -> list[str]:
         for stage in STEP_STAGES:
             locations += [stage.location(step, name) for name in stage.golden(trace, step)]
     counts = [LOSSES.location(0, N_CORRECT)] if trace.steps else []
-    return locations + [run_location(name) for name in golden_run(trace)] + counts
+    drawn = initialisation_locations(trace.configuration.sizes)
+    return locations + [run_location(name) for name in golden_run(trace)] + counts + list(drawn)
 
 
 def _check_configuration(path: Path, file: h5py.File, trace: Trace) -> None:
