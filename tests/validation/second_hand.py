@@ -76,6 +76,10 @@ OWN_CASES = (
             mean_inhibition=MeanInhibition(rate=0.25, init=0.5),
         ),
     ),
+    StandardCase(
+        "large-steps",
+        NetworkConfiguration(sizes=(6, 7, 7, 4), optimizer=Optimizer(learning_rate=0.5)),
+    ),
 )
 BYTES = StandardCase("bytes", NetworkConfiguration(sizes=(6, 7, 7, 4)))
 
@@ -843,7 +847,7 @@ def rate_of_mean(port, states, l):
 
 
 def mean_potential(port, states, l):
-    return np.abs(sum(state.u_I[l] for state in states) / len(states))
+    return sum(state.u_I[l] for state in states) / len(states)
 
 
 def excitatory_mean(port, states, l):
@@ -1412,7 +1416,7 @@ CLOSED_LOOP_MISTAKES = (
         {"iterations": lambda port: 2},
     ),
     Mistake(
-        "the search for the control ends at a thousandth",
+        "the search for the control ends at a hundredth",
         "linear-threshold",
         {"close_enough": lambda port: 1e-2},
     ),
@@ -1582,8 +1586,8 @@ def plain_untransposed(port, x, y):
         yield f"hidden_{l}/bias", d
 
 
-def plain_slope_of_layer_below(port, x, y):
-    """Slopes of the layer above are applied once more in place of the layer's own."""
+def plain_without_slopes(port, x, y):
+    """As if all units were linear."""
     _, h, u_out = port.plain_network(x)
     d = port.output_delta(u_out, y)
     yield "readout/weight", np.outer(h[-1], d)
@@ -1780,7 +1784,7 @@ GRADIENT_MISTAKES = (
     ),
     Mistake("the last sample overwrites the others", "average-feedback", one_sample(-1)),
     Mistake(
-        "hidden and readout layers are given the label's error alone, backpropagated",
+        "the gradients of backprop whatever the rule is",
         "average-feedback",
         {"gradients": lambda port, xs, ys, closeds, opens: port.backprop(xs, ys)},
     ),
@@ -1811,7 +1815,7 @@ GRADIENT_MISTAKES = (
     Mistake(
         "backprop: no slopes",
         "backprop-mse-default",
-        {"backprop_sample": plain_slope_of_layer_below},
+        {"backprop_sample": plain_without_slopes},
     ),
     Mistake(
         "backprop: square matrices are not transposed on the way back",
@@ -1827,15 +1831,6 @@ GRADIENT_MISTAKES = (
         "backprop: the squared error without its half, a gradient twice as large",
         "backprop-mse-default",
         {"output_delta": lambda port, u_out, y: 2 * (u_out - y)},
-    ),
-    Mistake(
-        "backprop: units are inhibited as those of the circuit are",
-        "backprop-mse-default",
-        {
-            "plain_network": lambda port, x: (
-                lambda state: (state.u_E, [x, *(port.rate("E", u) for u in state.u_E)], state.u_out)
-            )(port.open_loop(x))
-        },
     ),
 )
 
@@ -1987,7 +1982,7 @@ OPTIMISER_MISTAKES = (
         "the learning rate is the default's", "plain-descent", ignored("optimizer.learning_rate")
     ),
     Mistake(
-        "the learning rate is Adam's usual, and the optimiser ignored",
+        "Adam though plain descent is asked",
         "plain-descent-running-mean",
         ignored("optimizer.name"),
     ),
@@ -2063,7 +2058,7 @@ OPTIMISER_MISTAKES = (
     ),
     Mistake(
         "1 − βᵗ is subtracted in single precision",
-        "average-feedback",
+        "large-steps",
         {"bias_correction": correction_by_subtraction},
         precision="float32",
     ),
@@ -2145,6 +2140,15 @@ def of_parameters(change):
 
 
 LOSS_MISTAKES = (
+    Mistake(
+        "backprop: units are inhibited as those of the circuit are",
+        "backprop-mse-default",
+        {
+            "plain_network": lambda port, x: (
+                lambda state: (state.u_E, [x, *(port.rate("E", u) for u in state.u_E)], state.u_out)
+            )(port.open_loop(x))
+        },
+    ),
     Mistake(
         "summed over the batch", "average-feedback", scaled_losses(lambda port, seen: len(seen.ys))
     ),

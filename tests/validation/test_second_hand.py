@@ -74,6 +74,6 @@ def test_the_port_without_mistakes_conforms_where_mistakes_are_made(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", BY_STAGE)
 def test_what_the_judge_says_of_mistakes(stage):
-    """Prints what is said; whether a hint is a good one, its reader judges."""
+    """Prints what is said (with `-s`); whether a hint is a good one, its reader judges."""
     of_stage = [mistake for mistake in MISTAKES if mistake.arises == stage]
     assert len(print_verdicts(of_stage)) == len(of_stage)
