@@ -1,11 +1,14 @@
 """How a chip rounds: told by its deviations, and judged by what it says."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from disinhib.experiments.conformance.report import TraceReport, explanation
 from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import (
+    Candidate,
     compare,
     first_deviation,
     named_arithmetic,
@@ -18,6 +21,7 @@ from disinhib.validation.judge.tolerance import disturbance, mean_error, roundin
 from disinhib.validation.trace.cases import standard_cases
 
 from .coarse import MODES, fixed_point, write_coarse_answers
+from .second_hand_port import Port
 
 CASES = {case.name: case for case in standard_cases()}
 TRACES = ("exact-inverse", "weak-feedback", "one-hidden-mse")
@@ -120,3 +124,26 @@ def test_the_disturbance_of_biased_rounding_is_as_large_as_rounding_every_term(m
 
 def test_all_modes_are_tried():
     assert set(MODES) == {"nearest-even", "nearest-away", "floor", "truncate"}
+
+
+@pytest.mark.parametrize("said", ["fixed16", "float16"])
+def test_a_port_that_rounds_every_operation_to_nearest_is_right_and_leans_nowhere(said):
+    """A port by another hand; along its trajectories each entry has the error of the last."""
+    trace = read_trace(shipped_directory() / "one-hidden-mse.h5")
+    rounded, epsilon = {
+        "fixed16": (fixed_point(16, "nearest-even"), 2.0**-16),
+        "float16": (lambda a: np.asarray(a).astype(np.float16).astype(float), 2.0**-10),
+    }[said]
+    candidate = Candidate(Path("a port"), WideMoments(trace, rounded, epsilon).answers())
+    results = compare(trace, candidate, named_arithmetic(said)).results
+    assert first_deviation(results) is None
+    assert {r.bias for r in results} == {""}
+
+
+class WideMoments(Port):
+    """Adam's second moments, squares of small numbers, would fall below the last of few bits."""
+
+    def moments(self, name, g):
+        b_1, b_2 = self.s["optimizer.beta_1"], self.s["optimizer.beta_2"]
+        m, v = self.m.get(name, 0 * g), self.v.get(name, 0 * g)
+        return b_1 * m + (1 - b_1) * g, b_2 * v + (1 - b_2) * g**2

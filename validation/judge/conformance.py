@@ -404,8 +404,9 @@ def _verdict(
         }
         from_trace.append(Comparison(step, {n: golden[n] for n in found}, found, of_trace))
         from_own.append(Comparison(step, shaped, found, effects))
-    # By what the port itself had: what was rounded before does not lean again.
-    bias = bias_in_words(from_own, arithmetic)
+    # By what the port itself had, so that what was rounded before does not lean again; along a path
+    # each entry has the error of the last.
+    bias = "" if item.stage.is_path else bias_in_words(from_own, arithmetic)
     is_refuted = bool(bias and arithmetic.rounding)
     against_trace = stage_verdict(item, from_trace, arithmetic, as_given)
     if against_trace.passed:
