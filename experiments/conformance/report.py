@@ -191,6 +191,7 @@ def explanation(report: TraceReport) -> list[str]:
             lines.append(f"  said to round otherwise, but {first.bias}")
         if first.hint:
             lines.append(f"  these numbers come of a usual mistake: {first.hint}")
+            lines.append(f"  it explains {_share(1 - first.unexplained)} of the deviation")
     for bias in dict.fromkeys(r.bias for r in report.results if r.bias and not r.is_refuted):
         stages = ", ".join(r.stage for r in report.results if r.bias == bias)
         lines.append(f"Deviations are {bias}: in {stages}.")
@@ -211,6 +212,10 @@ def explanation(report: TraceReport) -> list[str]:
     if report.stability:
         lines.append(report.stability)
     return lines
+
+
+def _share(fraction: float) -> str:
+    return "all" if fraction > 0.9995 else f"{100 * fraction:.3g} %"
 
 
 def print_powers(console: Console, report: TraceReport) -> None:

@@ -40,7 +40,9 @@ def hint_for(stage, trace, found):
         for step, arrays in enumerate(found)
         for right in [stage.golden(trace, step)]
     ]
-    return usual_mistake(stage, trace, comparisons, backend_at(trace, trace.initial_parameters))
+    return usual_mistake(
+        stage, trace, comparisons, backend_at(trace, trace.initial_parameters)
+    ).words
 
 
 def backend_at(trace, parameters):

@@ -210,11 +210,11 @@ def _with_hint(
         for c in compared
         if not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
     ]
-    hint = usual_mistake(stage, trace, sound, reference)
-    if not hint and result.first_step is not None:
+    told = usual_mistake(stage, trace, sound, reference)
+    if not told.words and result.first_step is not None:
         until = [c for c in sound if c.step is None or c.step <= result.first_step]
-        hint = usual_mistake(stage, trace, until, reference)
-    return dataclasses.replace(result, hint=hint)
+        told = usual_mistake(stage, trace, until, reference)
+    return dataclasses.replace(result, hint=told.words, unexplained=told.left)
 
 
 START = "start"

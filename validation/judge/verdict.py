@@ -108,6 +108,8 @@ class StageResult:
         computed the right thing.
     hint : str
         The usual mistake that would give these numbers; empty if none would.
+    unexplained : float
+        Fraction of the deviation that this mistake does not explain, by root mean square.
     bias : str
         To which side the deviations lean, in fixed point; empty if they do not.
     is_refuted : bool
@@ -126,6 +128,7 @@ class StageResult:
     problem: str = ""
     follows: bool = False
     hint: str = ""
+    unexplained: float = 1.0
     bias: str = ""
     is_refuted: bool = False
 

@@ -8,6 +8,7 @@ What is more than a changed setting or a changed array is a function in the file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
@@ -600,10 +601,9 @@ WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {
 }
 """What is looked for only where no usual mistake explains what was found."""
 
-LIKENESS = 0.02
-"""A mistake is named if it explains all but this fraction of every array's deviation."""
-FITTED_LIKENESS = 1e-3
-"""Likewise for what takes a number from what was found, and so comes near to it in any case."""
+LIKENESS = 1e-3
+"""A mistake is named if it explains all but this fraction of every array's deviation: of two that
+differ by a per cent, as no step and one a hundred times too small, only one is right."""
 FAR_BETTER = 0.25
 """And if, where more deviates than rounding would, it leaves no more than this of it, by root mean
 square: in coarse arithmetic, too, it must be far nearer to what was found than the right is."""
@@ -611,10 +611,22 @@ MOST_NAMED = 3
 """Of mistakes that give the same numbers."""
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """The usual mistakes that give what was found, in words, and what they leave unexplained.
+
+    The words are empty if there are none. What is left is a fraction of the deviation, by root mean
+    square, of the array that is explained worst.
+    """
+
+    words: str = ""
+    left: float = 1.0
+
+
 def usual_mistake(
     stage: Stage, trace: Trace, comparisons: Sequence[Comparison], reference: Backend
-) -> str:
-    """Name the mistake that gives nearest to the numbers found; empty if none explains every array.
+) -> Explanation:
+    """Name the mistake that gives nearest to the numbers found; none if none explains every array.
 
     Those that give the same numbers, within rounding, are all named, as far as three. The
     comparisons are the steps' in order, of what was computed, as far as given, and what rounding
@@ -626,19 +638,19 @@ def usual_mistake(
     ]
     if any(len(s.found) < len(c.found) for s, c in zip(places, comparisons, strict=True)):
         # Of what is no number, or of another shape, nothing can be said.
-        return ""
+        return Explanation()
     with np.errstate(all="ignore"):
         rights = [setting.right for setting in places]
-        for table, likeness in ((USUAL_MISTAKES, LIKENESS), (WHERE_NONE_IS_USUAL, FITTED_LIKENESS)):
+        for table in (USUAL_MISTAKES, WHERE_NONE_IS_USUAL):
             explained = []
             for row in table.get(stage, []):
                 wrongs = _results(row[1], places)
-                unexplained = _unexplained(wrongs, rights, comparisons, likeness)
+                unexplained = _unexplained(wrongs, rights, comparisons)
                 if unexplained < 1:
                     explained.append((unexplained, row))
             if explained:
-                return _in_words(explained, places, comparisons)
-    return ""
+                return _explanation(explained, places, comparisons)
+    return Explanation()
 
 
 def _usable(comparison: Comparison) -> Arrays:
@@ -662,7 +674,6 @@ def _unexplained(
     wrongs: Iterator[Arrays | None],
     rights: Sequence[Arrays],
     comparisons: Sequence[Comparison],
-    likeness: float,
 ) -> float:
     """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
     worst, deviates_anywhere = 0.0, False
@@ -673,7 +684,7 @@ def _unexplained(
             off, left = deviation(right[name], found), deviation(wrong[name], found)
             rounding = comparison.rounding.get(name, 0.0)
             # What is right by itself must stay right under the mistake.
-            limit = max(likeness * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
+            limit = max(LIKENESS * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
             worst = max(worst, largest(left) / limit)
             if largest(off) > 2 * rounding:
                 deviates_anywhere = True
@@ -689,11 +700,11 @@ def _size(array: np.ndarray) -> float:
     return float(np.linalg.norm(array.ravel()))
 
 
-def _in_words(
+def _explanation(
     explained: Sequence[tuple[float, Row]],
     places: Sequence[Setting],
     comparisons: Sequence[Comparison],
-) -> str:
+) -> Explanation:
     """Name the mistake that leaves least, and before or after it those that give its numbers."""
     nearest = min(explained, key=itemgetter(0))[1]
     wrongs = list(_results(nearest[1], places))
@@ -702,7 +713,13 @@ def _in_words(
         others = _results(result, places)
         if all(map(_are_equal, wrongs, others, comparisons)):
             hints.append(hint if isinstance(hint, str) else hint(places))
-    return "; or ".join(list(dict.fromkeys(hints))[:MOST_NAMED])
+    left = 0.0
+    for wrong, setting, comparison in zip(wrongs, places, comparisons, strict=True):
+        for name, found in comparison.found.items():
+            off = deviation(setting.right[name], found)
+            if wrong is not None and largest(off) > 2 * comparison.rounding.get(name, 0.0):
+                left = max(left, _size(deviation(wrong[name], found)) / _size(off))
+    return Explanation("; or ".join(list(dict.fromkeys(hints))[:MOST_NAMED]), left)
 
 
 def _are_equal(one: Arrays | None, other: Arrays | None, comparison: Comparison) -> bool:
