@@ -21,15 +21,21 @@ from disinhib.validation.judge.tolerance import disturbance, mean_error, roundin
 from disinhib.validation.trace.cases import standard_cases
 
 from .coarse import MODES, fixed_point, write_coarse_answers
+from .fault import PLAIN
 from .second_hand_port import Port
 
 CASES = {case.name: case for case in standard_cases()}
-TRACES = ("exact-inverse", "weak-feedback", "one-hidden-mse")
+TRACES = ("one-hidden-mse", "exact-inverse", "weak-feedback")
 FALSE_ALARMS = (
-    "linear-threshold-fixed-mse-readout-free",
     "linear-threshold-mse-averaged",
+    "linear-threshold-fixed-mse-readout-free",
     "linear-threshold-fixed-softmax-cross-entropy-weak-averaged",
 )
+
+
+def first_fast(names):
+    """The first of them stands for all in the fast tests."""
+    return [names[0], *(pytest.param(name, marks=pytest.mark.slow) for name in names[1:])]
 
 
 def judged(trace, mode, directory, said):
@@ -37,7 +43,7 @@ def judged(trace, mode, directory, said):
     return compare(trace, read_candidate(path, trace), named_arithmetic(said)).results
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("name", first_fast(TRACES))
 @pytest.mark.parametrize("mode", ["nearest-even", "floor", "truncate"])
 def test_floor_and_truncation_are_told_from_nearest(name, mode, tmp_path):
     trace = read_trace(shipped_directory() / f"{name}.h5")
@@ -78,7 +84,7 @@ def test_what_is_said_is_judged(mode, said, passes, tmp_path):
         assert any("said to round otherwise" in line for line in lines)
 
 
-@pytest.mark.parametrize("name", FALSE_ALARMS)
+@pytest.mark.parametrize("name", first_fast(FALSE_ALARMS))
 def test_a_gradient_without_a_sign_is_no_false_alarm(name, tmp_path):
     """Adam moves by its rate in the direction of a sign that lies below the last bit."""
     trace = record_standard_case(CASES[name])
@@ -126,18 +132,11 @@ def test_all_modes_are_tried():
     assert set(MODES) == {"nearest-even", "nearest-away", "floor", "truncate"}
 
 
-@pytest.mark.parametrize("said", ["fixed16", "float16"])
-def test_a_port_that_rounds_every_operation_to_nearest_is_right_and_leans_nowhere(said):
-    """A port by another hand; along its trajectories each entry has the error of the last."""
-    trace = read_trace(shipped_directory() / "one-hidden-mse.h5")
-    rounded, epsilon = {
-        "fixed16": (fixed_point(16, "nearest-even"), 2.0**-16),
-        "float16": (lambda a: np.asarray(a).astype(np.float16).astype(float), 2.0**-10),
-    }[said]
-    candidate = Candidate(Path("a port"), WideMoments(trace, rounded, epsilon).answers())
-    results = compare(trace, candidate, named_arithmetic(said)).results
-    assert first_deviation(results) is None
-    assert {r.bias for r in results} == {""}
+ARITHMETICS = {
+    "fixed16": (fixed_point(16, "nearest-even"), 2.0**-16),
+    "fixed16:floor": (fixed_point(16, "floor"), 2.0**-16),
+    "float16": (lambda a: np.asarray(a).astype(np.float16).astype(float), 2.0**-10),
+}
 
 
 class WideMoments(Port):
@@ -147,3 +146,67 @@ class WideMoments(Port):
         b_1, b_2 = self.s["optimizer.beta_1"], self.s["optimizer.beta_2"]
         m, v = self.m.get(name, 0 * g), self.v.get(name, 0 * g)
         return b_1 * m + (1 - b_1) * g, b_2 * v + (1 - b_2) * g**2
+
+
+def judged_port(trace, said, port=WideMoments):
+    """A port by another hand, which rounds the result of every operation."""
+    with np.errstate(all="ignore"):
+        answers = port(trace, *ARITHMETICS[said]).answers()
+    candidate = Candidate(Path("a port"), answers)
+    return compare(trace, candidate, named_arithmetic(said)).results
+
+
+@pytest.mark.parametrize("said", ["fixed16", "float16"])
+def test_a_port_that_rounds_every_operation_to_nearest_is_right_and_leans_nowhere(said):
+    """Along its trajectories, too, where each entry has the error of the last."""
+    results = judged_port(read_trace(shipped_directory() / "one-hidden-mse.h5"), said)
+    assert first_deviation(results) is None
+    assert {r.bias for r in results} == {""}
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "stage", "words"),
+    [
+        ("near-silent", "fixed16", "feedback weights", "keep J wider"),
+        pytest.param(
+            "near-silent", "float16", "feedback weights", "keep J wider", marks=pytest.mark.slow
+        ),
+        ("unstable-fixed-point", "fixed16:floor", "feedback weights", "keep J wider"),
+        pytest.param("depth-4", "fixed16", "feedback weights", "keep J", marks=pytest.mark.slow),
+        pytest.param("depth-5", "fixed16", "feedback weights", "keep J", marks=pytest.mark.slow),
+        pytest.param(
+            *("stiff-time-constants", "fixed16", "open-loop trajectory", "of the shortest time"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_sixteen_bits_cannot_resolve_is_said_and_no_mistake_is_guessed(
+    case, said, stage, words
+):
+    results = judged_port(record_standard_case(CASES[case]), said)
+    first = first_deviation(results)
+    assert first.stage == stage
+    assert words in first.coarseness
+    assert (first.hint, first.bias) == ("", "")
+    lines = explanation(TraceReport("trace", "chip", results))
+    assert any("the arithmetic is too coarse" in line for line in lines)
+
+
+def test_moments_below_the_last_place_are_said_to_be_there():
+    first = first_deviation(judged_port(record_standard_case(CASES[PLAIN]), "fixed16", Port))
+    assert first.stage == "optimiser update"
+    assert "second moments are to be kept wider" in first.coarseness
+    assert first.hint == ""
+
+
+def test_a_mistake_in_sixteen_bits_is_no_matter_of_coarseness():
+    """Q of the wrong sign, in the same arithmetic."""
+    trace = record_standard_case(CASES[PLAIN])
+
+    class Negated(WideMoments):
+        def normalized(self, Q_l):
+            return -super().normalized(Q_l)
+
+    first = first_deviation(judged_port(trace, "fixed16", Negated))
+    assert (first.stage, first.coarseness) == ("feedback weights", "")
+    assert first.hint.startswith("the sign of Q")

@@ -31,6 +31,7 @@ from .allowance import (
 )
 from .bias import bias_in_words
 from .initialisation import judge_initialisation
+from .limits import coarseness_in_words, moments_in_words
 from .stages import (
     CLOSED_LOSS,
     LOSSES,
@@ -414,5 +415,11 @@ def _verdict(
     against_own = stage_verdict(item, from_own, arithmetic, as_given)
     if against_own.passed:
         return dataclasses.replace(against_own, follows=True, bias=bias, is_refuted=is_refuted)
-    told = dataclasses.replace(against_own, bias=bias, is_refuted=is_refuted)
-    return _with_hint(told, item.stage, as_given, from_own, reference)
+    told = dataclasses.replace(against_own, is_refuted=False)
+    failing = next((c for c in from_own if c.step == told.first_step), from_own[0])
+    if coarse := coarseness_in_words(item.stage, as_given, failing, arithmetic):
+        return dataclasses.replace(told, coarseness=coarse)
+    told = _with_hint(told, item.stage, as_given, from_own, reference)
+    if not told.hint and not told.problem:
+        coarse = moments_in_words(item.stage, as_given, failing, arithmetic)
+    return dataclasses.replace(told, coarseness=coarse)

@@ -110,8 +110,11 @@ class StageResult:
         The usual mistake that would give these numbers; empty if none would.
     unexplained : float
         Fraction of the deviation that this mistake does not explain, by root mean square.
+    coarseness : str
+        What the arithmetic is too coarse for, where that is why the stage fails.
     bias : str
-        To which side the deviations lean, in fixed point; empty if they do not.
+        To which side the deviations of a stage lean that is else within its allowance, in fixed
+        point; empty if they do not.
     is_refuted : bool
         They lean, and the candidate said that it rounds otherwise.
     """
@@ -129,6 +132,7 @@ class StageResult:
     follows: bool = False
     hint: str = ""
     unexplained: float = 1.0
+    coarseness: str = ""
     bias: str = ""
     is_refuted: bool = False
 
