@@ -44,7 +44,7 @@ def test_every_rule_loss_and_option_is_there():
             assert any(f[:2] == (rule, loss) for f in found)
     assert {c.configuration.n_hidden for c in CASES.values()} >= {1, 2, 3, 4, 5}
     assert any(c.configuration.activation_E != c.configuration.activation_I for c in CASES.values())
-    assert len(CASES) == len(list(standard_cases())) == 76
+    assert len(CASES) == len(list(standard_cases())) == 78
 
 
 def test_the_extremes_are_extreme():
@@ -56,6 +56,12 @@ def test_the_extremes_are_extreme():
 
     assert max(r.max() for r in rates_E("near-silent")) < 1e-4
     assert max(r.max() for r in rates_E("saturated")) > 50
+    without_weights = record_standard_case(CASES["without-weights"]).steps
+    assert [[bool(np.any(Q)) for Q in step.circuit.feedback] for step in without_weights] == [
+        [False, False],
+        [False, True],
+        [True, True],
+    ]
     stiff = CASES["stiff-time-constants"].configuration
     assert stiff.controller.tau / stiff.tau_I == 20_000
     assert CASES["strong-gain"].configuration.controller.steady_gain > 100

@@ -204,6 +204,21 @@ def _special_cases() -> Iterator[StandardCase]:
     yield StandardCase("saturated-linear-threshold", threshold, input_scale=40.0, weight_scale=3.0)
     yield StandardCase("one-unit-layers", replace(threshold, sizes=(1, 1, 1, 2)))
     yield StandardCase("many-outputs", replace(plain, sizes=(6, 5, 24)))
+    yield StandardCase(
+        "unequal-activations-backprop",
+        replace(
+            plain,
+            rule="backprop",
+            activation_E=SoftReLU(0.7, 3.0, 0.1),
+            activation_I=SoftReLU(1.5, 0.8, 0.4),
+        ),
+    )
+    # Nothing is fed back at first, then to the last layer alone: what is 0 has no norm.
+    yield StandardCase(
+        "without-weights",
+        replace(plain, optimizer=Optimizer("sgd", learning_rate=0.1)),
+        weight_scale=0.0,
+    )
 
 
 def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
