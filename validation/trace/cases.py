@@ -213,6 +213,19 @@ def _special_cases() -> Iterator[StandardCase]:
             activation_I=SoftReLU(1.5, 0.8, 0.4),
         ),
     )
+    # The slopes of sharp neurons are others under control: Newton's matrix has to be taken anew.
+    # Where the end is unstable, no integration makes up for a search that fails.
+    yield StandardCase(
+        "changing-slopes",
+        NetworkConfiguration(
+            sizes=(6, 5, 5, 5, 3),
+            activation_E=SoftReLU(1.0, 4.0, 0.3),
+            activation_I=SoftReLU(1.0, 4.0, 0.3),
+            tau_I=0.02,
+            controller=Controller(k_p=40.0, k_i=0.5),
+            feedback=Feedback(norm=2.0, to_readout=False),
+        ),
+    )
     # Nothing is fed back at first, then to the last layer alone: what is 0 has no norm.
     yield StandardCase(
         "without-weights",
