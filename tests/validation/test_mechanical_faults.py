@@ -98,5 +98,7 @@ def test_every_fault_is_caught_or_explained(tmp_path, record_property):
         f"to the same end state, {why[HOLE]} are holes",
     )
     assert [fault.key for fault in survivors if fault.key not in EXPLAINED] == []
-    assert [key for key in EXPLAINED if key in results and results[key]["caught"]] == []
+    # Out of time is a slow machine's verdict as well.
+    caught = [r for r in results.values() if r["caught"] and "out of time" not in r["caught"]]
+    assert [r for r in caught if r["fault"] in EXPLAINED] == []
     assert n_caught >= AT_LEAST_CAUGHT * (len(drawn) - same_end)
