@@ -444,6 +444,8 @@ MOST_TELLING = (
     "unequal-activations-backprop",
     "without-weights",
     "changing-slopes",
+    "labels-of-less-than-1",
+    "unstable-fixed-point",
     "linear-threshold-mse-readout-free",
     "saturated-linear-threshold",
     "near-silent",

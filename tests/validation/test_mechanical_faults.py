@@ -16,6 +16,7 @@ import disinhib.refimpl
 from .mechanical_faults import (
     CHAPTERS,
     RIGHT,
+    WITH_PATHS,
     all_faults,
     chapter_source,
     drawn_faults,
@@ -34,7 +35,12 @@ EXPLAINED = {
     " | ".join(entry[name] for name in ("chapter", "function", "line", "change")): entry
     for entry in SURVIVORS
 }
-SAMPLE = [fault for fault in drawn_faults(SEED, PLACES) if fault.key not in EXPLAINED][:10]
+SAMPLE = [
+    fault
+    for fault in drawn_faults(SEED, PLACES)
+    if fault.chapter not in WITH_PATHS and fault.key not in EXPLAINED
+][:10]
+"""Of chapters that are quickly judged."""
 
 
 def test_places_are_many_and_each_fault_is_told_from_all_others():
@@ -65,7 +71,7 @@ def test_each_survivor_is_a_fault_and_explained_in_a_sentence():
 
 
 def test_some_faults_are_caught(tmp_path):
-    for key, result in judge_in_processes(SAMPLE, tmp_path).items():
+    for key, result in judge_in_processes(SAMPLE, tmp_path, quick=True).items():
         assert result["caught"], key
 
 
@@ -76,10 +82,14 @@ def test_the_copy_without_a_fault_is_caught_by_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_every_fault_is_caught_or_explained(tmp_path, record_property):
-    """DISINHIB_FAULTS_FOLDER names a folder of a run that was broken off, which then goes on."""
+    """By the traces that tell most, or by all of them if DISINHIB_FAULTS_BY_ALL is set.
+
+    DISINHIB_FAULTS_FOLDER names a folder of a run that was broken off, which then goes on.
+    """
     folder = Path(os.environ.get("DISINHIB_FAULTS_FOLDER", tmp_path))
+    quick = "DISINHIB_FAULTS_BY_ALL" not in os.environ
     drawn = drawn_faults(SEED, PLACES)
-    results = judge_in_processes(drawn, folder)
+    results = judge_in_processes(drawn, folder, quick)
     survivors = [fault for fault in drawn if not results[fault.key]["caught"]]
     why = Counter(EXPLAINED[f.key]["why"] if f.key in EXPLAINED else "?" for f in survivors)
     n_caught = len(drawn) - len(survivors)
@@ -100,5 +110,5 @@ def test_every_fault_is_caught_or_explained(tmp_path, record_property):
     assert [fault.key for fault in survivors if fault.key not in EXPLAINED] == []
     # Out of time is a slow machine's verdict as well.
     caught = [r for r in results.values() if r["caught"] and "out of time" not in r["caught"]]
-    assert [r for r in caught if r["fault"] in EXPLAINED] == []
+    assert [r for r in caught if quick and r["fault"] in EXPLAINED] == []
     assert n_caught >= AT_LEAST_CAUGHT * (len(drawn) - same_end)

@@ -97,7 +97,8 @@ class StandardCase:
     """One small network and what is special in it; its name is that of its file.
 
     Inputs are drawn from 0 to `input_scale`, initial weights are multiplied by `weight_scale`,
-    initial biases drawn around `bias`. With a trajectory, batch 0 is also integrated.
+    initial biases drawn around `bias`, labels multiplied by `label_scale`. With a trajectory, batch
+    0 is also integrated.
     """
 
     name: str
@@ -105,6 +106,7 @@ class StandardCase:
     input_scale: float = 1.0
     weight_scale: float = 1.0
     bias: float = 0.0
+    label_scale: float = 1.0
     with_trajectory: bool = False
 
 
@@ -226,6 +228,8 @@ def _special_cases() -> Iterator[StandardCase]:
             feedback=Feedback(norm=2.0, to_readout=False),
         ),
     )
+    # A softmax never sums to what such labels do, so that control has no end but by its leak.
+    yield StandardCase("labels-of-less-than-1", plain, label_scale=0.7)
     # Nothing is fed back at first, then to the last layer alone: what is 0 has no norm.
     yield StandardCase(
         "without-weights",
@@ -250,7 +254,7 @@ def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
         return parameters, inputs, generator.uniform(-1, 1, (STEPS, BATCH, n_out))
     classes = generator.integers(n_out, size=(STEPS, BATCH))
     targets = np.where(np.arange(n_out) == classes[..., None], 0.99, 0.01 / (n_out - 1))
-    return parameters, inputs, targets
+    return parameters, inputs, case.label_scale * targets
 
 
 def record_standard_case(case: StandardCase) -> Trace:
