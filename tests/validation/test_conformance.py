@@ -89,8 +89,7 @@ def test_judged_together_backends_are_judged_as_alone():
             name,
             backend.values[0],
             marks=backend.marks
-            if name in ("one-hidden-mse", "weak-feedback")
-            or (backend.id, name) == ("numpy", "exact-inverse")
+            if name == "one-hidden-mse" or (backend.id, name) == ("numpy", "weak-feedback")
             else [*backend.marks, pytest.mark.slow],
         )
         for name in SMALL

@@ -344,7 +344,8 @@ def read_candidate(path: str | os.PathLike[str], trace: Trace) -> Candidate:
         It cannot be read, was made for another network, or has nothing at these paths.
     """
     path = Path(path)
-    wanted = answer_locations(trace)
+    drawn = initialisation_locations(trace.configuration.sizes)
+    wanted = [*answer_locations(trace), *drawn]
     if path.is_dir():
         arrays, settings, others = read_flat_directory(path, wanted)
         candidate = Candidate(path, arrays, str(settings.get(PRECISION, "")))
@@ -405,8 +406,7 @@ def answer_locations(trace: Trace) -> list[str]:
         for stage in STEP_STAGES:
             locations += [stage.location(step, name) for name in stage.golden(trace, step)]
     counts = [LOSSES.location(0, N_CORRECT)] if trace.steps else []
-    drawn = initialisation_locations(trace.configuration.sizes)
-    return locations + [run_location(name) for name in golden_run(trace)] + counts + list(drawn)
+    return locations + [run_location(name) for name in golden_run(trace)] + counts
 
 
 def _check_configuration(path: Path, file: h5py.File, trace: Trace) -> None:
