@@ -228,14 +228,14 @@ fault(
     "two of Newton's steps",
     "open loop",
     PLAIN,
-    "not converged: the residual u_E + φ_I(u_I) − a is",
+    "the residual u_E + φ_I(u_I) − a is",
     open_loop=two_newton_steps,
 )
 fault(
     "inhibitory rates for potentials",
     "open loop",
     PLAIN,
-    "",
+    "the inhibitory arrays hold rates",
     **after(
         "open_loop",
         of_state(
@@ -664,7 +664,7 @@ fault(
     "search for c stopped early",
     "closed loop",
     PLAIN,
-    "not converged: the residual c − κ e is",
+    "the residual c − κ e is",
     closed_loop=lambda self, x, Q, target, open_loop: (
         searched(self, x, Q, target, steps=4),
         NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
@@ -674,7 +674,7 @@ fault(
     "search for c stopped early, readout not driven",
     "closed loop",
     READOUT_FREE,
-    "not converged: the residual c − κ e is",
+    "the residual c − κ e is",
     closed_loop=lambda self, x, Q, target, open_loop: (
         searched(self, x, Q, target, steps=4),
         NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],
@@ -684,7 +684,7 @@ fault(
     "search for u_E under control stopped early",
     "closed loop",
     PLAIN,
-    "not converged: the residual u_E + φ_I(u_I) − a is",
+    "the residual u_E + φ_I(u_I) − a is",
     closed_loop=lambda self, x, Q, target, open_loop: (
         searched(self, x, Q, target, newton_steps=2),
         NumpyBackend.closed_loop(self, x, Q, target, open_loop)[1],

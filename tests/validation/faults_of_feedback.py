@@ -74,7 +74,7 @@ feedback_fault(
 )
 feedback_fault(
     "the largest singular value for the Frobenius norm",
-    "",
+    "divided by the largest singular value",
     condition=lambda Q: Q / np.linalg.norm(Q, 2, axis=(-2, -1), keepdims=True),
 )
 feedback_fault(

@@ -530,7 +530,7 @@ fault(
     "last sample left out of the mean",
     "gradients",
     PLAIN,
-    "",
+    "the last sample is left out",
     gradients=lambda self, x, y, open_loop, closed_loop, r_bar: NumpyBackend.gradients(
         self,
         x[:-1],

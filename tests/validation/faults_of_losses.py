@@ -110,7 +110,7 @@ loss_fault(
 )
 loss_fault(
     "losses of the first sample",
-    "",
+    "the loss of the first sample alone",
     PLAIN,
     of_both(lambda u_out, y: cross_entropy(u_out[:1], y[:1])),
 )

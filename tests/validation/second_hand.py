@@ -104,8 +104,8 @@ def trace_named(name: str) -> Trace:
 class Mistake:
     """What was done wrong, the stage where the first wrong number arises, and what shows it.
 
-    `change` has methods in the place of the port's. Of combined and exotic mistakes no hint can
-    be expected.
+    `change` has methods in the place of the port's. A hint that is right has what it `says`. Of
+    combined and exotic mistakes no hint can be expected.
     """
 
     name: str
@@ -114,6 +114,7 @@ class Mistake:
     hint_expected: bool = True
     precision: str = "float64"
     arises: str = ""
+    says: str = ""
 
 
 ARITHMETICS = {"float64": (in_float64, 2.0**-52), "float32": (in_float32, 2.0**-23)}
@@ -269,21 +270,25 @@ OPEN_PATH_MISTAKES = (
         "a layer is stepped in time when the one below has been already",
         "exact-inverse",
         {"advance": layer_after_layer},
+        says="one after another",
     ),
     Mistake(
         "explicit Euler whatever the method is",
         "exact-inverse",
         {"advance": lambda port, y, f, dt: y + dt * f(y)},
+        says="another integration method",
     ),
     Mistake(
         "the Runge-Kutta method of the textbook in place of Tsitouras'",
         "exact-inverse",
         {"advance": classic_runge_kutta},
+        says="classical Runge-Kutta",
     ),
     Mistake(
         "a minus sign lost when the tableau was typed",
         "tuned-activations",
         tsit5_with(wrong_sign_in_tableau),
+        says="a coefficient of the method has the wrong sign",
     ),
     Mistake(
         "the tableau is kept in single precision",
@@ -295,29 +300,44 @@ OPEN_PATH_MISTAKES = (
         "time 0 is not kept: the record begins after the first interval",
         "one-hidden-mse",
         path_kept(lambda all_states, asked: all_states[:, asked.every :: asked.every]),
+        says="time 0 is not kept",
     ),
     Mistake(
         "one entry too few: the loop ends before the last is kept",
         "one-hidden-mse",
         path_kept(lambda states, asked: states[:, : asked.n_steps : asked.every]),
+        says="shape is",
     ),
     Mistake(
         "the first steps are kept, each of them, as many as entries are asked",
         "exact-inverse",
         path_kept(lambda states, asked: states[:, : 1 + asked.n_steps // asked.every]),
+        says="each of the first steps is kept",
     ),
     Mistake(
         "time is the first axis of the file",
         "one-hidden-mse",
         rewritten(lambda path: path.startswith("traj"), lambda u: np.swapaxes(u, 0, 1)),
+        says="transposed",
     ),
     Mistake(
         "the two membrane time constants are exchanged",
         "unequal-activations",
         exchanged("tau_E", "tau_I"),
+        says="τ_E and τ_I are exchanged",
     ),
-    Mistake("tau_E is the default's", "unequal-activations", ignored("tau_E")),
-    Mistake("tau_I is the default's", "unequal-activations", ignored("tau_I")),
+    Mistake(
+        "tau_E is the default's",
+        "unequal-activations",
+        ignored("tau_E"),
+        says="tau_E is the default",
+    ),
+    Mistake(
+        "tau_I is the default's",
+        "unequal-activations",
+        ignored("tau_I"),
+        says="tau_I is the default",
+    ),
     Mistake(
         "the readout has the time constant of the inhibitory units",
         "exact-inverse",
@@ -326,16 +346,19 @@ OPEN_PATH_MISTAKES = (
                 Port.output_derivative(port, now, r, c) * (port.s["tau_E"] / port.s["tau_I"])
             )
         },
+        says="τ_I where the readout",
     ),
     Mistake(
         "the path starts at the end state that was found without integrating",
         "one-hidden-mse",
         {"start_of_open_path": own_end_state_first},
+        says="starts at the end state",
     ),
     Mistake(
         "the step of time is half as long",
         "tuned-activations",
         {"advance": lambda port, y, f, dt: Port.advance(port, y, f, dt / 2)},
+        says="half as long",
     ),
 )
 
@@ -344,11 +367,13 @@ CLOSED_PATH_MISTAKES = (
         "the path under control starts from zero again",
         "exact-inverse",
         {"start_of_closed_path": lambda port, end, target: 0 * end},
+        says="starts from zero",
     ),
     Mistake(
         "the integral starts at the error instead of zero",
         "exact-inverse",
         {"start_of_closed_path": integral_at_rest},
+        says="the integral starts at the error",
     ),
     Mistake(
         "the path under control goes with feedback weights of its own, not those given",
@@ -361,11 +386,13 @@ CLOSED_PATH_MISTAKES = (
                 )
             ]
         },
+        says="feedback weights are the port's own",
     ),
     Mistake(
         "all samples get the first sample's feedback weights",
         "exact-inverse",
         {"feedback_on_path": lambda port, end: [Q[:1] + 0 * Q for Q in port.asked.feedback]},
+        says="first sample's feedback weights",
     ),
     Mistake(
         "the integral does not leak",
@@ -377,6 +404,7 @@ CLOSED_PATH_MISTAKES = (
                 else port.error(now.u_out, target) / port.s["controller.tau"]
             )
         },
+        says="does not leak",
     ),
     Mistake(
         "the leak stands outside the time constant",
@@ -389,11 +417,13 @@ CLOSED_PATH_MISTAKES = (
                 - port.s["controller.leak"] * now.z
             )
         },
+        says="the leak stands outside",
     ),
     Mistake(
         "the controller's time constant is the default's",
         "unusual-control",
         ignored("controller.tau"),
+        says="controller.tau is the default",
     ),
     Mistake(
         "the control is computed once a step and held while its stages are taken",
@@ -411,6 +441,7 @@ CLOSED_PATH_MISTAKES = (
         "the controller is only its integral",
         "unusual-control",
         {"control": lambda port, now, target: port.s["controller.k_i"] * now.z},
+        says="integral only",
     ),
     Mistake(
         "the control excites the inhibitory units along the path",
@@ -419,6 +450,7 @@ CLOSED_PATH_MISTAKES = (
             "inhibition_taken": lambda port, c, Q, l: -Port.inhibition_taken(port, c, Q, l),
             "closed_loop": lambda port, *arguments: right(port).closed_loop(*arguments),
         },
+        says="the sign of the control",
     ),
 )
 
@@ -589,16 +621,19 @@ OPEN_LOOP_MISTAKES = (
         "weights are laid out column by column in memory",
         "average-feedback",
         {"read_weight": column_major},
+        says="column-major",
     ),
     Mistake(
         "square weight matrices are taken transposed; no shape tells",
         "unusual-learning",
         {"read_weight": square_transposed},
+        says="weights are transposed",
     ),
     Mistake(
         "biases are left out",
         "exact-inverse-mse-averaged",
         {"drive": lambda port, l, below: port.rounded(below @ port.p[f"hidden_{l}/weight"])},
+        says="biases are left out",
     ),
     Mistake(
         "biases are subtracted, as thresholds",
@@ -608,11 +643,13 @@ OPEN_LOOP_MISTAKES = (
                 below @ port.p[f"hidden_{l}/weight"] - port.p[f"hidden_{l}/bias"]
             )
         },
+        says="biases are subtracted",
     ),
     Mistake(
         "the activations of E and I units are exchanged",
         "unusual-units",
         exchanged("activation_E", "activation_I"),
+        says="φ_E and φ_I are exchanged",
     ),
     Mistake(
         "inhibitory units have the excitatory activation",
@@ -622,12 +659,26 @@ OPEN_LOOP_MISTAKES = (
             "rate": lambda port, which, u: Port.rate(port, "E", u),
             "slope": lambda port, which, u: Port.slope(port, "E", u),
         },
+        says="φ_E stands where φ_I belongs",
     ),
-    Mistake("the scale of φ_E is the default's", "unusual-units", ignored("activation_E.scale")),
     Mistake(
-        "the sharpness of φ_E is the default's", "unusual-units", ignored("activation_E.sharpness")
+        "the scale of φ_E is the default's",
+        "unusual-units",
+        ignored("activation_E.scale"),
+        says="activation_E.scale is the default",
     ),
-    Mistake("the shift of φ_I is the default's", "unusual-units", ignored("activation_I.shift")),
+    Mistake(
+        "the sharpness of φ_E is the default's",
+        "unusual-units",
+        ignored("activation_E.sharpness"),
+        says="activation_E.sharpness is the default",
+    ),
+    Mistake(
+        "the shift of φ_I is the default's",
+        "unusual-units",
+        ignored("activation_I.shift"),
+        says="activation_I.shift is the default",
+    ),
     Mistake(
         "the shift is added, as if it were a bias",
         "unusual-units",
@@ -636,6 +687,7 @@ OPEN_LOOP_MISTAKES = (
                 port.s[f"activation_{which}.sharpness"] * (u + port.s[f"activation_{which}.shift"])
             )
         },
+        says="the shift has the wrong sign",
     ),
     Mistake(
         "the shift is subtracted after the sharpness has multiplied: k u − m",
@@ -645,6 +697,7 @@ OPEN_LOOP_MISTAKES = (
                 port.s[f"activation_{which}.sharpness"] * u - port.s[f"activation_{which}.shift"]
             )
         },
+        says="after k has multiplied",
     ),
     Mistake(
         "softplus as frameworks have it: divided by the sharpness",
@@ -657,48 +710,62 @@ OPEN_LOOP_MISTAKES = (
                 Port.slope(port, which, u) / port.s[f"activation_{which}.sharpness"]
             ),
         },
+        says="divided by the sharpness",
     ),
     Mistake(
         "rates are rectified, not smoothly: max(v, 0)",
         "average-feedback",
         {"rate": lambda port, which, u: np.maximum(port.scaled(which, u), 0)},
+        says="max(v, 0)",
     ),
     Mistake(
         "log(1 + exp(v)) as it is written, which overflows",
         "saturated",
         {"rate": overflowing_rate},
         precision="float32",
+        says="NaN",
     ),
     Mistake(
         "one Newton step for a unit is thought enough",
         "average-feedback",
         {"settle": few_newton_steps(1)},
+        says="the search stopped early",
     ),
     Mistake(
         "three Newton steps for a unit are thought enough",
         "unusual-units",
         {"settle": few_newton_steps(3)},
+        says="the search stopped early",
     ),
-    Mistake("excitatory units are not inhibited", "linear-threshold", {"settle": uninhibited}),
+    Mistake(
+        "excitatory units are not inhibited",
+        "linear-threshold",
+        {"settle": uninhibited},
+        says="inhibition is left out",
+    ),
     Mistake(
         "the inhibitory potential is subtracted, not the rate",
         "linear-threshold",
         {"settle": potential_subtracted},
+        says="potentials inhibit where rates do",
     ),
     Mistake(
         "integrated by Euler's method for 0.2 s, and taken to be at rest",
         "average-feedback",
         {"open_loop": integrated_open},
+        says="not at rest",
     ),
     Mistake(
         "the excitatory arrays hold rates",
         "average-feedback",
         rewritten(in_open("u_E"), lambda u: np.logaddexp(0, u)),
+        says="excitatory arrays hold rates",
     ),
     Mistake(
         "the inhibitory arrays hold rates",
         "weak-feedback",
         rewritten(in_open("u_I"), lambda u: np.logaddexp(0, u)),
+        says="inhibitory arrays hold rates",
     ),
     Mistake(
         "the output is written as probabilities",
@@ -706,6 +773,7 @@ OPEN_LOOP_MISTAKES = (
         rewritten(
             in_open("u_out"), lambda u: np.exp(u) / np.sum(np.exp(u), axis=-1, keepdims=True)
         ),
+        says="probabilities",
     ),
     Mistake(
         "the arrays of E and I units are exchanged in the file",
@@ -713,84 +781,103 @@ OPEN_LOOP_MISTAKES = (
         renamed(
             lambda path: path.replace("u_E", "u_X").replace("u_I", "u_E").replace("u_X", "u_I")
         ),
+        says="potentials are exchanged",
     ),
     Mistake(
-        "hidden layers are counted from 1 in the file", "linear-threshold", renamed(layers_from_1)
+        "hidden layers are counted from 1 in the file",
+        "linear-threshold",
+        renamed(layers_from_1),
+        says="shape is",
     ),
     Mistake(
         "units are the first axis, samples the second",
         "average-feedback",
         rewritten(in_open("u"), lambda u: u.T),
+        says="transposed",
     ),
     Mistake(
         "arrays are written flat",
         "weak-feedback",
         rewritten(lambda path: path.startswith("steps"), np.ravel),
+        says="in the right order",
     ),
     Mistake(
         "arrays of (batch, n) are written column by column",
         "average-feedback",
         rewritten(in_open("u"), lambda u: np.reshape(u.T, u.shape)),
+        says="column-major",
     ),
     Mistake(
         "bytes are not divided by 255",
         "bytes",
         {"read_input": lambda port, numbers: port.rounded(numbers)},
+        says="not divided by 255",
     ),
     Mistake(
         "bytes are divided by 256",
         "bytes",
         {"read_input": lambda port, numbers: port.rounded(numbers / 256)},
+        says="divided by 256",
     ),
     Mistake(
         "bytes are read as signed",
         "bytes",
         {"read_input": lambda port, numbers: port.rounded(numbers.astype(np.int8) / 255)},
+        says="signed",
     ),
     Mistake(
         "inputs pass through an integer and lose their fractions",
         "average-feedback",
         {"read_input": lambda port, numbers: port.rounded(numbers.astype(int))},
+        says="whole numbers",
     ),
     Mistake(
         "the first batch is learned again and again",
         "linear-threshold",
         {"batch": lambda port, step: (port.inputs[0], port.labels[0])},
+        says="given the first batch",
     ),
     Mistake(
         "samples come out in reverse order",
         "average-feedback",
         rewritten(lambda path: path.startswith("steps") and "_loop/" in path, lambda u: u[::-1]),
+        says="samples are in another order",
     ),
     Mistake(
         "the loop over samples ends one too early: the last stays at zero",
         "weak-feedback",
         open_of_batch(last_left_out),
+        says="left at zero",
     ),
     Mistake(
         "potentials go up to the next layer, not rates",
         "average-feedback",
         {"upward": lambda port, u_E, u_I: u_E},
+        says="potentials go up",
     ),
     Mistake(
         "inhibitory units project to the next layer",
         "weak-feedback",
         {"upward": lambda port, u_E, u_I: port.rate("I", u_I)},
+        says="inhibitory rates go up",
     ),
     Mistake(
         "pipeline: a layer hears the rates of the sample before",
         "average-feedback",
         {"open_loop": old_rates_below},
+        says="the drive a = h W + b",
     ),
     Mistake(
         "the integral is not set to zero for the open loop",
         "average-feedback",
         {"open_loop": control_left_over},
+        says="the integral is not 0",
     ),
     Mistake(
         "one buffer for both loops: the open loop is written out when control has passed",
         "weak-feedback",
         {"circuit_step": closed_over_open},
+        says="this is the closed loop",
     ),
     Mistake(
         "open and closed loop have one another's name",
@@ -802,11 +889,13 @@ OPEN_LOOP_MISTAKES = (
                 .replace("x/", "closed_loop/")
             )
         ),
+        says="this is the closed loop",
     ),
     Mistake(
         "learned parameters are written out but never loaded into the network",
         "linear-threshold",
         {"update": written_to_a_copy, "learn": used_copy},
+        says="parameters are the initial ones",
     ),
     Mistake(
         "weights are kept in bfloat16",
@@ -818,11 +907,13 @@ OPEN_LOOP_MISTAKES = (
         "weights are kept in single precision, and double is said",
         "exact-inverse-mse-averaged",
         {"read_weight": lambda port, numbers: port.rounded(np.float32(numbers))},
+        says="float32",
     ),
     Mistake(
         "all is written in single precision, and double is said",
         "linear-threshold",
         rewritten(lambda path: True, lambda array: array.astype(np.float32)),
+        says="float32",
     ),
     Mistake(
         "rates come from a table of 1024 entries",
@@ -830,7 +921,12 @@ OPEN_LOOP_MISTAKES = (
         {"rate": table_of_rates},
         hint_expected=False,
     ),
-    Mistake("one sample's first layer is no number", "weak-feedback", open_of_batch(one_nan)),
+    Mistake(
+        "one sample's first layer is no number",
+        "weak-feedback",
+        open_of_batch(one_nan),
+        says="NaN",
+    ),
 )
 
 
@@ -889,22 +985,31 @@ MEAN_MISTAKES = (
         "the sum over the batch, not the mean",
         "linear-threshold",
         {"batch_mean": lambda port, states, l: len(states) * Port.batch_mean(port, states, l)},
+        says="the sum over the batch",
     ),
     Mistake(
         "ρ weighs the past, not the present",
         "linear-threshold-running-mean",
         {"updated_means": exchanged_weights_of_mean},
+        says="ρ and 1 − ρ are exchanged",
     ),
     Mistake(
         "ρ is the default's: the present batch alone",
         "linear-threshold-running-mean",
         ignored("mean_inhibition.rate"),
+        says="mean_inhibition.rate is the default",
     ),
-    Mistake("the initial value is the default's", "unusual-units", ignored("mean_inhibition.init")),
+    Mistake(
+        "the initial value is the default's",
+        "unusual-units",
+        ignored("mean_inhibition.init"),
+        says="mean_inhibition.init is the default",
+    ),
     Mistake(
         "the mean starts at zero",
         "linear-threshold-running-mean",
         {"initial_means": lambda port: [0 * r for r in Port.initial_means(port)]},
+        says="starts at zero",
     ),
     Mistake(
         "the mean starts anew in each step",
@@ -914,16 +1019,38 @@ MEAN_MISTAKES = (
                 port, port.initial_means(), states
             )
         },
+        says="anew in each step",
     ),
-    Mistake("taken at the closed loop", "linear-threshold", {"circuit_step": mean_under_control}),
+    Mistake(
+        "taken at the closed loop",
+        "linear-threshold",
+        {"circuit_step": mean_under_control},
+        says="taken in the closed loop",
+    ),
     Mistake(
         "the mean over units too: one number a layer",
         "linear-threshold",
         {"batch_mean": mean_over_units},
+        says="over units",
     ),
-    Mistake("the rate of the mean potential", "linear-threshold", {"batch_mean": rate_of_mean}),
-    Mistake("the mean of potentials", "linear-threshold", {"batch_mean": mean_potential}),
-    Mistake("excitatory rates are averaged", "unusual-units", {"batch_mean": excitatory_mean}),
+    Mistake(
+        "the rate of the mean potential",
+        "linear-threshold",
+        {"batch_mean": rate_of_mean},
+        says="the rate of the mean potential",
+    ),
+    Mistake(
+        "the mean of potentials",
+        "linear-threshold",
+        {"batch_mean": mean_potential},
+        says="potentials where rates belong",
+    ),
+    Mistake(
+        "excitatory rates are averaged",
+        "unusual-units",
+        {"batch_mean": excitatory_mean},
+        says="excitatory rates",
+    ),
     Mistake(
         "the batch is taken in twice a step",
         "linear-threshold-running-mean",
@@ -932,16 +1059,19 @@ MEAN_MISTAKES = (
                 port, Port.updated_means(port, r_bar, states), states
             )
         },
+        says="twice a step",
     ),
     Mistake(
         "r̄ is used and written before it takes in the batch",
         "linear-threshold-running-mean",
         {"circuit_step": mean_after_use},
+        says="updated late",
     ),
     Mistake(
         "the first sample alone, not the batch",
         "linear-threshold",
         {"batch_mean": lambda port, states, l: port.rate("I", states[0].u_I[l])},
+        says="the first sample alone",
     ),
     Mistake(
         "the mean of all batches so far, whatever ρ is",
@@ -1051,36 +1181,43 @@ FEEDBACK_MISTAKES = (
         "the slope of E units is taken at their rate",
         "average-feedback",
         feedback_by_slopes(lambda port, s, l: port.slope("E", port.rate("E", s.u_E[l])), slope_I),
+        says="not at φ_E(u_E)",
     ),
     Mistake(
         "the slope of I units is taken at the potential of the E units",
         "weak-feedback",
         feedback_by_slopes(slope_E, lambda port, state, l: port.slope("I", state.u_E[l])),
+        says="not at u_E",
     ),
     Mistake(
         "without the slope of the I units",
         "linear-threshold",
         feedback_by_slopes(slope_E, lambda port, state, l: 1),
+        says="the factor φ_I'(u_I^l) is missing",
     ),
     Mistake(
         "without the slope of the E units",
         "linear-threshold",
         feedback_by_slopes(lambda port, state, l: 1, slope_I),
+        says="the factor φ_E'(u_E^l) is missing",
     ),
     Mistake(
         "Q is carried down to the layer below, with the inhibitory slope in it",
         "weak-feedback",
         feedback_by_slopes(slope_E, slope_I, lambda J, Q: Q),
+        says="the chain goes through Q",
     ),
     Mistake(
         "how the output responds with inhibition in the loop: slopes over 1 + φ_I' φ_E'",
         "average-feedback",
         feedback_by_slopes(true_gain, slope_I),
+        says="φ' / (1 + φ_I' φ_E')",
     ),
     Mistake(
         "the derivative of the softmax is in the feedback weights",
         "linear-threshold",
         {"raw_feedback": with_softmax_jacobian},
+        says="derivative of the softmax",
     ),
     Mistake(
         "on the way down square matrices are not transposed",
@@ -1093,79 +1230,128 @@ FEEDBACK_MISTAKES = (
                 else Port.carried_down(port, J, Q, l)
             )
         },
+        says="transposed",
     ),
     Mistake(
         "the sign: control lowers where it should raise",
         "linear-threshold",
         {"raw_feedback": lambda port, s: [-Q_l for Q_l in Port.raw_feedback(port, s)]},
+        says="the sign of Q",
     ),
-    Mistake("one norm for the whole batch", "linear-threshold", {"normalized_batch": one_length}),
+    Mistake(
+        "one norm for the whole batch",
+        "linear-threshold",
+        {"normalized_batch": one_length},
+        says="over the whole batch",
+    ),
     Mistake(
         "one norm for all layers of a sample",
         "linear-threshold",
         {"normalized_batch": all_layers_together},
+        says="one norm for all layers",
     ),
     Mistake(
         "each output's row has the norm",
         "weak-feedback",
         normalised_by(lambda Q_l: np.sqrt(np.sum(Q_l**2, axis=1, keepdims=True))),
+        says="output by output",
     ),
     Mistake(
         "each unit's column has the norm",
         "weak-feedback",
         normalised_by(lambda Q_l: np.sqrt(np.sum(Q_l**2, axis=0, keepdims=True))),
+        says="unit by unit",
     ),
     Mistake(
         "divided by the sum of squares, the root forgotten",
         "average-feedback",
         normalised_by(lambda Q_l: np.sum(Q_l**2)),
+        says="divided by the sum of squares",
     ),
     Mistake(
         "the norm is the sum of magnitudes",
         "linear-threshold",
         normalised_by(lambda Q_l: np.sum(np.abs(Q_l))),
+        says="the sum of magnitudes",
     ),
     Mistake(
         "the norm is the largest singular value",
         "linear-threshold",
         normalised_by(lambda Q_l: np.linalg.norm(Q_l, 2)),
+        says="the largest singular value",
     ),
     Mistake(
         "1e-6 is added to the norm, against division by zero",
         "linear-threshold",
         normalised_by(lambda Q_l: np.sqrt(np.sum(Q_l**2)) + 1e-6),
+        says="1e-06 is added to the norm",
     ),
-    Mistake("the norm is the default's", "exact-inverse-mse-norm-2", ignored("feedback.norm")),
-    Mistake("not normalised", "average-feedback", set_to(feedback__normalize=False)),
+    Mistake(
+        "the norm is the default's",
+        "exact-inverse-mse-norm-2",
+        ignored("feedback.norm"),
+        says="feedback.norm",
+    ),
+    Mistake(
+        "not normalised",
+        "average-feedback",
+        set_to(feedback__normalize=False),
+        says="the normalisation is missing",
+    ),
     Mistake(
         "normalised though it is off",
         "exact-inverse-mse-unnormalised",
         set_to(feedback__normalize=True),
+        says="feedback.normalize is off",
     ),
-    Mistake("not averaged over the batch", "average-feedback", ignored("feedback.average")),
+    Mistake(
+        "not averaged over the batch",
+        "average-feedback",
+        ignored("feedback.average"),
+        says="the batch average",
+    ),
     Mistake(
         "averaged after normalising",
         "average-feedback",
         feedback_in_order("normalize", "average", "clip"),
+        says="normalised before averaging",
     ),
     Mistake(
         "clipped after normalising",
         "exact-inverse-mse-clipped",
         feedback_in_order("average", "normalize", "clip"),
+        says="normalised before clipping",
     ),
-    Mistake("not clipped", "exact-inverse-mse-clipped-unnormalised", ignored("feedback.clip")),
+    Mistake(
+        "not clipped",
+        "exact-inverse-mse-clipped-unnormalised",
+        ignored("feedback.clip"),
+        says="the clipping to ±feedback.clip is missing",
+    ),
     Mistake(
         "clipped from above alone",
         "exact-inverse-mse-clipped-unnormalised",
         {"clipped": lambda port, Q_l: np.minimum(Q_l, port.s["feedback.clip"])},
+        says="from above alone",
     ),
-    Mistake("taken at the closed loop", "linear-threshold", {"feedback": of_the_closed_loop}),
+    Mistake(
+        "taken at the closed loop",
+        "linear-threshold",
+        {"feedback": of_the_closed_loop},
+        says="taken at the closed-loop state",
+    ),
     Mistake(
         "with the weights that learning began with",
         "linear-threshold",
         {"feedback": with_first_parameters},
+        says="parameters are the initial ones",
     ),
-    Mistake("those of the step before", "weak-feedback", {"feedback": of_the_step_before}),
+    Mistake(
+        "those of the step before",
+        "weak-feedback",
+        {"feedback": of_the_step_before},
+        says="Q is that of the step before",
+    ),
     Mistake(
         "the top layer alone is given feedback, the others zero",
         "linear-threshold",
@@ -1175,21 +1361,25 @@ FEEDBACK_MISTAKES = (
                 for l, Q_l in enumerate(Port.raw_feedback(port, state))
             ]
         },
+        says="Q_0 is 0 times",
     ),
     Mistake(
         "layers are stored from the top",
         "exact-inverse-mse-averaged",
         {"feedback": lambda port, states: [Q[::-1] for Q in Port.feedback(port, states)]},
+        says="from the top",
     ),
     Mistake(
         "written (B, n_l, n_out)",
         "linear-threshold",
         rewritten(lambda path: "/Q_" in path, lambda Q: np.swapaxes(Q, 1, 2)),
+        says="transposed",
     ),
     Mistake(
         "averaged weights are written once, not for each sample",
         "average-feedback",
         rewritten(lambda path: "/Q_" in path, lambda Q: Q[0]),
+        says="shape is",
     ),
 )
 
@@ -1214,51 +1404,77 @@ def only_mse_or(target):
 
 
 TARGET_MISTAKES = (
-    Mistake("the label though feedback is weak", "weak-feedback", set_to(feedback__strong=True)),
     Mistake(
-        "a nudge though feedback is strong", "linear-threshold", set_to(feedback__strong=False)
+        "the label though feedback is weak",
+        "weak-feedback",
+        set_to(feedback__strong=True),
+        says="strong and weak",
     ),
-    Mistake("the nudge is the default's", "unusual-learning", ignored("feedback.nudge")),
+    Mistake(
+        "a nudge though feedback is strong",
+        "linear-threshold",
+        set_to(feedback__strong=False),
+        says="strong and weak",
+    ),
+    Mistake(
+        "the nudge is the default's",
+        "unusual-learning",
+        ignored("feedback.nudge"),
+        says="feedback.nudge is the default",
+    ),
     Mistake(
         "the nudged potentials are the target, the softmax is forgotten",
         "weak-feedback",
         only_mse_or(lambda port, o, y, nudge: o + nudge * (y - port.softmax(o))),
+        says="softmax around the nudged potential is left out",
     ),
     Mistake(
         "nudged between probabilities",
         "weak-feedback",
         only_mse_or(lambda port, o, y, nudge: port.softmax(o) + nudge * (y - port.softmax(o))),
+        says="applied to probabilities",
     ),
     Mistake(
         "the potentials are nudged towards the label, as with the squared error",
         "weak-feedback",
         only_mse_or(lambda port, o, y, nudge: port.softmax(o + nudge * (y - o))),
+        says="the potential is nudged to the label",
     ),
     Mistake(
         "nudged away from the label",
         "exact-inverse-mse-weak-averaged",
         only_mse_or(lambda port, o, y, nudge: o - nudge * (y - o)),
+        says="away from the label",
     ),
     Mistake(
         "the nudge is added without the output: o is forgotten within the brackets",
         "exact-inverse-mse-weak-averaged",
         only_mse_or(lambda port, o, y, nudge: o + nudge * y),
+        says="leaves out the output",
     ),
     Mistake(
         "λ weighs the output and 1 − λ the label",
         "exact-inverse-mse-weak-averaged",
         only_mse_or(lambda port, o, y, nudge: nudge * o + (1 - nudge) * y),
+        says="λ and 1 − λ are exchanged",
     ),
     Mistake(
         "labels are hardened to zeros and a one",
         "linear-threshold",
         {"target": lambda port, o, y: (y == y.max()).astype(float)},
+        says="labels are 1 on the class",
     ),
-    Mistake("the softmax sums over the batch", "weak-feedback", {"targets": softmax_of_batch}),
+    Mistake(
+        "the softmax sums over the batch",
+        "weak-feedback",
+        {"targets": softmax_of_batch},
+        says="over the batch",
+    ),
     Mistake(
         "labels belong to the next sample",
         "average-feedback",
         {"targets": lambda port, opens, ys: Port.targets(port, opens, [*ys[1:], ys[0]])},
+        says="labels are in another order",
     ),
 )
 
@@ -1360,88 +1576,143 @@ CLOSED_LOOP_MISTAKES = (
         "the control excites the inhibitory units",
         "average-feedback",
         {"inhibition_taken": lambda port, c, Q, l: -Port.inhibition_taken(port, c, Q, l)},
+        says="the sign of the control",
     ),
     Mistake(
         "the control does not reach the readout",
         "linear-threshold",
         {"direct": lambda port, c: 0 * c},
+        says="the readout's own feedback",
     ),
     Mistake(
         "the control reaches the readout though that is off",
         "linear-threshold-mse-readout-free",
         {"direct": lambda port, c: c},
+        says="the readout's own feedback",
     ),
     Mistake(
         "the control does not reach the hidden layers",
         "linear-threshold",
         {"inhibition_taken": without_c_in_a_potential},
+        says="does not reach the hidden layers",
     ),
-    Mistake("the control reaches the top hidden layer alone", "linear-threshold", in_layer(-1)),
+    Mistake(
+        "the control reaches the top hidden layer alone",
+        "linear-threshold",
+        in_layer(-1),
+        says="the top hidden layer alone",
+    ),
     Mistake(
         "the proportional gain is forgotten",
         "average-feedback",
         gains_of(lambda s: s["controller.k_i"]),
+        says="integral only",
     ),
     Mistake(
         "the integral gain is forgotten",
         "average-feedback",
         gains_of(lambda s: s["controller.k_p"] * s["controller.leak"]),
+        says="proportional only",
     ),
-    Mistake("k_p is the default's", "unusual-gains", ignored("controller.k_p")),
-    Mistake("k_i is the default's", "unusual-gains", ignored("controller.k_i")),
-    Mistake("the leak is the default's", "unusual-gains", ignored("controller.leak")),
+    Mistake(
+        "k_p is the default's",
+        "unusual-gains",
+        ignored("controller.k_p"),
+        says="controller.k_p is the default",
+    ),
+    Mistake(
+        "k_i is the default's",
+        "unusual-gains",
+        ignored("controller.k_i"),
+        says="controller.k_i is the default",
+    ),
+    Mistake(
+        "the leak is the default's",
+        "unusual-gains",
+        ignored("controller.leak"),
+        says="controller.leak is the default",
+    ),
     Mistake(
         "the integral gain is multiplied by the leak, not divided",
         "strong-gain",
         gains_of(
             lambda s: s["controller.k_p"] + s["controller.k_i"] * s["controller.leak"], lambda s: 1
         ),
+        says="the leak multiplies",
     ),
-    Mistake("k_p and k_i are exchanged", "unusual-gains", exchanged("k_p", "k_i")),
-    Mistake("c_int holds the control", "linear-threshold", {"integral": lambda port, c, e: c}),
+    Mistake(
+        "k_p and k_i are exchanged",
+        "unusual-gains",
+        exchanged("k_p", "k_i"),
+        says="k_p and k_i are exchanged",
+    ),
+    Mistake(
+        "c_int holds the control",
+        "linear-threshold",
+        {"integral": lambda port, c, e: c},
+        says="not the control signal c",
+    ),
     Mistake(
         "c_int holds the error, the leak is forgotten",
         "unusual-gains",
         {"integral": lambda port, c, e: e},
+        says="not at e",
     ),
     Mistake(
         "c_int holds k_i z",
         "linear-threshold",
         {"integral": lambda port, c, e: port.s["controller.k_i"] * Port.integral(port, c, e)},
+        says="not k_i z",
     ),
-    Mistake("c_int is left at zero", "average-feedback", {"integral": lambda port, c, e: 0 * c}),
+    Mistake(
+        "c_int is left at zero",
+        "average-feedback",
+        {"integral": lambda port, c, e: 0 * c},
+        says="c_int is not given",
+    ),
     Mistake(
         "the search for the control ends after two iterations",
         "linear-threshold",
         {"iterations": lambda port: 2},
+        says="the search stopped early",
     ),
     Mistake(
         "the search for the control ends at a hundredth",
         "linear-threshold",
         {"close_enough": lambda port: 1e-2},
+        says="the search stopped early",
     ),
     Mistake(
         "one step of control: κ times the open loop's error",
         "average-feedback",
         {"closed_loop": after_a_step_of_control},
+        says="the search stopped early",
     ),
     Mistake(
         "integrated by Euler's method for 0.3 s, and taken to be at rest",
         "average-feedback",
         {"closed_loop": integrated_closed},
+        says="not at rest",
     ),
     Mistake(
         "the error of the squared loss under cross-entropy",
         "average-feedback",
         {"error": lambda port, u_out, target: target - u_out},
+        says="the softmax is left out of the error",
     ),
     Mistake(
         "the error has the other sign",
         "exact-inverse-mse-averaged",
         relaxed(lambda port, u, target: u - target, lambda c: np.clip(c, -3, 3)),
         hint_expected=False,
+        says="c does not solve c = κ e",
     ),
-    Mistake("the softmax sums over the batch", "average-feedback", relaxed(sum_over_batch)),
+    Mistake(
+        "the softmax sums over the batch",
+        "average-feedback",
+        relaxed(sum_over_batch),
+        says="over the batch",
+    ),
     Mistake(
         "one control for the whole batch: errors are averaged",
         "linear-threshold",
@@ -1449,37 +1720,44 @@ CLOSED_LOOP_MISTAKES = (
             lambda port, u, target: port.error(u, target),
             lambda c: 0 * c + c.mean(axis=0, keepdims=True),
         ),
+        says="c does not solve c = κ e",
     ),
     Mistake(
         "the controller is given the label though feedback is weak",
         "weak-feedback",
         {"closed_loops": label_for_target},
+        says="the label is the target",
     ),
     Mistake(
         "with the feedback weights of the step before",
         "linear-threshold",
         {"closed_loops": previous_feedback},
+        says="those of the step before",
     ),
     Mistake(
         "all samples get the first sample's feedback weights",
         "linear-threshold",
         {"closed_loops": first_feedback_for_all},
+        says="first sample's feedback weights",
     ),
     Mistake(
         "excitatory units keep their open-loop potentials",
         "average-feedback",
         {"closed_loop": e_units_stay},
+        says="stay where the open loop had them",
     ),
     Mistake(
         "the control saturates at 0.1",
         "average-feedback",
         {"closed_loop": clipped_control},
         hint_expected=False,
+        says="c does not solve c = κ e",
     ),
     Mistake(
         "the inhibitory arrays hold rates",
         "average-feedback",
         rewritten(lambda path: "closed_loop/u_I" in path, lambda u: np.logaddexp(0, u)),
+        says="inhibitory arrays hold rates",
     ),
 )
 
@@ -1604,37 +1882,46 @@ def through_the_softmax_again(port, u_out, y):
 
 GRADIENT_MISTAKES = (
     Mistake(
-        "summed over the batch, not averaged", "average-feedback", {"count": lambda port, xs: 1}
+        "summed over the batch, not averaged",
+        "average-feedback",
+        {"count": lambda port, xs: 1},
+        says="summed over the batch",
     ),
     Mistake(
         "divided by one less than the batch",
         "average-feedback",
         {"count": lambda port, xs: len(xs) - 1},
+        says="one less than the batch",
     ),
     Mistake(
         "averaged twice: the batch divides squared",
         "linear-threshold",
         {"count": lambda port, xs: len(xs) ** 2},
+        says="divided by the batch size twice",
     ),
     Mistake(
         "the change of the weights is written, not what they descend along",
         "average-feedback",
         changed_gradient(lambda name: True, lambda g: -g),
+        says="the sign of δ",
     ),
     Mistake(
         "hidden layers alone have the other sign",
         "linear-threshold",
         changed_gradient(lambda name: name.startswith("hidden"), lambda g: -g),
+        says="the sign of the hidden layers",
     ),
     Mistake(
         "without the slope of the E units",
         "average-feedback",
         delta_with(slope=lambda port, closed, opened, l: 1),
+        says="the factor φ_E'(u_E) is missing",
     ),
     Mistake(
         "the slope is taken at the open loop",
         "average-feedback",
         delta_with(slope=lambda port, closed, opened, l: port.slope("E", opened.u_E[l])),
+        says="taken at the open loop's u_E",
     ),
     Mistake(
         "the slope is taken at the rate",
@@ -1642,117 +1929,145 @@ GRADIENT_MISTAKES = (
         delta_with(
             slope=lambda port, closed, opened, l: port.slope("E", port.rate("E", closed.u_E[l]))
         ),
+        says="not at φ_E(u_E)",
     ),
     Mistake(
         "the slope of the I units in place of the E units'",
         "average-feedback",
         delta_with(slope=lambda port, closed, opened, l: port.slope("I", closed.u_I[l])),
+        says="not at u_I",
     ),
     Mistake(
         "excitatory rates are those of the open loop",
         "average-feedback",
         delta_with(rate=lambda port, closed, opened, l: port.rate("E", opened.u_E[l])),
+        says="excitatory rates in δ are those of the open loop",
     ),
     Mistake(
         "the excitatory potential is compared, not the rate",
         "weak-feedback",
         delta_with(rate=lambda port, closed, opened, l: closed.u_E[l]),
+        says="not û_I − u_E",
     ),
     Mistake(
         "the inhibitory rate is compared, nothing undoes φ_I",
         "average-feedback",
         delta_with(estimate=lambda port, closed, opened, l: port.rate("I", closed.u_I[l])),
+        says="not φ_I(u_I)",
     ),
     Mistake(
         "the inhibitory units are those of the open loop",
         "linear-threshold",
         delta_with(estimate=lambda port, closed, opened, l: port.estimate(opened.u_I[l], l)),
+        says="û_I in δ is that of the open loop",
     ),
     Mistake(
         "the exact inverse whatever the rule is",
         "linear-threshold",
         {"estimate": lambda port, u_I, l: u_I},
+        says="the exact inverse",
     ),
     Mistake(
         "presynaptic rates are those of the open loop",
         "average-feedback",
         {"pre": lambda port, l, x, closed, opened: Port.pre(port, l, x, opened, closed)},
+        says="presynaptic rates are those of the open loop",
     ),
     Mistake(
         "presynaptic potentials, not rates",
         "weak-feedback",
         {"pre": lambda port, l, x, closed, opened: x if l == 0 else closed.u_E[l - 1]},
+        says="presynaptic potentials",
     ),
     Mistake(
         "θ is dropped from the linear threshold",
         "linear-threshold",
         with_tangent(lambda port, r_0, theta, delta: (0 * theta, delta)),
+        says="θ is left out",
     ),
     Mistake(
         "δ is φ_I', not one over it",
         "unusual-learning",
         with_tangent(lambda port, r_0, theta, delta: (port.inverse(r_0) - r_0 / delta, 1 / delta)),
+        says="δ is φ_I'(u₀)",
     ),
     Mistake(
         "the threshold is subtracted",
         "linear-threshold",
         with_tangent(lambda port, r_0, theta, delta: (-theta, delta)),
+        says="θ is subtracted",
     ),
-    Mistake("r̄ is taken for a potential", "linear-threshold", {"tangent": tangent_at_potential}),
+    Mistake(
+        "r̄ is taken for a potential",
+        "linear-threshold",
+        {"tangent": tangent_at_potential},
+        says="r₀ is taken for a potential",
+    ),
     Mistake(
         "linearised at r̄ as it was before this batch",
         "linear-threshold-running-mean",
         {"r_0": old_mean},
+        says="updated late",
     ),
     Mistake(
         "linearised at the fixed rate though the mean is asked",
         "linear-threshold",
         {"r_0": lambda port, l: np.full(1, port.s["mean_inhibition.fixed_point"])},
+        says="a fixed r₀ is linearised at",
     ),
     Mistake(
         "linearised at the first r̄ though the fixed rate is asked",
         "linear-threshold-fixed-mse-default",
         {"r_0": lambda port, l: port.initial_means()[l]},
+        says="the running r̄ is linearised at",
     ),
     Mistake(
         "the fixed rate is the default's",
         "unusual-learning",
         ignored("mean_inhibition.fixed_point"),
+        says="mean_inhibition.fixed_point is the default",
     ),
     Mistake(
         "bias gradients are summed, weights averaged",
         "average-feedback",
         changed_gradient(lambda name: name.endswith("bias"), lambda g: 5 * g),
+        says="the biases' gradients are summed",
     ),
     Mistake(
         "biases have no gradient",
         "linear-threshold",
         {"bias_change": lambda port, delta: 0 * delta},
+        says="hidden_0/bias is 0 times",
     ),
     Mistake(
         "the readout's gradient has the other sign",
         "average-feedback",
         changed_gradient(lambda name: name == "readout/weight", lambda g: -g),
+        says="the sign of the readout's δ",
     ),
     Mistake(
         "the readout hears the rates of the open loop",
         "linear-threshold",
         readout_with(lambda port, closed, opened, r, d: (port.rate("E", opened.u_E[-1]), d)),
+        says="the readout's presynaptic rates",
     ),
     Mistake(
         "the readout compares the two loops' outputs",
         "average-feedback",
         readout_with(lambda port, closed, opened, r, d: (r, opened.u_out - closed.u_out)),
+        says="difference of the two loops' outputs",
     ),
     Mistake(
         "the readout learns from the error under control",
         "average-feedback",
         {"readout_pre_and_delta": closed_readout},
+        says="the error under control",
     ),
     Mistake(
         "without feedback to it, the readout learns from the error under control",
         "linear-threshold-mse-readout-free",
         {"readout_pre_and_delta": closed_readout},
+        says="the error under control",
     ),
     Mistake(
         "without feedback to it, the readout's δ is still W r − u, which is nothing",
@@ -1763,30 +2078,43 @@ GRADIENT_MISTAKES = (
                 port.output(port.rate("E", closed.u_E[-1])) - closed.u_out,
             )
         ),
+        says="the readout has no feedback",
     ),
     Mistake(
         "without feedback to it and nudged, the readout learns from the nudged target",
         "unstable-fixed-point",
         {"readout_pre_and_delta": nudged_readout},
+        says="nudged target",
     ),
     Mistake(
         "outer products are laid out the other way round in memory",
         "average-feedback",
         {"weight_change": transposed_in_memory},
+        says="column-major",
     ),
     Mistake(
         "gradients are written (n_out, n_in)",
         "linear-threshold",
         rewritten(lambda path: "gradients/" in path, lambda g: g.T),
+        says="transposed",
     ),
     Mistake(
-        "gradients are not cleared between steps", "average-feedback", {"initial_sums": accumulated}
+        "gradients are not cleared between steps",
+        "average-feedback",
+        {"initial_sums": accumulated},
+        says="not cleared",
     ),
-    Mistake("the last sample overwrites the others", "average-feedback", one_sample(-1)),
+    Mistake(
+        "the last sample overwrites the others",
+        "average-feedback",
+        one_sample(-1),
+        says="the last sample alone",
+    ),
     Mistake(
         "the gradients of backprop whatever the rule is",
         "average-feedback",
         {"gradients": lambda port, xs, ys, closeds, opens: port.backprop(xs, ys)},
+        says="the gradients of backprop",
     ),
     Mistake(
         "weights decay: a hundredth of them is in the gradient",
@@ -1806,31 +2134,37 @@ GRADIENT_MISTAKES = (
             lambda name: True, lambda g: g * min(1, 0.1 / float(np.sqrt(np.sum(g**2))))
         ),
         hint_expected=False,
+        says="right but for a factor",
     ),
     Mistake(
         "backprop: slopes at activities, not at drives",
         "backprop-mse-default",
         {"plain_slope": lambda port, a: port.slope("E", port.rate("E", a))},
+        says="slopes are taken at activities",
     ),
     Mistake(
         "backprop: no slopes",
         "backprop-mse-default",
         {"backprop_sample": plain_without_slopes},
+        says="backprop has no slopes",
     ),
     Mistake(
         "backprop: square matrices are not transposed on the way back",
         "backprop-softmax-cross-entropy-default",
         {"backprop_sample": plain_untransposed},
+        says="transposed on the way back",
     ),
     Mistake(
         "backprop: the error goes through the derivative of the softmax once more",
         "backprop-softmax-cross-entropy-default",
         {"output_delta": through_the_softmax_again},
+        says="derivative of the softmax",
     ),
     Mistake(
         "backprop: the squared error without its half, a gradient twice as large",
         "backprop-mse-default",
         {"output_delta": lambda port, u_out, y: 2 * (u_out - y)},
+        says="it is 2 times",
     ),
 )
 
@@ -1923,26 +2257,31 @@ OPTIMISER_MISTAKES = (
         "Adam's step is counted from 0",
         "average-feedback",
         {"adam": lambda port, name, g, t: Port.adam(port, name, g, max(t - 1, 1e-9))},
+        says="one too low",
     ),
     Mistake(
         "Adam's step is one ahead",
         "average-feedback",
         {"adam": lambda port, name, g, t: Port.adam(port, name, g, t + 1)},
+        says="one too high",
     ),
     Mistake(
         "Adam's step stays 1",
         "average-feedback",
         {"adam": lambda port, name, g, t: Port.adam(port, name, g, 1)},
+        says="stays at 1",
     ),
     Mistake(
         "Adam's step counts arrays, not steps",
         "average-feedback",
         {"update": step_counted_for_each_array},
+        says="counts arrays",
     ),
     Mistake(
         "Adam without bias correction",
         "average-feedback",
         {"bias_correction": lambda port, beta, t: 1},
+        says="bias correction is missing",
     ),
     Mistake(
         "the second moment's bias is corrected after the root",
@@ -1952,6 +2291,7 @@ OPTIMISER_MISTAKES = (
                 m / (1 - b_1(s) ** t) / (np.sqrt(v) / (1 - b_2(s) ** t) + s["optimizer.epsilon"])
             )
         ),
+        says="after the root",
     ),
     Mistake(
         "ε stands under the root",
@@ -1961,6 +2301,7 @@ OPTIMISER_MISTAKES = (
                 m / (1 - b_1(s) ** t) / np.sqrt(v / (1 - b_2(s) ** t) + s["optimizer.epsilon"])
             )
         ),
+        says="inside the root",
     ),
     Mistake(
         "ε is added before the bias is corrected",
@@ -1973,29 +2314,61 @@ OPTIMISER_MISTAKES = (
                 / (np.sqrt(v) + s["optimizer.epsilon"])
             )
         ),
+        says="before the bias correction",
     ),
-    Mistake("ε is the default's", "unusual-learning", ignored("optimizer.epsilon")),
-    Mistake("β₁ is the default's", "unusual-learning", ignored("optimizer.beta_1")),
-    Mistake("β₂ is the default's", "unusual-learning", ignored("optimizer.beta_2")),
-    Mistake("β₁ and β₂ are exchanged", "average-feedback", exchanged("beta_1", "beta_2")),
     Mistake(
-        "the learning rate is the default's", "plain-descent", ignored("optimizer.learning_rate")
+        "ε is the default's",
+        "unusual-learning",
+        ignored("optimizer.epsilon"),
+        says="optimizer.epsilon is the default",
+    ),
+    Mistake(
+        "β₁ is the default's",
+        "unusual-learning",
+        ignored("optimizer.beta_1"),
+        says="optimizer.beta_1 is the default",
+    ),
+    Mistake(
+        "β₂ is the default's",
+        "unusual-learning",
+        ignored("optimizer.beta_2"),
+        says="optimizer.beta_2 is the default",
+    ),
+    Mistake(
+        "β₁ and β₂ are exchanged",
+        "average-feedback",
+        exchanged("beta_1", "beta_2"),
+        says="are exchanged",
+    ),
+    Mistake(
+        "the learning rate is the default's",
+        "plain-descent",
+        ignored("optimizer.learning_rate"),
+        says="optimizer.learning_rate is the default",
     ),
     Mistake(
         "Adam though plain descent is asked",
         "plain-descent-running-mean",
         ignored("optimizer.name"),
+        says="Adam, where plain descent",
     ),
     Mistake(
-        "plain descent though Adam is asked", "linear-threshold", set_to(optimizer__name="sgd")
+        "plain descent though Adam is asked",
+        "linear-threshold",
+        set_to(optimizer__name="sgd"),
+        says="plain descent, where the optimiser is Adam",
     ),
     Mistake(
-        "plain descent has a momentum of 0.9", "plain-descent-running-mean", {"descent": momentum}
+        "plain descent has a momentum of 0.9",
+        "plain-descent-running-mean",
+        {"descent": momentum},
+        says="momentum",
     ),
     Mistake(
         "parameters climb along g",
         "average-feedback",
         {"moved": lambda port, name, g: 2 * port.p[name] - Port.moved(port, name, g)},
+        says="the sign of the step",
     ),
     Mistake(
         "the second moment averages magnitudes, not squares",
@@ -2006,6 +2379,7 @@ OPTIMISER_MISTAKES = (
                 b_2(port.s) * (0 if v is None else v) + (1 - b_2(port.s)) * np.abs(g),
             )
         ),
+        says="takes in |g|",
     ),
     Mistake(
         "the second moment averages the squared first moment",
@@ -2014,12 +2388,16 @@ OPTIMISER_MISTAKES = (
         hint_expected=False,
     ),
     Mistake(
-        "moments add up: 1 − β is forgotten", "linear-threshold", moments_with(unweighted_moments)
+        "moments add up: 1 − β is forgotten",
+        "linear-threshold",
+        moments_with(unweighted_moments),
+        says="1 − β is left out",
     ),
     Mistake(
         "moments are forgotten after each step",
         "average-feedback",
         moments_with(lambda port, m, v, g: ((1 - b_1(port.s)) * g, (1 - b_2(port.s)) * g**2)),
+        says="moments are not kept",
     ),
     Mistake(
         "arrays of the same kind and shape share moments",
@@ -2037,30 +2415,38 @@ OPTIMISER_MISTAKES = (
         "the gradient of the step before is used",
         "linear-threshold",
         {"update": gradient_of_the_step_before},
+        says="the gradient is that of the step before",
     ),
     Mistake(
         "each step starts from the initial parameters",
         "linear-threshold",
         {"update": from_the_start},
+        says="parameters are the initial ones",
     ),
     Mistake(
-        "biases are not updated", "average-feedback", some_stay(lambda name: name.endswith("bias"))
+        "biases are not updated",
+        "average-feedback",
+        some_stay(lambda name: name.endswith("bias")),
+        says="biases are not updated",
     ),
     Mistake(
         "the readout is not updated",
         "average-feedback",
         some_stay(lambda name: name.startswith("readout")),
+        says="the readout is not updated",
     ),
     Mistake(
         "the update is done twice",
         "plain-descent",
         {"moved": lambda port, name, g: 2 * Port.moved(port, name, g) - port.p[name]},
+        says="2 times",
     ),
     Mistake(
         "1 − βᵗ is subtracted in single precision",
         "large-steps",
         {"bias_correction": correction_by_subtraction},
         precision="float32",
+        says="computed in float32",
     ),
     Mistake(
         "a hundredth of the weights decays, apart from the gradient",
@@ -2087,6 +2473,7 @@ OPTIMISER_MISTAKES = (
                 ),
             )
         },
+        says="have not moved",
     ),
 )
 
@@ -2148,33 +2535,49 @@ LOSS_MISTAKES = (
                 lambda state: (state.u_E, [x, *(port.rate("E", u) for u in state.u_E)], state.u_out)
             )(port.open_loop(x))
         },
+        says="units are inhibited",
     ),
     Mistake(
-        "summed over the batch", "average-feedback", scaled_losses(lambda port, seen: len(seen.ys))
+        "summed over the batch",
+        "average-feedback",
+        scaled_losses(lambda port, seen: len(seen.ys)),
+        says="summed over the batch",
     ),
     Mistake(
         "the squared error without its half",
         "linear-threshold-mse-averaged",
         scaled_losses(lambda port, seen: 2),
+        says="½ is missing",
     ),
     Mistake(
         "averaged over outputs too",
         "linear-threshold-mse-averaged",
         scaled_losses(lambda port, seen: 1 / port.n_out),
+        says="number of outputs",
     ),
     Mistake(
-        "logarithms to base 2", "average-feedback", scaled_losses(lambda port, seen: 1 / np.log(2))
+        "logarithms to base 2",
+        "average-feedback",
+        scaled_losses(lambda port, seen: 1 / np.log(2)),
+        says="base 2",
     ),
     Mistake(
         "the log-likelihood, its sign not turned",
         "linear-threshold",
         scaled_losses(lambda port, seen: -1),
+        says="the sign of the loss",
     ),
-    Mistake("measured after the update", "average-feedback", {"learn": loss_after_update}),
+    Mistake(
+        "measured after the update",
+        "average-feedback",
+        {"learn": loss_after_update},
+        says="after the update",
+    ),
     Mistake(
         "the loss under control is that of the nudged target",
         "weak-feedback",
         losses_with(loss_of_nudged),
+        says="nudged target",
     ),
     Mistake(
         "open-loop and closed-loop loss are exchanged",
@@ -2184,6 +2587,7 @@ LOSS_MISTAKES = (
                 zip(losses, reversed(list(losses.values())), strict=True)
             )
         ),
+        says="are exchanged",
     ),
     Mistake(
         "the loss under control is that of the open loop",
@@ -2191,32 +2595,43 @@ LOSS_MISTAKES = (
         losses_with(
             lambda port, seen, losses: losses | {"closed_loop_loss": losses["open_loop_loss"]}
         ),
+        says="open loop's output",
     ),
     Mistake(
         "the mean of all losses so far, as a progress bar shows it",
         "average-feedback",
         losses_with(running_loss),
+        says="mean of all losses so far",
     ),
     Mistake(
         "1e-6 is added within the logarithm",
         "linear-threshold",
         {"sample_loss": with_guarded_logarithm},
+        says="within the logarithm",
     ),
-    Mistake("of the hard label, not the softened", "average-feedback", {"sample_loss": hardened}),
+    Mistake(
+        "of the hard label, not the softened",
+        "average-feedback",
+        {"sample_loss": hardened},
+        says="labels are 1 on the class",
+    ),
     Mistake(
         "of the last sample alone",
         "linear-threshold",
         {"batch_loss": lambda port, outputs, ys: port.sample_loss(outputs[-1], ys[-1])},
+        says="the last sample alone",
     ),
     Mistake(
         "a step late: the first is zero",
         "average-feedback",
         rewritten(lambda path: path.endswith("_loss"), lambda a: np.concatenate([[0], a[:-1]])),
+        says="a step late",
     ),
     Mistake(
         "written in single precision, and double is said",
         "average-feedback",
         rewritten(lambda path: path.endswith("_loss"), lambda array: array.astype(np.float32)),
+        says="float32",
     ),
 )
 
@@ -2225,16 +2640,19 @@ RUN_MISTAKES = (
         "bytes are divided by 256",
         "fashion-mnist-3x256-exact-inverse",
         {"read_input": lambda port, numbers: port.rounded(numbers / 256)},
+        says="divided by 256",
     ),
     Mistake(
         "final parameters are those before the last step",
         "average-feedback",
         of_parameters(lambda port, steps: steps[-2].after),
+        says="before the last step",
     ),
     Mistake(
         "final parameters are the initial ones",
         "linear-threshold",
         of_parameters(lambda port, steps: port.start),
+        says="the initial ones",
     ),
     Mistake(
         "final parameters are averaged over steps",
@@ -2250,6 +2668,7 @@ RUN_MISTAKES = (
         "final parameters are one step further",
         "linear-threshold",
         of_parameters(lambda port, steps: port.update(steps[-1].gradients)),
+        says="one step further",
     ),
     Mistake(
         "final weights are written column by column",
@@ -2258,11 +2677,13 @@ RUN_MISTAKES = (
             lambda path: path.startswith("final") and path.endswith("weight"),
             lambda W: np.reshape(W.T, W.shape),
         ),
+        says="column-major",
     ),
     Mistake(
         "final parameters are written in single precision, and double is said",
         "average-feedback",
         rewritten(lambda path: path.startswith("final"), lambda array: array.astype(np.float32)),
+        says="float32",
     ),
     Mistake(
         "Adam's moments are forgotten after each step of a run that has no stages",

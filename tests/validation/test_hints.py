@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends import NumpyBackend
+from disinhib.refimpl import NetworkConfiguration, SoftReLU
 from disinhib.refimpl.circuit import Parameters, rate
 from disinhib.validation import record_standard_case, record_trace
 from disinhib.validation.judge import (
@@ -19,11 +20,12 @@ from disinhib.validation.judge import (
     UPDATE,
     Comparison,
 )
-from disinhib.validation.mistakes import usual_mistake
+from disinhib.validation.mistakes import ignored, usual_mistake
 from disinhib.validation.mistakes.catalogue import USUAL_MISTAKES
 
 from .fault import CASES, PLAIN, READOUT_FREE, THRESHOLD, map_parameters, resting
 from .faults import FAULTS
+from .second_hand import MISTAKES
 
 ROUNDING = 1e-12
 
@@ -97,8 +99,49 @@ TESTED_HERE = {
 def test_every_usual_mistake_is_made_by_somebody():
     """A row that no fault makes may name nothing for ever: one did, where it was refused."""
     made = {fault.hint for fault in FAULTS if fault.hint} | TESTED_HERE
+    made |= {mistake.says for mistake in MISTAKES if mistake.says}
     hints = {hint for rows in USUAL_MISTAKES.values() for hint, _ in rows if isinstance(hint, str)}
     assert {hint for hint in hints if not any(words in hint for words in made)} == set()
+
+
+def test_every_setting_has_a_row():
+    """Of those that a network may have other than the default; some have more telling words."""
+    rows = [row for table in USUAL_MISTAKES.values() for row in table]
+    named = {hint.args[0] for hint, _ in rows if getattr(hint, "func", None) is ignored.in_words}
+    settings = {name for name, _ in ignored.settings_of(NetworkConfiguration())}
+    assert settings - named == set(ignored.NAMED_OTHERWISE)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "case"),
+    [
+        ("activation_E.shift", OPEN_LOOP, THRESHOLD),
+        ("activation_I.scale", OPEN_LOOP, THRESHOLD),
+        ("activation_E.sharpness", GRADIENTS, THRESHOLD),
+    ],
+)
+def test_a_setting_left_at_its_default_is_named_with_its_value(name, stage, case):
+    trace = golden(case)
+    group, part = name.split(".")
+    phi = getattr(trace.configuration, group)
+    default = getattr(SoftReLU(), part)
+    plain = dataclasses.replace(
+        trace.configuration, **{group: dataclasses.replace(phi, **{part: default})}
+    )
+    found = []
+    for step, recorded in enumerate(trace.steps):
+        backend = NumpyBackend(plain, parameters_before(trace, step), np.float64, trace.solver)
+        circuit, x, y = recorded.circuit, trace.inputs[step], trace.targets[step]
+        if stage is OPEN_LOOP:
+            answer = backend.open_loop(x)[0]
+        else:
+            states = (circuit.open_loop, circuit.closed_loop)
+            answer = backend.gradients(x, y, *states, circuit.mean_inhibition)
+        found.append(stage.form.arrays(answer))
+    value = getattr(phi, part)
+    assert f"{name} is the default, {default:g}: the trace has {value:g}" in hint_for(
+        stage, trace, found
+    )
 
 
 def test_feedback_of_the_closed_loop_is_named():
@@ -205,7 +248,9 @@ def test_the_residual_of_c_is_that_of_the_control_that_was_stopped_at(case):
         residuals.append(np.abs(c - kappa * e).max())
         found.append(CLOSED_LOOP.form.arrays(dataclasses.replace(state, z=e)))
     hint = hint_for(CLOSED_LOOP, trace, found)
-    assert hint.startswith(f"not converged: the residual c − κ e is {max(residuals):.2g},")
+    assert hint.startswith(
+        f"c does not solve c = κ e: the residual c − κ e is {max(residuals):.2g},"
+    )
 
 
 def test_the_residual_of_u_is_that_of_the_layer_that_was_stopped_in():

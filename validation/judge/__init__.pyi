@@ -36,6 +36,7 @@ from .stages import (
     layer_arrays as layer_arrays,
     layers_from as layers_from,
     learner_before as learner_before,
+    load_learner as load_learner,
     repeated as repeated,
     run_to_gradients as run_to_gradients,
     state_arrays as state_arrays,

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...backends import Backend, NumpyBackend
 from ...refimpl import Learner, Solver, tolerances_to_rest
-from ..mistakes import usual_mistake
+from ..mistakes import mistake_in_final_parameters, usual_mistake
 from ..storage import named_arrays
 from ..trace import Candidate, Trace
 from .allowance import (
@@ -347,8 +347,13 @@ def compare(
         progress(LEARNING_RUN)
         golden = {name: arithmetic.saturated(array) for name, array in golden.items()}
         verdict = _run_verdict(run, golden, effects, trace, arithmetic, solver)
-        wrong_before = not all(result.passed for result in verdicts)
-        verdicts.append(dataclasses.replace(verdict, follows=wrong_before and not verdict.passed))
+        follows = not verdict.passed and not all(result.passed for result in verdicts)
+        # Where a step is wrong, what is left after all is no mistake of its own.
+        is_told = not verdict.passed and not verdict.problem and not follows
+        if is_told:
+            told = mistake_in_final_parameters(as_given, run)
+            verdict = dataclasses.replace(verdict, hint=told.words, unexplained=told.left)
+        verdicts.append(dataclasses.replace(verdict, follows=follows))
     drawn = judge_initialisation(trace.configuration.sizes, candidate.arrays)
     if drawn is not None:
         verdicts.insert(0, drawn)

@@ -1,1 +1,2 @@
-from .catalogue import usual_mistake as usual_mistake
+from .explanation import usual_mistake as usual_mistake
+from .final import mistake_in_final_parameters as mistake_in_final_parameters

@@ -5,13 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from ...refimpl import Controller, Parameters, disinhibition, error, rate, softmax
-from ..judge import TARGETS, Arrays, learner_before, with_part
+from ...backends import NumpyBackend
+from ...refimpl import Controller, Parameters, SoftReLU, disinhibition, error, rate, softmax
+from ..judge import (
+    CLOSED_LOOP,
+    TARGETS,
+    Arrays,
+    learner_before,
+    load_learner,
+    run_to_gradients,
+    undisturbed,
+    with_part,
+)
 from ..trace import Trace
 from .mistake import Setting, changed_parameters, run_reference
+
+RateOf = Callable[[SoftReLU, np.ndarray], np.ndarray]
+BISECTIONS = 64
+"""After so many, an interval is as narrow as float64 can tell."""
 
 
 def transposed(setting: Setting) -> Trace | None:
@@ -48,6 +63,38 @@ def bias_twice(setting: Setting) -> Trace | None:
         return dataclasses.replace(parameters, biases=tuple(2 * b for b in parameters.biases))
 
     return changed_parameters(setting.trace, change)
+
+
+def bias_subtracted(setting: Setting) -> Trace | None:
+    """Take biases for thresholds."""
+
+    def change(parameters: Parameters) -> Parameters:
+        return dataclasses.replace(parameters, biases=tuple(-b for b in parameters.biases))
+
+    if without_bias(setting) is None:
+        return None
+    return changed_parameters(setting.trace, change)
+
+
+def inputs_signed(setting: Setting) -> Trace | None:
+    """Read bytes above 127 as negative."""
+    x = setting.trace.inputs
+    if np.max(x) <= 127 / 255:
+        return None
+    return dataclasses.replace(setting.trace, inputs=np.where(x > 127 / 255, x - 256 / 255, x))
+
+
+def inputs_cut(setting: Setting) -> Trace:
+    """Leave whole numbers of the inputs."""
+    return dataclasses.replace(setting.trace, inputs=np.trunc(setting.trace.inputs))
+
+
+def first_batch(setting: Setting) -> Trace | None:
+    """Give each step the first batch."""
+    inputs = setting.trace.inputs
+    if len(inputs) < 2:
+        return None
+    return dataclasses.replace(setting.trace, inputs=np.broadcast_to(inputs[:1], inputs.shape))
 
 
 def inputs_times(factor: float, setting: Setting) -> Trace:
@@ -133,6 +180,120 @@ def without_inhibition(setting: Setting) -> Arrays:
     return found
 
 
+def open_loop_with(
+    setting: Setting,
+    rate_E: RateOf = rate,
+    rate_I: RateOf = rate,
+    upward: Callable[[RateOf, SoftReLU, np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> Arrays:
+    """Section 6 without control, with its ingredients open to exchange.
+
+    What goes up is of (rate of an I unit, φ_I, u_E, u_I); else the excitatory rate.
+    """
+    configuration = setting.trace.configuration
+    phi_E, phi_I = configuration.activation_E, configuration.activation_I
+    parameters = learner_before(setting.trace, setting.step).parameters
+    found: Arrays = {}
+    sent = setting.trace.inputs[setting.step]
+    for l, (W, b) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
+        u_E = _balanced(sent @ W + b, lambda u: rate_I(phi_I, rate_E(phi_E, u)))
+        u_I = rate_E(phi_E, u_E)
+        found |= {f"u_E_{l}": u_E, f"u_I_{l}": u_I}
+        sent = u_I if upward is None else upward(rate_I, phi_I, u_E, u_I)
+    found["u_out"] = sent @ parameters.readout
+    found["c_int"] = np.zeros_like(found["u_out"])
+    return found
+
+
+def _balanced(a: np.ndarray, inhibition: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """u of u + f(u) = a by bisection, for an f that is never negative and never falls."""
+    low, high = a - inhibition(a), a
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        is_above = middle + inhibition(middle) > a
+        low, high = np.where(is_above, low, middle), np.where(is_above, middle, high)
+    return (low + high) / 2
+
+
+def rectified(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
+    """s max(k (u − m), 0)."""
+    return np.asarray(phi.scale * np.maximum(phi.sharpness * (u - phi.shift), 0))
+
+
+def potential(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
+    """Give the potential for the rate."""
+    return u
+
+
+def potentials_up(rate_I: RateOf, phi_I: SoftReLU, u_E: np.ndarray, u_I: np.ndarray) -> np.ndarray:
+    """Let excitatory potentials drive the layer above."""
+    return u_E
+
+
+def inhibition_up(rate_I: RateOf, phi_I: SoftReLU, u_E: np.ndarray, u_I: np.ndarray) -> np.ndarray:
+    """Let inhibitory rates drive the layer above."""
+    return rate_I(phi_I, u_I)
+
+
+def closed_loop_instead(setting: Setting) -> Arrays:
+    """Give the closed loop that follows from the inputs."""
+    return CLOSED_LOOP.form.arrays(computed(setting)["closed_loop"])
+
+
+def computed(setting: Setting) -> dict[str, Any]:
+    """All stages of the step as they follow from its inputs, whatever the trace has of them."""
+    trace, step = setting.trace, setting.step
+    reference = NumpyBackend(
+        trace.configuration, trace.initial_parameters, np.float64, setting.solver
+    )
+    load_learner(reference, trace, step, undisturbed)
+    return run_to_gradients(reference, trace.inputs[step], trace.targets[step])
+
+
+def rates_of(name: str, setting: Setting) -> Arrays:
+    """Give rates for the potentials of one population."""
+    configuration = setting.trace.configuration
+    phi = {"u_E": configuration.activation_E, "u_I": configuration.activation_I}[name]
+    return {
+        key: rate(phi, array) if key.startswith(name) else array
+        for key, array in setting.right.items()
+    }
+
+
+def output_as_probabilities(setting: Setting) -> Arrays:
+    """Write the softmax of the output."""
+    return {**setting.right, "u_out": softmax(setting.right["u_out"])}
+
+
+def excitation_unchanged(setting: Setting) -> Arrays:
+    """Leave E units where the open loop had them."""
+    u_E = setting.circuit.open_loop.u_E
+    return {**setting.right, **{f"u_E_{l}": u for l, u in enumerate(u_E)}}
+
+
+def feedback_with(change: Callable[[int, np.ndarray], np.ndarray], setting: Setting) -> Trace:
+    """Change the feedback weights that the closed loop is given, of (layer from the top, Q)."""
+    Q = setting.circuit.feedback
+    changed = tuple(change(len(Q) - 1 - l, one) for l, one in enumerate(Q))
+    return with_part(setting.trace, setting.step, "feedback", changed)
+
+
+def feedback_of_the_step_before(setting: Setting) -> Trace | None:
+    """Give the closed loop the feedback weights of the step before."""
+    trace, step = setting.trace, setting.step
+    if len(trace.steps) < 2:
+        return None
+    earlier = trace.steps[max(step - 1, 0)].circuit
+    assert earlier is not None
+    return with_part(trace, step, "feedback", earlier.feedback)
+
+
+def integral_times_gain(setting: Setting) -> Arrays:
+    """Give k_i z for z."""
+    right = setting.right
+    return {**right, "c_int": setting.trace.configuration.controller.k_i * right["c_int"]}
+
+
 def control_as_integral(setting: Setting) -> Arrays:
     """Give c for z."""
     right = setting.right
@@ -151,9 +312,9 @@ def _error(setting: Setting, u_out: np.ndarray) -> np.ndarray:
 
 
 def other_gain(
-    gain: Callable[[Controller], float], of_control: bool, setting: Setting
+    gain: Callable[[Controller], float], integral: str, setting: Setting
 ) -> Arrays | None:
-    """Take κ for another; z is e / leak, or found of the control signal by the right gains."""
+    """Take κ for another; z is e / leak, e, or found of the control signal c by the right gains."""
     trace, controller = setting.trace, setting.trace.configuration.controller
     kappa = gain(controller)
     if kappa == controller.steady_gain:
@@ -163,8 +324,12 @@ def other_gain(
     found = run_reference(setting, dataclasses.replace(trace, configuration=configuration))
     # With these gains the integral rests at e.
     e = found["c_int"]
-    z = kappa * e / (controller.k_p * controller.leak + controller.k_i) if of_control else None
-    return {**found, "c_int": e / controller.leak if z is None else z}
+    z = {
+        "e / leak": e / controller.leak,
+        "e": e,
+        "of c": kappa * e / (controller.k_p * controller.leak + controller.k_i),
+    }
+    return {**found, "c_int": z[integral]}
 
 
 def integral_without_leak(setting: Setting) -> Arrays | None:
@@ -226,6 +391,16 @@ def nudged_over_the_batch(setting: Setting) -> Arrays | None:
     nudge = float(setting.trace.configuration.feedback.nudge)
     nudged = o + nudge * (y - softmax(o.T).T)
     return _if_weak(setting, softmax(nudged.T).T, cross_entropy=True)
+
+
+def nudged_with(
+    change: Callable[[np.ndarray, np.ndarray, float], np.ndarray], setting: Setting
+) -> Arrays | None:
+    """Nudge potentials otherwise, of (output, label, λ); in cross-entropy inside the softmax."""
+    o, y = _output_and_label(setting)
+    configuration = setting.trace.configuration
+    nudged = change(o, y, float(configuration.feedback.nudge))
+    return _if_weak(setting, nudged if configuration.loss == "mse" else softmax(nudged))
 
 
 def _output_and_label(setting: Setting) -> tuple[np.ndarray, np.ndarray]:

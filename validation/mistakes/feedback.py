@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from ...refimpl import Feedback, SoftReLU, conditioned, rate, slope
+from ...refimpl import Feedback, SoftReLU, conditioned, error_jacobian, rate, slope
 from ..judge import Arrays, learner_before, with_part
 from ..trace import Trace
-from .mistake import Setting
+from .dynamics import computed
+from .mistake import Setting, run_reference
 
 
 def in_closed_loop(setting: Setting) -> Trace:
@@ -46,6 +48,8 @@ def chain(
     turned: bool = False,
     through_inhibition: bool = False,
     condition: Callable[[Feedback, np.ndarray], np.ndarray] = conditioned,
+    in_loop: bool = False,
+    through_softmax: bool = False,
 ) -> Arrays | None:
     """Section 4 written out, with its ingredients open to exchange."""
     configuration = setting.trace.configuration
@@ -55,7 +59,12 @@ def chain(
     slopes_I = [slope_I(configuration.activation_I, u) for u in getattr(state, at_I)]
     if turned and not any(W.shape[0] == W.shape[1] for W in parameters.weights[1:]):
         return None
-    J = parameters.readout.T[None] * slopes_E[-1][:, None, :]
+    if in_loop:
+        slopes_E = [E / (1 + I * E) for E, I in zip(slopes_E, slopes_I, strict=True)]
+    top = parameters.readout.T[None]
+    if through_softmax:
+        top = error_jacobian(configuration.loss, state.u_out) @ top
+    J = top * slopes_E[-1][:, None, :]
     found: Arrays = {}
     for l in reversed(range(configuration.n_hidden)):
         Q = J * slopes_I[l][:, None, :]
@@ -65,6 +74,99 @@ def chain(
             back = W if turned and W.shape[0] == W.shape[1] else W.T
             J = ((Q if through_inhibition else J) @ back) * slopes_E[l - 1][:, None, :]
     return found
+
+
+def of_the_closed_loop(setting: Setting) -> Arrays:
+    """Take Q at the closed loop that follows from the right one."""
+    done = computed(setting)
+    at = with_part(setting.trace, setting.step, "open_loop", done["closed_loop"])
+    return run_reference(setting, at)
+
+
+def one_norm_for_all_layers(norm: float | None, setting: Setting) -> Arrays | None:
+    """Divide all layers of a sample by one norm; to feedback.norm, or to another."""
+    feedback = setting.trace.configuration.feedback
+    if not feedback.normalize:
+        return None
+    loose = chain(setting, condition=_loose)
+    assert loose is not None
+    sums = sum(np.sum(Q**2, axis=(-2, -1), keepdims=True) for Q in loose.values())
+    to = feedback.norm if norm is None else norm
+    return {name: Q * to / np.sqrt(sums) for name, Q in loose.items()}
+
+
+def _loose(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
+    """Condition Q, but for its norm."""
+    return conditioned(dataclasses.replace(feedback, normalize=False), Q)
+
+
+def normalised_by(
+    norm_of: Callable[[np.ndarray], np.ndarray], feedback: Feedback, Q: np.ndarray
+) -> np.ndarray:
+    """Divide by another norm, of (batch, n_out, n_l) to (batch, 1, 1)."""
+    loose = _loose(feedback, Q)
+    return loose * feedback.norm / norm_of(loose) if feedback.normalize else loose
+
+
+def square_of_norm(Q: np.ndarray) -> np.ndarray:
+    """Sum of squares."""
+    return np.asarray(np.sum(Q**2, axis=(-2, -1), keepdims=True))
+
+
+def sum_of_magnitudes(Q: np.ndarray) -> np.ndarray:
+    """Σ |Q|."""
+    return np.asarray(np.sum(np.abs(Q), axis=(-2, -1), keepdims=True))
+
+
+def largest_singular_value(Q: np.ndarray) -> np.ndarray:
+    """The norm of Q as a map."""
+    return np.asarray(np.linalg.norm(Q, 2, axis=(-2, -1), keepdims=True))
+
+
+def clipped_above(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
+    """Clip from above alone."""
+    limit = feedback.clip
+    open_below = dataclasses.replace(feedback, clip=None)
+    if limit is None:
+        return conditioned(feedback, Q)
+    Q = np.mean(Q, axis=-3, keepdims=True) if feedback.average else Q
+    return conditioned(dataclasses.replace(open_below, average=False), np.minimum(Q, limit))
+
+
+def added_to_norm(setting: Setting) -> Arrays | None:
+    """Give Q of norms to which a small number was added, that which fits best."""
+    small = number_added(setting)
+    if small is None:
+        return None
+    return chain(
+        setting,
+        condition=partial(normalised_by, lambda Q: np.sqrt(square_of_norm(Q)) + small),
+    )
+
+
+def number_added(setting: Setting) -> float | None:
+    """What makes the found weights that much shorter, in the layer where it shows most."""
+    feedback = setting.trace.configuration.feedback
+    if not feedback.normalize:
+        return None
+    loose = chain(setting, condition=_loose)
+    assert loose is not None
+    added = []
+    for name, found in setting.found.items():
+        norm = np.sqrt(square_of_norm(loose[name]))
+        length = np.sqrt(square_of_norm(found))
+        added.append(np.median(norm * (feedback.norm / length - 1)))
+    small = float(np.median(added)) if added else 0.0
+    return small if np.isfinite(small) and small > 0 else None
+
+
+def added_in_words(settings: Sequence[Setting]) -> str:
+    """Say how much was added."""
+    small = next(n for n in map(number_added, settings) if n is not None)
+    return (
+        f"{small:.1g} is added to the norm: Q is divided by its norm alone, and left at 0 where "
+        "that is 0"
+    )
 
 
 def normalised_before_clipping(feedback: Feedback, Q: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,24 @@ from ...refimpl import (
     NetworkConfiguration,
     SoftReLU,
     error,
+    error_jacobian,
     estimated_inhibitory_potential,
     forward,
     inverse,
+    linearized_inverse,
+    map_arrays,
     mean_outer_product,
     rate,
     slope,
     softmax,
 )
-from ..judge import Arrays, layer_arrays, learner_before
+from ..judge import Arrays, layer_arrays, learner_before, with_part
 from ..storage import named_arrays
 from ..trace import Trace
-from .mistake import Setting
+from .mistake import Setting, run_reference
+
+LEAST_WITHOUT_COUNT = 30
+"""Times too far that only a 1 − β^t that is all but zero takes a step."""
 
 
 def mean_not_updated(setting: Setting) -> Arrays:
@@ -62,10 +69,53 @@ def rate_of_mean(setting: Setting) -> Arrays:
     return _mean(setting, [rate(phi, np.mean(u, axis=0)) for u in setting.circuit.open_loop.u_I])
 
 
-def _mean(setting: Setting, taken_in: list[np.ndarray]) -> Arrays:
+def mean_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> Arrays:
+    """Take in something else, of the inhibitory rates (batch, n_l)."""
+    return _mean(setting, [change(r) for r in _inhibitory_rates(setting)])
+
+
+def mean_from_zero(setting: Setting) -> Arrays:
+    """Start from zero in the first step; what a port has after it is its own."""
+    before = learner_before(setting.trace, setting.step).mean_inhibition
+    zero = tuple(0 * r for r in before)
+    return _mean(setting, _batch_means(setting), before if setting.step else zero)
+
+
+def mean_anew(setting: Setting) -> Arrays | None:
+    """Start from mean_inhibition.init in each step."""
+    if len(setting.trace.steps) < 2:
+        return None
+    initial = learner_before(setting.trace, 0).mean_inhibition
+    return _mean(setting, _batch_means(setting), initial)
+
+
+def mean_twice(setting: Setting) -> Arrays:
+    """Take in the batch twice."""
+    means = _batch_means(setting)
+    once = _mean(setting, means)
+    return _mean(setting, means, tuple(once[f"r_I_{l}"] for l in range(len(means))))
+
+
+def _inhibitory_rates(setting: Setting) -> list[np.ndarray]:
+    phi = setting.trace.configuration.activation_I
+    return [rate(phi, u) for u in setting.circuit.open_loop.u_I]
+
+
+def _batch_means(setting: Setting) -> list[np.ndarray]:
+    return [np.mean(r, axis=0) for r in _inhibitory_rates(setting)]
+
+
+def over_units_too(r: np.ndarray) -> np.ndarray:
+    """One mean for all units of a layer."""
+    return np.full(r.shape[1], np.mean(r))
+
+
+def _mean(
+    setting: Setting, taken_in: list[np.ndarray], start: tuple[np.ndarray, ...] | None = None
+) -> Arrays:
     rho = float(setting.trace.configuration.mean_inhibition.rate)
     before = learner_before(setting.trace, setting.step).mean_inhibition
-    means = zip(before, taken_in, strict=True)
+    means = zip(before if start is None else start, taken_in, strict=True)
     return layer_arrays("r_I", tuple((1 - rho) * r + rho * mean for r, mean in means))
 
 
@@ -128,6 +178,52 @@ def tangent_without_sharpness(
     return np.asarray(u_0 + delta * (rate(phi, u_I) - r_0))
 
 
+Tangent = Callable[[SoftReLU, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def with_tangent(
+    tangent: Tangent,
+    configuration: NetworkConfiguration,
+    u_E: np.ndarray,
+    u_I: np.ndarray,
+    r_bar: np.ndarray,
+) -> np.ndarray:
+    """θ + δ r where the rule has a tangent, of (φ_I, r₀, θ, δ) as they should be to (θ, δ)."""
+    phi, r_0 = configuration.activation_I, r_bar
+    if configuration.rule == "exact-inverse":
+        return u_I
+    if configuration.rule == "linear-threshold-fixed":
+        r_0 = np.asarray(configuration.mean_inhibition.fixed_point)
+    theta, delta = tangent(phi, r_0, *linearized_inverse(phi, r_0))
+    return np.asarray(theta + delta * rate(phi, u_I))
+
+
+def without_threshold(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Drop θ."""
+    return 0 * theta, delta
+
+
+def threshold_subtracted(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Give −θ."""
+    return -theta, delta
+
+
+def not_inverted(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Give φ' for δ, and θ of it."""
+    return inverse(phi, r_0) - r_0 / delta, 1 / delta
+
+
+def not_inverted_once(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Give φ' for δ, and the right θ."""
+    return theta, 1 / delta
+
+
+def at_potential(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Take r₀ for a potential."""
+    delta = 1 / slope(phi, r_0)
+    return r_0 - rate(phi, r_0) * delta, delta
+
+
 def written_out(
     setting: Setting,
     post: str = "closed_loop",
@@ -137,6 +233,9 @@ def written_out(
     slope_at: str = "u_E",
     estimate_of: Callable[..., np.ndarray] = estimate,
     delta_out: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    compared: str = "closed_loop",
+    estimated: str = "closed_loop",
+    sent_of: Callable[[SoftReLU, np.ndarray], np.ndarray] = rate,
 ) -> Arrays | None:
     """Section 5 with its ingredients open to exchange."""
     trace, configuration = setting.trace, setting.trace.configuration
@@ -146,15 +245,17 @@ def written_out(
     before = learner_before(trace, setting.step)
     means = r_bar or setting.circuit.mean_inhibition or before.mean_inhibition
     learnt_at, sent_at = getattr(setting.circuit, post), getattr(setting.circuit, pre)
+    compared_at = learnt_at if compared == "closed_loop" else getattr(setting.circuit, compared)
+    estimated_at = learnt_at if estimated == "closed_loop" else getattr(setting.circuit, estimated)
     found: Arrays = {}
     sent = trace.inputs[setting.step]
-    for l, (u_E, u_I) in enumerate(zip(learnt_at.u_E, learnt_at.u_I, strict=True)):
+    for l, (u_E, u_I) in enumerate(zip(learnt_at.u_E, estimated_at.u_I, strict=True)):
         u_hat = estimate_of(configuration, u_E, u_I, means[l])
         at = {"u_E": u_E, "u_I": u_I, "open loop": setting.circuit.open_loop.u_E[l]}[slope_at]
-        delta = (u_hat - rate(phi_E, u_E)) * slope_of(phi_E, at)
+        delta = (u_hat - rate(phi_E, compared_at.u_E[l])) * slope_of(phi_E, at)
         found[f"hidden_{l}/weight"] = mean_outer_product(sent, delta)
         found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
-        sent = rate(phi_E, sent_at.u_E[l])
+        sent = sent_of(phi_E, sent_at.u_E[l])
     if delta_out is None:
         return {**found, "readout/weight": setting.right["readout/weight"]}
     sent = rate(phi_E, setting.circuit.closed_loop.u_E[-1])
@@ -193,6 +294,116 @@ def readout_of_other_rates(setting: Setting, in_error: bool) -> Arrays | None:
         y = setting.trace.targets[setting.step]
         pre, delta = closed_loop, -error(configuration.loss, circuit.open_loop.u_out, y)
     return {**setting.right, "readout/weight": mean_outer_product(pre, delta)}
+
+
+def readout_with(
+    delta_of: Callable[[Setting, str], np.ndarray | None], pre: str, setting: Setting
+) -> Arrays | None:
+    """Let the readout learn from another δ, of the setting and the loss, and rates of a loop."""
+    configuration = setting.trace.configuration
+    if configuration.rule == "backprop":
+        return None
+    delta = delta_of(setting, configuration.loss)
+    if delta is None:
+        return None
+    sent = rate(configuration.activation_E, getattr(setting.circuit, pre).u_E[-1])
+    return {**setting.right, "readout/weight": mean_outer_product(sent, delta)}
+
+
+def between_loops(setting: Setting, loss: str) -> np.ndarray:
+    """Open-loop output less that under control."""
+    return np.asarray(setting.circuit.open_loop.u_out - setting.circuit.closed_loop.u_out)
+
+
+def error_under_control(setting: Setting, loss: str) -> np.ndarray:
+    """−e of the label at the output under control."""
+    y = setting.trace.targets[setting.step]
+    return -error(loss, setting.circuit.closed_loop.u_out, y)
+
+
+def controller_error(setting: Setting, loss: str) -> np.ndarray | None:
+    """−e of the controller's target, where it is no label."""
+    if setting.trace.configuration.feedback.strong:
+        return None
+    return -error(loss, setting.circuit.closed_loop.u_out, setting.circuit.closed_loop_target)
+
+
+def nudged_error(setting: Setting, loss: str) -> np.ndarray | None:
+    """−e of the controller's target at the open-loop output, where it is no label."""
+    if setting.trace.configuration.feedback.strong:
+        return None
+    return -error(loss, setting.circuit.open_loop.u_out, setting.circuit.closed_loop_target)
+
+
+# Gradients of some samples, or of more than the batch.
+
+
+def of_samples(chosen: slice, of_batch: bool, setting: Setting) -> Arrays | None:
+    """Learn from some samples, their mean or, of the batch, their sum over its size."""
+    trace, step = setting.trace, setting.step
+    batch = trace.inputs.shape[1]
+    if batch < 2:
+        return None
+    taken = dataclasses.replace(
+        trace, inputs=trace.inputs[:, chosen], targets=trace.targets[:, chosen]
+    )
+    if trace.steps[step].circuit is not None:
+        for part in ("open_loop", "closed_loop"):
+            state = map_arrays(lambda u: u[chosen], getattr(setting.circuit, part))
+            taken = with_part(taken, step, part, state)
+    factor = taken.inputs.shape[1] / batch if of_batch else 1
+    return {name: factor * g for name, g in run_reference(setting, taken).items()}
+
+
+def not_cleared(setting: Setting) -> Arrays | None:
+    """Add to what the step before gave."""
+    if len(setting.trace.steps) < 2:
+        return None
+    if setting.step == 0:
+        return setting.right
+    earlier = named_arrays(setting.trace.steps[setting.step - 1].gradients)
+    return {name: g + earlier[name] for name, g in setting.right.items()}
+
+
+def one_less(setting: Setting, array: np.ndarray) -> np.ndarray:
+    """Divide by one less than the batch."""
+    batch = setting.trace.inputs.shape[1]
+    return array * batch / (batch - 1)
+
+
+# Backprop.
+
+
+def backprop_with(
+    setting: Setting,
+    slope_of: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
+    turned: bool = False,
+    through_softmax: bool = False,
+) -> Arrays | None:
+    """The gradient of a plain network's loss with its ingredients open to exchange."""
+    trace, configuration = setting.trace, setting.trace.configuration
+    if configuration.rule != "backprop":
+        return None
+    parameters = learner_before(trace, setting.step).parameters
+    weights = [*parameters.weights, parameters.readout]
+    sent, drives = [trace.inputs[setting.step]], []
+    for W, b in zip(parameters.weights, parameters.biases, strict=True):
+        drives.append(sent[-1] @ W + b)
+        sent.append(rate(configuration.activation_E, drives[-1]))
+    u_out = sent[-1] @ parameters.readout
+    delta = -error(configuration.loss, u_out, trace.targets[setting.step])
+    if through_softmax:
+        if configuration.loss == "mse":
+            return None
+        delta = (delta[:, None, :] @ error_jacobian(configuration.loss, u_out))[:, 0, :]
+    found: Arrays = {"readout/weight": mean_outer_product(sent[-1], delta)}
+    for l in reversed(range(configuration.n_hidden)):
+        W = weights[l + 1]
+        back = W if turned and W.shape[0] == W.shape[1] else W.T
+        delta = (delta @ back) * slope_of(configuration.activation_E, drives[l])
+        found[f"hidden_{l}/weight"] = mean_outer_product(sent[l], delta)
+        found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
+    return found
 
 
 def softmax_over_the_batch(setting: Setting) -> Trace | None:
@@ -274,6 +485,11 @@ def without_epsilon(m: Any, v: Any, first: float, second: float, epsilon: float)
     return m / first / np.sqrt(np.where(v > 0, v / second, 1))
 
 
+def root_before_correction(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
+    """Move with the second moment's bias corrected after the root."""
+    return m / first / (np.sqrt(v) / second + epsilon)
+
+
 def sum_of_weights(beta: float, t: int) -> float:
     """1 − β^t, what the weights of t gradients sum to."""
     return 1 - beta**t
@@ -282,6 +498,16 @@ def sum_of_weights(beta: float, t: int) -> float:
 def rounded_sum_of_weights(beta: float, t: int) -> float:
     """1 − β^t in float32."""
     return float(np.float32(1) - np.float32(beta) ** np.float32(t))
+
+
+def complement(beta: float) -> float:
+    """1 − β, the weight of what is new."""
+    return 1 - beta
+
+
+def full_weight(beta: float) -> float:
+    """Forget 1 − β."""
+    return 1.0
 
 
 def adam(
@@ -294,10 +520,15 @@ def adam(
     betas_rounded: bool = False,
     sum_of_weights: Callable[[float, int], float] = sum_of_weights,
     from_the_start: bool = False,
+    of_arrays: bool = False,
+    fewest: int | None = None,
+    weights: Callable[[float], float] = complement,
+    size: Callable[[Any], Any] = np.square,
 ) -> Arrays | None:
     """Adam with its ingredients open to exchange: what moves, its count, memory and β.
 
-    The mistake is made in this step, on moments that were right so far, or from the start.
+    The mistake is made in this step, on moments that were right so far, or from the start. Of
+    arrays, each adds to the count; the count is no less than `fewest`.
     """
     optimizer = setting.trace.configuration.optimizer
     if optimizer.name != "adam":
@@ -311,15 +542,82 @@ def adam(
     beta_1, beta_2 = reversed(betas) if betas_exchanged else betas
     b_1, b_2 = (float(np.float32(b)) if betas_rounded else b for b in (beta_1, beta_2))
     t = state.n_steps + 1 + ahead if counted else 1
+    t = t if fewest is None else max(t, fewest)
+    if t < 1:
+        return None
     gradients = [named_arrays(step.gradients) for step in setting.trace.steps[: setting.step + 1]]
     found: Arrays = {}
-    for name, p in named_arrays(before.parameters).items():
+    parameters = named_arrays(before.parameters)
+    for number, (name, p) in enumerate(parameters.items()):
+        count = state.n_steps * len(parameters) + number + 1 if of_arrays else t
         m, v = first_moments[name], second_moments[name]
         if from_the_start or not kept:
             m, v = np.zeros_like(p), np.zeros_like(p)
         for g in gradients if from_the_start else gradients[-1:]:
-            m = b_1 * m + (1 - b_1) * g[name]
-            v = b_2 * v + (1 - b_2) * g[name] ** 2
-        step = move(m, v, sum_of_weights(beta_1, t), sum_of_weights(beta_2, t), optimizer.epsilon)
+            m = b_1 * m + weights(b_1) * g[name]
+            v = b_2 * v + weights(b_2) * size(g[name])
+        sums = (sum_of_weights(beta, count) for beta in (beta_1, beta_2))
+        step = move(m, v, *sums, optimizer.epsilon)
         found[name] = p - optimizer.learning_rate * step
     return found
+
+
+def counted_from_zero(setting: Setting) -> Arrays | None:
+    """Adam with t one too low: of 0 in the first step, kept from that by a small number.
+
+    1 − β^t is all but nothing there, and the step as much too large as the number was small.
+    """
+    if setting.trace.configuration.optimizer.name != "adam":
+        return None
+    if learner_before(setting.trace, setting.step).optimizer.n_steps:
+        return adam(setting, ahead=-1)
+    factor = factor_of_move(setting)
+    if factor < LEAST_WITHOUT_COUNT:
+        return None
+    start = unmoved(setting)
+    return {name: start[name] + factor * (p - start[name]) for name, p in setting.right.items()}
+
+
+def factor_of_move(setting: Setting) -> float:
+    """How many times too far parameters went."""
+    start, right = unmoved(setting), setting.right
+    names = list(setting.found)
+    found, should = (
+        np.concatenate([(arrays[name] - start[name]).ravel() for name in names])
+        for arrays in (setting.found, right)
+    )
+    return float(np.sum(found * should) / np.sum(should**2))
+
+
+def stays(pattern: str, setting: Setting) -> Arrays:
+    """Leave the parameters of a pattern where they were."""
+    start = unmoved(setting)
+    return {
+        name: start[name] if fnmatchcase(name, pattern) else array
+        for name, array in setting.right.items()
+    }
+
+
+def momentum(decay: float, setting: Setting) -> Arrays | None:
+    """Descend along m ← decay · m + g, where plain descent is asked for."""
+    optimizer = setting.trace.configuration.optimizer
+    if optimizer.name != "sgd" or len(setting.trace.steps) < 2:
+        return None
+    start = unmoved(setting)
+    m = {name: np.zeros_like(p) for name, p in start.items()}
+    for step in setting.trace.steps[: setting.step + 1]:
+        m = {name: decay * m[name] + g for name, g in named_arrays(step.gradients).items()}
+    return {name: p - optimizer.learning_rate * m[name] for name, p in start.items()}
+
+
+def gradient_of_the_step_before(setting: Setting) -> Arrays | None:
+    """Move along the gradients of the step before, in every step so far."""
+    trace = setting.trace
+    if len(trace.steps) < 2:
+        return None
+    gradients = [step.gradients for step in trace.steps]
+    late = [gradients[0], *gradients[:-1]]
+    steps = tuple(
+        dataclasses.replace(step, gradients=g) for step, g in zip(trace.steps, late, strict=True)
+    )
+    return run_reference(setting, dataclasses.replace(trace, steps=steps))

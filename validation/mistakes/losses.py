@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from ...refimpl import count_correct, forward, sample_loss, softmax
 from ..judge import CLOSED_LOSS as CLOSED, N_CORRECT, OPEN_LOSS as OPEN, Arrays, learner_before
-from .dynamics import hardened
-from .mistake import Setting
+from .dynamics import computed, hardened, open_loop_with
+from .mistake import Setting, run_reference
 
 LossOf = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
@@ -55,6 +56,83 @@ def summed(setting: Setting) -> Arrays:
 def mean_over_outputs(setting: Setting) -> Arrays:
     """Divide by the outputs as well."""
     return _times(setting, 1 / setting.trace.configuration.sizes[-1])
+
+
+def times(factor: float, setting: Setting) -> Arrays:
+    """Give losses times a factor."""
+    return _times(setting, factor)
+
+
+def of_sample(number: int, setting: Setting) -> Arrays:
+    """Give the loss of one sample."""
+    return losses(setting, lambda loss, u_out, y: sample_loss(loss, u_out, y)[number])
+
+
+def guarded(small: float, setting: Setting) -> Arrays | None:
+    """−Σ y log(p + small)."""
+    if setting.trace.configuration.loss == "mse":
+        return None
+
+    def loss_of(loss: str, u_out: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.sum(y * np.log(softmax(u_out) + small), axis=-1))
+
+    return losses(setting, loss_of)
+
+
+def with_inhibition(setting: Setting) -> Arrays | None:
+    """Give backprop the loss of a circuit's open loop."""
+    if setting.trace.configuration.rule != "backprop":
+        return None
+    u_out = open_loop_with(setting)["u_out"]
+    loss = setting.trace.configuration.loss
+    y = setting.trace.targets[setting.step]
+    return {**setting.right, OPEN: np.asarray(np.mean(sample_loss(loss, u_out, y)))}
+
+
+def after_the_update(in_closed_loop: bool, setting: Setting) -> Arrays | None:
+    """Measure with the parameters that the step left; both losses, or the open loop's alone."""
+    trace, step = setting.trace, setting.step
+    after = dataclasses.replace(
+        trace,
+        initial_parameters=trace.steps[step].parameters_after,
+        inputs=trace.inputs[step : step + 1],
+        targets=trace.targets[step : step + 1],
+        steps=(),
+    )
+    done = computed(dataclasses.replace(setting, trace=after, step=0))
+    right = setting.right
+    if trace.configuration.rule == "backprop":
+        u_out = forward(trace.configuration, after.initial_parameters, trace.inputs[step])[1]
+        outputs = {OPEN: u_out}
+    else:
+        outputs = {OPEN: done["open_loop"].u_out, CLOSED: done["closed_loop"].u_out}
+    loss, y = trace.configuration.loss, trace.targets[step]
+    means = {
+        name: np.asarray(np.mean(sample_loss(loss, u_out, y)))
+        for name, u_out in outputs.items()
+        if name in right and (in_closed_loop or name == OPEN)
+    }
+    return {**right, **means}
+
+
+def mean_so_far(setting: Setting) -> Arrays | None:
+    """Give the mean of all losses up to this step."""
+    if len(setting.trace.steps) < 2:
+        return None
+    places = [dataclasses.replace(setting, step=step) for step in range(setting.step + 1)]
+    each = [run_reference(place, setting.trace) for place in places]
+    means = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+    return {**setting.right, **{name: means[name] for name in (OPEN, CLOSED) if name in means}}
+
+
+def a_step_late(setting: Setting) -> Arrays | None:
+    """Give the loss of the step before; in the first step zero."""
+    if len(setting.trace.steps) < 2:
+        return None
+    if setting.step == 0:
+        return _times(setting, 0.0)
+    before = run_reference(dataclasses.replace(setting, step=setting.step - 1), setting.trace)
+    return {**before, N_CORRECT: setting.right[N_CORRECT]}
 
 
 def of_nudged_target(setting: Setting, in_open_loop: bool) -> Arrays | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,8 @@ NOTHING = 1e-3
 class Setting:
     """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
-    The solver is the reference's; found is what was found there, in float64, as far as given.
+    The solver is the reference's; found is what was found there, in float64, as far as given. What
+    takes long is worked out once, and noted.
     """
 
     stage: Stage
@@ -34,6 +35,7 @@ class Setting:
     step: int
     solver: Solver
     found: Arrays
+    notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def circuit(self) -> CircuitStep:
@@ -52,6 +54,8 @@ Result = Callable[[Setting], Arrays | None]
 """What a stage gives under a mistake; None where the mistake cannot be made."""
 Words = Callable[[Sequence[Setting]], str]
 """A hint, from all steps in order; asked for where its row explains what was found."""
+Row = tuple[str | Words, Result]
+"""A hint, what the mistake is and what would be right, and what the stage gives under it."""
 
 
 def run_reference(setting: Setting, trace: Trace) -> Arrays:
@@ -66,13 +70,18 @@ def run_reference(setting: Setting, trace: Trace) -> Arrays:
     reference = NumpyBackend(trace.configuration, trace.initial_parameters, np.float64, solver)
     if stage.is_path and trace is not setting.trace:
         begun = stage.run(reference, _beginning(trace), setting.step, undisturbed)
-        for name, start in begun.items():
-            right = setting.right[name][: len(start)]
-            found = setting.found.get(name, right)[: len(start)]
-            left, deviates = (largest(deviation(a, found)) for a in (start, right))
-            if left > deviates / 2 + NOTHING * largest(right):
-                raise ValueError(f"{name} is elsewhere from the start")
+        refuse_other_start(setting, begun)
     return stage.run(reference, trace, setting.step, undisturbed)
+
+
+def refuse_other_start(setting: Setting, begun: Arrays) -> None:
+    """ValueError if a path that begins so cannot be what was found."""
+    for name, start in begun.items():
+        right = setting.right[name][: len(start)]
+        found = setting.found.get(name, right)[: len(start)]
+        left, deviates = (largest(deviation(a, found)) for a in (start, right))
+        if left > deviates / 2 + NOTHING * largest(right):
+            raise ValueError(f"{name} is elsewhere from the start")
 
 
 def _beginning(trace: Trace) -> Trace:

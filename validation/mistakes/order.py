@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from ...refimpl import Parameters, map_arrays
 from ..judge import Arrays, learner_before
 from ..trace import Trace
-from .mistake import Result, Setting, changed_parameters, run_reference
+from .mistake import Result, Setting, changed_parameters, givens, run_reference
 
 MOST_SHOWN = 12
 """Samples of an order that a hint lists."""
@@ -83,7 +84,29 @@ def written_in_every_step(
     return {name: change(array) for name, array in run_reference(setting, kept).items()}
 
 
+def in_float32(array: np.ndarray) -> np.ndarray:
+    """Keep what float32 can."""
+    return array.astype(np.float32).astype(np.float64)
+
+
+def weights_in_float32(array: np.ndarray) -> np.ndarray:
+    """Likewise, but for biases."""
+    return in_float32(array) if array.ndim > 1 else array
+
+
 # Steps: each begins with what the last one left.
+
+
+def of_the_step_before(setting: Setting) -> Arrays | None:
+    """Give what the stage should have given a step ago; in the first step it is right."""
+    if len(setting.trace.steps) < 2:
+        return None
+    return run_reference(dataclasses.replace(setting, step=max(setting.step - 1, 0)), setting.trace)
+
+
+def first_initial_parameters_of(change: Callable[[np.ndarray], np.ndarray]) -> Result:
+    """Change the parameters that were given, and go on from there with nothing wrong."""
+    return in_the_first_step(givens(partial(of_weights, change)))
 
 
 def parameters_of_the_step_before(setting: Setting) -> Trace | None:
@@ -109,7 +132,51 @@ def _beginning_with(setting: Setting, parameters: Parameters) -> Trace | None:
     )
 
 
+# Layers: they are counted from the input.
+
+
+def layers_from_the_top(setting: Setting) -> Arrays | None:
+    """Number layers from the output, where no shape tells."""
+    right = setting.right
+    turned = dict(right)
+    for kind in {name.rpartition("_")[0] for name in right if name.rpartition("_")[2].isdigit()}:
+        layers = sorted(name for name in right if name.rpartition("_")[0] == kind)
+        turned |= dict(zip(layers, (right[name] for name in reversed(layers)), strict=True))
+    if any(turned[name].shape != array.shape for name, array in right.items()):
+        return None
+    return turned
+
+
 # Samples: each is where it was given.
+
+
+def left_at_zero(setting: Setting) -> Arrays | None:
+    """Put zeros for samples of which all that was found is zero, if there are such."""
+    samples, axis = silent_samples(setting), _sample_axis(setting)
+    changed = {}
+    for name, array in setting.right.items():
+        moved = np.moveaxis(array, axis, 0).copy()
+        moved[samples] = 0
+        changed[name] = np.moveaxis(moved, 0, axis)
+    return changed
+
+
+def silent_samples(setting: Setting) -> list[int]:
+    """Numbers of the samples of which all that was found is zero."""
+    axis = _sample_axis(setting)
+    parts = [np.moveaxis(array, axis, 0) for array in setting.found.values()]
+    batch = setting.trace.inputs.shape[1]
+    return [sample for sample in range(batch) if not any(np.any(part[sample]) for part in parts)]
+
+
+def silent_in_words(settings: Sequence[Setting]) -> str:
+    """Say which samples are left at zero."""
+    for setting in settings:
+        samples = silent_samples(setting)
+        if samples:
+            shown = ", ".join(map(str, samples[:MOST_SHOWN]))
+            return f"of a batch some samples are left at zero: {shown} in step {setting.step}"
+    return "of a batch some samples are left at zero"
 
 
 def samples_in_another_order(setting: Setting) -> Arrays | None:

@@ -112,8 +112,8 @@ def control_left(settings: Sequence[Setting]) -> str:
         e = error(configuration.loss, state.u_out, setting.circuit.closed_loop_target)
         left.append(np.max(np.abs(c - configuration.controller.steady_gain * e)))
     return (
-        f"not converged: the residual c − κ e is {max(left):.2g}, while all layers rest under "
-        "this c: the search for c stopped early, or has another κ or e"
+        f"c does not solve c = κ e: the residual c − κ e is {max(left):.2g}, while all layers rest "
+        "under this c; the gains in κ or the error e are others, or the search stopped early"
     )
 
 
@@ -142,8 +142,10 @@ def potential_left(settings: Sequence[Setting]) -> str:
     per_layer = np.max([_residuals(setting) for setting in settings], axis=0)
     layer = int(np.argmax(per_layer > np.max(per_layer) / 10))
     return (
-        f"not converged: the residual u_E + φ_I(u_I) − a is {per_layer[layer]:.2g} in hidden layer "
-        f"{layer}, while all else fits: the search for u_E stopped early, or has another φ_I or a"
+        f"u_E does not solve u_E + φ_I(u_I) = a: the residual u_E + φ_I(u_I) − a is "
+        f"{per_layer[layer]:.2g} in hidden layer {layer}, while all that follows from u_E fits; "
+        "the drive a = h W + b (inputs, weights, biases) or φ_I is another, or the search stopped "
+        "early"
     )
 
 
@@ -159,6 +161,16 @@ def _residuals(setting: Setting) -> list[float]:
         left.append(float(np.max(np.abs(u_E + rate(configuration.activation_I, u_I) - a))))
         r = rate(configuration.activation_E, u_E)
     return left
+
+
+# What is zero without control.
+
+
+def integral_left(setting: Setting) -> Arrays | None:
+    """Give what is right with the integral that was found."""
+    if "c_int" not in setting.found:
+        return None
+    return {**setting.right, "c_int": setting.found["c_int"]}
 
 
 # A factor.

@@ -1,0 +1,146 @@
+"""Which usual mistake would give the numbers that were found, and how much it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from ...backends import Backend
+from ..judge import Arrays, Comparison, Stage, deviation, largest
+from ..trace import Trace
+from .catalogue import USUAL_MISTAKES, WHERE_NONE_IS_USUAL
+from .mistake import Result, Row, Setting
+
+LIKENESS = 1e-3
+"""A mistake is named if it explains all but this fraction of every array's deviation: of two that
+differ by a per cent, as no step and one a hundred times too small, only one is right."""
+FAR_BETTER = 0.25
+"""And if, where more deviates than rounding would, it leaves no more than this of it, by root mean
+square: in coarse arithmetic, too, it must be far nearer to what was found than the right is."""
+MOST_NAMED = 3
+"""Of mistakes that give the same numbers."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The usual mistakes that give what was found, in words, and what they leave unexplained.
+
+    The words are empty if there are none. What is left is a fraction of the deviation, by root mean
+    square, of the array that is explained worst.
+    """
+
+    words: str = ""
+    left: float = 1.0
+
+
+def usual_mistake(
+    stage: Stage, trace: Trace, comparisons: Sequence[Comparison], reference: Backend
+) -> Explanation:
+    """Name the mistake that gives nearest to the numbers found; none if none explains every array.
+
+    Those that give the same numbers, within rounding, are all named, as far as three. The
+    comparisons are the steps' in order, of what was computed, as far as given, and what rounding
+    may do. The trace has what the stage was given, the reference the solver that finds end states.
+    """
+    places = [
+        Setting(stage, trace, comparison.step or 0, reference.solver, _usable(comparison))
+        for comparison in comparisons
+    ]
+    if any(len(s.found) < len(c.found) for s, c in zip(places, comparisons, strict=True)):
+        # Of what is no number, or of another shape, nothing can be said.
+        return Explanation()
+    with np.errstate(all="ignore"):
+        rights = [setting.right for setting in places]
+        for table in (USUAL_MISTAKES, WHERE_NONE_IS_USUAL):
+            explained = []
+            for row in table.get(stage, []):
+                wrongs = _results(row[1], places)
+                unexplained = _unexplained(wrongs, rights, comparisons)
+                if unexplained < 1:
+                    explained.append((unexplained, row))
+            if explained:
+                return _explanation(explained, places, comparisons)
+    return Explanation()
+
+
+def _usable(comparison: Comparison) -> Arrays:
+    return {
+        name: np.asarray(array, dtype=np.float64)
+        for name, array in comparison.found.items()
+        if array.shape == comparison.expected[name].shape and np.all(np.isfinite(array))
+    }
+
+
+def _results(result: Result, places: Sequence[Setting]) -> Iterator[Arrays | None]:
+    for setting in places:
+        try:
+            yield result(setting)
+        except (ValueError, np.linalg.LinAlgError):
+            # A mistaken network may have no answer at all.
+            yield None
+
+
+def _unexplained(
+    wrongs: Iterator[Arrays | None],
+    rights: Sequence[Arrays],
+    comparisons: Sequence[Comparison],
+) -> float:
+    """Largest part of any array's deviation that a mistake leaves, over what it may leave."""
+    worst, deviates_anywhere = 0.0, False
+    for wrong, right, comparison in zip(wrongs, rights, comparisons, strict=True):
+        if wrong is None:
+            return np.inf
+        for name, found in comparison.found.items():
+            off, left = deviation(right[name], found), deviation(wrong[name], found)
+            rounding = comparison.rounding.get(name, 0.0)
+            # What is right by itself must stay right under the mistake.
+            limit = max(LIKENESS * largest(off), 2 * rounding, np.finfo(np.float64).tiny)
+            worst = max(worst, largest(left) / limit)
+            if largest(off) > 2 * rounding:
+                deviates_anywhere = True
+                worst = max(worst, _size(left) / (FAR_BETTER * _size(off)))
+        if worst >= 1:
+            # The other steps cost time, and cannot make it better.
+            break
+    # Where nothing deviates by more than two right answers may, nothing is there to explain.
+    return worst if deviates_anywhere else np.inf
+
+
+def _size(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array.ravel()))
+
+
+def _explanation(
+    explained: Sequence[tuple[float, Row]],
+    places: Sequence[Setting],
+    comparisons: Sequence[Comparison],
+) -> Explanation:
+    """Name the mistake that leaves least, and before or after it those that give its numbers."""
+    nearest = min(explained, key=itemgetter(0))[1]
+    wrongs = list(_results(nearest[1], places))
+    hints = []
+    for _, (hint, result) in explained:
+        others = _results(result, places)
+        if all(map(_are_equal, wrongs, others, comparisons)):
+            hints.append(hint if isinstance(hint, str) else hint(places))
+    left = 0.0
+    for wrong, setting, comparison in zip(wrongs, places, comparisons, strict=True):
+        for name, found in comparison.found.items():
+            off = deviation(setting.right[name], found)
+            if wrong is not None and largest(off) > 2 * comparison.rounding.get(name, 0.0):
+                left = max(left, _size(deviation(wrong[name], found)) / _size(off))
+    return Explanation("; or ".join(list(dict.fromkeys(hints))[:MOST_NAMED]), left)
+
+
+def _are_equal(one: Arrays | None, other: Arrays | None, comparison: Comparison) -> bool:
+    """Whether two mistakes give the same numbers, as far as rounding lets one tell."""
+    if one is None or other is None:
+        return False
+    return all(
+        largest(deviation(one[name], other[name]))
+        <= max(2 * comparison.rounding.get(name, 0.0), np.finfo(np.float64).tiny)
+        for name in comparison.found
+    )

@@ -1,0 +1,238 @@
+"""Rows of mean inhibition, feedback weights and the target of control."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from . import dynamics, feedback, learning, order
+from .ignored import ignored
+from .mistake import Row, arrays, givens, negated, settings, settings_from
+from .shared_rows import (
+    ACTIVATIONS_EXCHANGED,
+    HARD_LABELS,
+    IN_FLOAT32,
+    OF_LAYERS,
+    OF_MEMORY,
+    OF_SAMPLES,
+    OF_STEPS,
+    OF_WEIGHTS,
+    SILENT_SAMPLES,
+    SOFTMAX_OVER_BATCH,
+    without,
+)
+
+MEAN_INHIBITION_ROWS: list[Row] = [
+    (
+        "the running mean is updated late: it takes in the present batch before it is used",
+        learning.mean_not_updated,
+    ),
+    (
+        "the running mean is updated late: it takes in the present batch before it is used",
+        learning.mean_of_the_batch_before,
+    ),
+    (
+        "the running mean is never updated: it stays at mean_inhibition.init",
+        learning.mean_never_updated,
+    ),
+    (
+        "potentials where rates belong, or, what is the same at rest, excitatory rates where "
+        "inhibitory ones do: r̄ is a mean of φ_I(u_I)",
+        learning.mean_of_potentials,
+    ),
+    (
+        "the mean is taken in the closed loop: it belongs to the open loop",
+        learning.mean_in_closed_loop,
+    ),
+    ("the rate of the mean potential: it is the mean of the rates", learning.rate_of_mean),
+    (
+        "ρ and 1 − ρ are exchanged: r̄ ← (1 − ρ) r̄ + ρ · batch mean",
+        settings_from(lambda c: {"mean_inhibition": {"rate": 1 - c.mean_inhibition.rate}}),
+    ),
+    *ignored("mean_inhibition.rate", "mean_inhibition.init", "activation_I"),
+    (
+        "the sum over the batch: r̄ takes in its mean",
+        partial(learning.mean_with, lambda r: r.sum(axis=0)),
+    ),
+    (
+        "the mean over units, too: each unit has its own",
+        partial(learning.mean_with, learning.over_units_too),
+    ),
+    (
+        "the first sample alone: r̄ takes in the mean over the batch",
+        partial(learning.mean_with, lambda r: r[0]),
+    ),
+    (
+        "the last sample alone: r̄ takes in the mean over the batch",
+        partial(learning.mean_with, lambda r: r[-1]),
+    ),
+    (
+        "the running mean starts at zero: it starts at mean_inhibition.init",
+        learning.mean_from_zero,
+    ),
+    ("the running mean starts anew in each step: it goes on", learning.mean_anew),
+    ("the running mean takes in the batch twice a step", learning.mean_twice),
+    OF_LAYERS,
+    IN_FLOAT32,
+]
+
+FEEDBACK_ROWS: list[Row] = [
+    (
+        "the normalisation is missing: each sample's Q^l has Frobenius norm feedback.norm",
+        settings(feedback={"normalize": False}),
+    ),
+    (
+        "the normalisation is to norm 1, where feedback.norm asks for another",
+        settings(feedback={"norm": 1.0}),
+    ),
+    (
+        "the batch average is on where it is off, or the reverse",
+        settings_from(lambda c: {"feedback": {"average": not c.feedback.average}}),
+    ),
+    (
+        "normalised, where feedback.normalize is off",
+        settings_from(lambda c: {"feedback": {"normalize": True}}),
+    ),
+    (
+        "clipped from above alone: to ±feedback.clip",
+        partial(feedback.chain, condition=feedback.clipped_above),
+    ),
+    ("the clipping to ±feedback.clip is missing", settings(feedback={"clip": None})),
+    ACTIVATIONS_EXCHANGED,
+    (
+        "Q is taken at the closed-loop state: it belongs to the open-loop end state",
+        givens(feedback.in_closed_loop),
+    ),
+    (
+        "Q is taken at the closed-loop state: it belongs to the open-loop end state",
+        feedback.of_the_closed_loop,
+    ),
+    ("Q is that of the step before", order.of_the_step_before),
+    (
+        "the slopes of a loop, φ' / (1 + φ_I' φ_E'): Q has φ_E' and φ_I' alone",
+        partial(feedback.chain, in_loop=True),
+    ),
+    (
+        "the derivative of the softmax is in Q: J^L = W_outᵀ ∘ φ_E'",
+        partial(feedback.chain, through_softmax=True),
+    ),
+    *[
+        (
+            "one norm for all layers of a sample: each Q^l has a norm of its own",
+            partial(feedback.one_norm_for_all_layers, norm),
+        )
+        for norm in (None, 1.0)
+    ],
+    *[
+        (
+            f"divided by {what}: by its Frobenius norm, the root of the sum of squares",
+            partial(feedback.chain, condition=partial(feedback.normalised_by, norm_of)),
+        )
+        for what, norm_of in (
+            ("the sum of squares", feedback.square_of_norm),
+            ("the sum of magnitudes", feedback.sum_of_magnitudes),
+            ("the largest singular value", feedback.largest_singular_value),
+        )
+    ],
+    (feedback.added_in_words, feedback.added_to_norm),
+    OF_LAYERS,
+    IN_FLOAT32,
+    ("the sign of Q", arrays("*", negated)),
+    (
+        "output and unit are exchanged in memory: Q^l is (B, n_out, n_l), the unit fastest",
+        arrays("*", order.in_a_file(order.last_two_exchanged)),
+    ),
+    (
+        "the factor φ_I'(u_I^l) is missing: Q^l = J^l ∘ φ_I'",
+        partial(feedback.chain, slope_I=feedback.no_slope),
+    ),
+    (
+        "the factor φ_E'(u_E^l) is missing from J^l",
+        partial(feedback.chain, slope_E=feedback.no_slope),
+    ),
+    (
+        "weights are transposed in J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'",
+        partial(feedback.chain, turned=True),
+    ),
+    (
+        "the chain goes through Q^{l+1}: J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E' goes through J^{l+1}",
+        partial(feedback.chain, through_inhibition=True),
+    ),
+    (
+        "rates where potentials belong: φ_E' is to be taken at u_E, not at φ_E(u_E) or, what "
+        "is the same at rest, at u_I",
+        partial(feedback.chain, slope_E=feedback.slope_at_rate),
+    ),
+    (
+        "φ_I' is to be taken at u_I, not at u_E",
+        partial(feedback.chain, at_I="u_E"),
+    ),
+    (
+        "rates where potentials belong: φ_I' is to be taken at u_I, not at φ_I(u_I)",
+        partial(feedback.chain, slope_I=feedback.slope_at_rate),
+    ),
+    (
+        "normalised before clipping: the order is average, clip, normalise",
+        partial(feedback.chain, condition=feedback.normalised_before_clipping),
+    ),
+    (
+        "normalised before averaging: the order is average, clip, normalise",
+        partial(feedback.chain, condition=feedback.normalised_before_averaging),
+    ),
+    (
+        "normalised over the whole batch: each sample's Q^l has a norm of its own",
+        partial(feedback.chain, condition=partial(feedback.normalised_over, axis=None)),
+    ),
+    (
+        "normalised output by output: the norm is of the whole matrix Q^l of a sample",
+        partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-1)),
+    ),
+    (
+        "normalised unit by unit: the norm is of the whole matrix Q^l of a sample",
+        partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-2)),
+    ),
+    *without("sharpness k", feedback.without_sharpness),
+    *without("scale s", feedback.without_scale),
+    *OF_WEIGHTS[1:],
+    *OF_STEPS,
+    *OF_SAMPLES,
+    *OF_MEMORY,
+]
+
+TARGET_ROWS: list[Row] = [
+    (
+        "strong and weak feedback are exchanged (feedback.strong)",
+        settings_from(lambda c: {"feedback": {"strong": not c.feedback.strong}}),
+    ),
+    (
+        "the nudge goes away from the label: o + λ (y − o), in cross-entropy inside the softmax",
+        dynamics.nudged_away,
+    ),
+    (
+        "the nudge is applied to probabilities: with cross-entropy it goes inside the softmax",
+        dynamics.nudged_probabilities,
+    ),
+    ("the softmax around the nudged potential is left out", dynamics.nudged_without_softmax),
+    *ignored("feedback.nudge"),
+    (
+        "λ and 1 − λ are exchanged: o + λ (y − o), in cross-entropy inside the softmax",
+        settings_from(lambda c: {"feedback": {"nudge": 1 - c.feedback.nudge}}),
+    ),
+    (
+        "the potential is nudged to the label: in cross-entropy o + λ (y − softmax(o)), inside "
+        "the softmax",
+        partial(dynamics.nudged_with, lambda o, y, nudge: o + nudge * (y - o)),
+    ),
+    (
+        "the nudge leaves out the output: λ (y − o), in cross-entropy λ (y − softmax(o))",
+        partial(dynamics.nudged_with, lambda o, y, nudge: o + nudge * y),
+    ),
+    SILENT_SAMPLES,
+    IN_FLOAT32,
+    (SOFTMAX_OVER_BATCH, dynamics.nudged_over_the_batch),
+    (HARD_LABELS, givens(dynamics.hard_labels)),
+    (
+        partial(order.order_in_words, "labels", order.label_order),
+        order.labels_in_another_order,
+    ),
+    *OF_MEMORY,
+]

@@ -1,0 +1,312 @@
+"""Rows of trajectories, open loop and closed loop."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ..judge import OPEN_LOOP
+from . import dynamics, order, paths, recognised
+from .ignored import ignored
+from .mistake import Row, arrays, givens, negated, settings, settings_from
+from .shared_rows import (
+    ACTIVATIONS_EXCHANGED,
+    BIAS_LEFT_OUT,
+    BIAS_SUBTRACTED,
+    BIAS_TWICE,
+    FIRST_BATCH,
+    HARD_LABELS,
+    INPUTS_CUT,
+    INPUTS_NOT_SCALED,
+    INPUTS_OVER_256,
+    INPUTS_SIGNED,
+    INTEGRAL_ONLY,
+    OF_LAYERS,
+    OF_MEMORY,
+    OF_PRECISION,
+    OF_SAMPLES,
+    OF_STEPS,
+    OF_WEIGHTS,
+    PROPORTIONAL_ONLY,
+    READOUT_FEEDBACK,
+    SOFTMAX_OVER_BATCH,
+)
+
+OF_STATES: list[Row] = [
+    ACTIVATIONS_EXCHANGED,
+    ("φ_E stands where φ_I belongs", settings_from(lambda c: {"activation_I": c.activation_E})),
+    (
+        "the shift has the wrong sign: φ(u) = s log(1 + exp(k (u − m)))",
+        settings_from(
+            lambda c: {
+                "activation_E": {"shift": -c.activation_E.shift},
+                "activation_I": {"shift": -c.activation_I.shift},
+            }
+        ),
+    ),
+    (
+        "the scale s of the activation is left out",
+        settings(activation_E={"scale": 1.0}, activation_I={"scale": 1.0}),
+    ),
+    (
+        "the sharpness k of the activation is left out",
+        settings(activation_E={"sharpness": 1.0}, activation_I={"sharpness": 1.0}),
+    ),
+    (
+        "m is subtracted after k has multiplied: φ(u) = s log(1 + exp(k (u − m)))",
+        settings_from(
+            lambda c: {
+                "activation_E": {"shift": c.activation_E.shift / c.activation_E.sharpness},
+                "activation_I": {"shift": c.activation_I.shift / c.activation_I.sharpness},
+            }
+        ),
+    ),
+    (
+        "rates are divided by the sharpness: φ(u) = s log(1 + exp(k (u − m)))",
+        settings_from(
+            lambda c: {
+                "activation_E": {"scale": c.activation_E.scale / c.activation_E.sharpness},
+                "activation_I": {"scale": c.activation_I.scale / c.activation_I.sharpness},
+            }
+        ),
+    ),
+    *ignored("activation_"),
+    *OF_WEIGHTS,
+    BIAS_LEFT_OUT,
+    BIAS_SUBTRACTED,
+    BIAS_TWICE,
+    INPUTS_NOT_SCALED,
+    INPUTS_OVER_256,
+    INPUTS_SIGNED,
+    INPUTS_CUT,
+    ("rates are given where potentials belong", dynamics.rates),
+    (
+        "the excitatory arrays hold rates: they are to hold potentials",
+        partial(dynamics.rates_of, "u_E"),
+    ),
+    (
+        "the inhibitory arrays hold rates: they are to hold potentials",
+        partial(dynamics.rates_of, "u_I"),
+    ),
+    (
+        "the output is given as probabilities: u_out is a potential, without softmax",
+        dynamics.output_as_probabilities,
+    ),
+    ("excitatory and inhibitory potentials are exchanged", dynamics.exchanged_populations),
+    OF_LAYERS,
+    *OF_SAMPLES,
+    *OF_MEMORY,
+    *OF_PRECISION,
+]
+OF_PATHS: list[Row] = [
+    ("τ_E and τ_I are exchanged", settings_from(lambda c: {"tau_E": c.tau_I, "tau_I": c.tau_E})),
+    (
+        "wrong time constant: τ_I where excitatory and readout units have τ_E",
+        settings_from(lambda c: {"tau_E": c.tau_I}),
+    ),
+    (
+        "wrong time constant: τ_E where inhibitory units have τ_I",
+        settings_from(lambda c: {"tau_I": c.tau_E}),
+    ),
+    (
+        "another integration method than the trace's (Euler for Tsitouras, or the reverse)",
+        givens(dynamics.other_method),
+    ),
+    (
+        "time and batch are exchanged in memory: trajectories are (B, T, n)",
+        arrays("*", order.in_a_file(order.time_and_batch_exchanged)),
+    ),
+    *ignored("tau_"),
+    (
+        "layers are stepped one after another, with what the one below has after its step: all "
+        "layers move at once",
+        partial(paths.followed, in_sequence=True),
+    ),
+    (
+        "the classical Runge-Kutta method, where the trace has another",
+        partial(paths.followed, weights=paths.CLASSICAL),
+    ),
+    ("a coefficient of the method has the wrong sign", paths.with_a_sign_lost),
+    (
+        "wrong time constant: τ_I where the readout has τ_E",
+        partial(paths.followed, change=paths.inhibitory_readout),
+    ),
+    (
+        "time 0 is not kept: the first entry is the state before any step",
+        paths.without_time_zero,
+    ),
+    (
+        "each of the first steps is kept: of recording.every steps one is",
+        paths.each_step_kept,
+    ),
+    ("steps are half as long as recording.dt", paths.in_half_steps),
+]
+
+OPEN_PATH_ROWS: list[Row] = [
+    *OF_STATES,
+    *OF_PATHS,
+    ("the path starts at the end state: it starts from zero", paths.from_the_end_state),
+]
+
+CLOSED_PATH_ROWS: list[Row] = [
+    *OF_STATES,
+    *OF_PATHS,
+    (
+        "wrong time constant: τ_E where the controller's integral has τ_c",
+        settings_from(lambda c: {"controller": {"tau": c.tau_E}}),
+    ),
+    READOUT_FEEDBACK,
+    (
+        "the controller's integral does not leak: τ_c dz/dt = e − leak · z",
+        settings(controller={"leak": 0.0}),
+    ),
+    PROPORTIONAL_ONLY,
+    INTEGRAL_ONLY,
+    *ignored("controller"),
+    (
+        "the leak stands outside the time constant: τ_c dz/dt = e − leak · z",
+        settings_from(lambda c: {"controller": {"leak": c.controller.leak * c.controller.tau}}),
+    ),
+    (
+        "the controlled path starts from zero: it starts where the open loop's path ends",
+        paths.from_rest,
+    ),
+    ("the integral starts at the error: it starts at zero", paths.integral_at_error),
+    *[
+        (
+            "feedback weights are the port's own: the path has those of trajectory/feedback",
+            givens(partial(paths.own_feedback, at_end)),
+        )
+        for at_end in (False, True)
+    ],
+    (
+        "all samples have the first sample's feedback weights",
+        givens(partial(paths.feedback_with, lambda Q: Q[:1] + 0 * Q)),
+    ),
+    (
+        "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, e = target − output",
+        givens(partial(paths.feedback_with, np.negative)),
+    ),
+    (
+        "the control does not reach the hidden layers: c Q is taken from u_I",
+        givens(partial(paths.feedback_with, np.zeros_like)),
+    ),
+]
+
+OPEN_LOOP_ROWS: list[Row] = [
+    *OF_STATES,
+    *OF_STEPS,
+    FIRST_BATCH,
+    ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
+    (
+        "potentials inhibit where rates do: at rest u_E + φ_I(u_I) = a",
+        partial(dynamics.open_loop_with, rate_I=dynamics.potential),
+    ),
+    (
+        "rates are max(v, 0): φ is smooth, s log(1 + exp(k (u − m)))",
+        partial(dynamics.open_loop_with, rate_E=dynamics.rectified, rate_I=dynamics.rectified),
+    ),
+    (
+        "potentials go up to the next layer: rates do, a = φ_E(u_E) W + b",
+        partial(dynamics.open_loop_with, upward=dynamics.potentials_up),
+    ),
+    (
+        "inhibitory rates go up to the next layer: excitatory ones do, a = φ_E(u_E) W + b",
+        partial(dynamics.open_loop_with, upward=dynamics.inhibition_up),
+    ),
+    ("the integral is not 0: without control it rests there", recognised.integral_left),
+    (
+        "this is the closed loop: the loops are exchanged, or one was written over the other",
+        dynamics.closed_loop_instead,
+    ),
+]
+
+CLOSED_LOOP_ROWS: list[Row] = [
+    *OF_STATES,
+    *OF_STEPS,
+    (
+        "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, e = target − output",
+        givens(dynamics.feedback_negated),
+    ),
+    ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
+    (HARD_LABELS, givens(dynamics.hard_label_as_target)),
+    ("the softmax is left out of the error: e = target − softmax(u_out)", settings(loss="mse")),
+    (SOFTMAX_OVER_BATCH, recognised.error_over_the_batch),
+    READOUT_FEEDBACK,
+    PROPORTIONAL_ONLY,
+    INTEGRAL_ONLY,
+    (
+        "the leak is left out of the steady gain: κ = k_p + k_i / leak",
+        settings(controller={"leak": 1.0}),
+    ),
+    *[
+        (words, partial(dynamics.other_gain, gain, integral))
+        for words, gain in (
+            (
+                "the leak is left out of the steady gain: κ = k_p + k_i / leak",
+                lambda c: c.k_p + c.k_i,
+            ),
+            (
+                "the leak multiplies in the steady gain: κ = k_p + k_i / leak",
+                lambda c: c.k_p + c.k_i * c.leak,
+            ),
+            (
+                "the leak divides all of the steady gain: κ = k_p + k_i / leak",
+                lambda c: (c.k_p + c.k_i) / c.leak,
+            ),
+        )
+        for integral in ("e / leak", "e", "of c")
+    ],
+    (
+        "c_int is to be the integral z = e / leak, not the control signal c",
+        dynamics.control_as_integral,
+    ),
+    ("the integral rests at z = e / leak, not at e", dynamics.integral_without_leak),
+    ("c_int is to be the integral z, not k_i z", dynamics.integral_times_gain),
+    *ignored("controller.k_", "controller.leak"),
+    (
+        "k_p and k_i are exchanged: c = k_p e + k_i z",
+        settings_from(lambda c: {"controller": {"k_p": c.controller.k_i, "k_i": c.controller.k_p}}),
+    ),
+    (
+        "the control does not reach the hidden layers: c Q is taken from u_I",
+        givens(partial(dynamics.feedback_with, lambda from_top, Q: 0 * Q)),
+    ),
+    (
+        "the control reaches the top hidden layer alone: it reaches all",
+        givens(partial(dynamics.feedback_with, lambda from_top, Q: 0 * Q if from_top else Q)),
+    ),
+    (
+        "all samples have the first sample's feedback weights",
+        givens(partial(dynamics.feedback_with, lambda from_top, Q: Q[:1] + 0 * Q)),
+    ),
+    (
+        "feedback weights are those of the step before",
+        givens(dynamics.feedback_of_the_step_before),
+    ),
+    (
+        "excitatory units stay where the open loop had them: all units rest under control",
+        dynamics.excitation_unchanged,
+    ),
+    (
+        "the sign of the integral: τ_c dz/dt = e − leak · z, e = target − output",
+        arrays("c_int", negated),
+    ),
+    (
+        "c_int is not given: it is the integral z = e / leak, which was left at 0",
+        arrays("c_int", lambda setting, array: np.zeros_like(array)),
+    ),
+    (
+        "u_I = φ_E(u_E) − c Q under control; the open loop's relation is used",
+        dynamics.inhibition_without_control,
+    ),
+    (
+        "c Q is added to u_I: dis-inhibition takes it away",
+        dynamics.excitation_instead_of_inhibition,
+    ),
+    (
+        "the control does nothing: this is the open loop",
+        lambda setting: OPEN_LOOP.golden(setting.trace, setting.step),
+    ),
+]
