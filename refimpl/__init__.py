@@ -85,7 +85,7 @@ from .end_state import (
     tolerances_to_rest,
 )
 from .feedback import conditioned, feedback_weights
-from .fixed_point import equilibrium
+from .fixed_point import equilibrium, output_sensitivity
 from .integration import TABLEAUS, TSITOURAS_54
 from .learning_step import (
     Learner,
@@ -119,7 +119,8 @@ __all__ = [
     "equilibrium", "error", "error_jacobian", "estimated_inhibitory_potential", "feedback_weights",
     "forward", "initial_optimizer_state", "initial_parameters", "initial_state", "inverse",
     "learning_step", "linearized_inverse", "map_arrays", "mean_outer_product", "new_learner",
-    "open_loop_end_state", "open_loop_output", "open_loop_trajectory", "optimizer_step", "pack",
+    "open_loop_end_state", "open_loop_output", "open_loop_trajectory", "optimizer_step",
+    "output_sensitivity", "pack",
     "pack_continuous", "plasticity_gradients", "rate", "real_number", "require", "resting_state",
     "sample_loss", "shown", "slope", "slowest_time_constant",
     "softmax", "threshold", "tolerances_to_rest", "unpack", "unpack_continuous",

@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend, NumpyBackend
-from ...refimpl import NetworkConfiguration, Solver, forward, map_arrays, sample_loss
+from ...refimpl import (
+    FeedbackWeights,
+    NetworkConfiguration,
+    NetworkState,
+    Parameters,
+    Solver,
+    error_jacobian,
+    forward,
+    map_arrays,
+    output_sensitivity,
+    sample_loss,
+)
 from ..storage import named_arrays
 from ..trace import Trace
 from .stages import (
@@ -31,9 +42,11 @@ from .stages import (
     Disturb,
     Stage,
     disturbed,
+    learner_before,
     load_learner,
     run_to_gradients,
     state_arrays,
+    state_from,
     undisturbed,
 )
 from .tolerance import (
@@ -139,10 +152,9 @@ def rounding_effects(
     def short(generators: Sequence[np.random.Generator], along: bool) -> Arrays:
         drawn, repeat = _for_draws(reference, trace, len(generators))
         move = stopped_short(trace.configuration, arithmetic, generators, along=along)
-        circuit = trace.steps[step].circuit
         assert circuit is not None
         given = repeat(circuit.closed_loop_target)
-        target = move(repeat(exact["u_out"]), given)
+        target = move(repeat(exact["u_out"]), given, reach)
         load_learner(drawn, trace, step, repeat)
         ended, _ = drawn.closed_loop(
             trace.inputs[step], circuit.feedback, target, circuit.open_loop
@@ -152,6 +164,10 @@ def rounding_effects(
         arrays = state_arrays(ended)
         return {**arrays, "c_int": arrays["c_int"] - shift}
 
+    circuit = trace.steps[step].circuit
+    assert circuit is not None
+    parameters = learner_before(trace, step).parameters
+    reach = control_reach(trace.configuration, parameters, circuit.feedback, state_from(exact))
     residuals = [
         largest_effects(partial(short, along=along), exact, f"{name} residual", 1.0, at_once)
         for along in (True, False)
@@ -160,6 +176,24 @@ def rounding_effects(
         key: effect + max(residual[key] for residual in residuals)
         for key, effect in effects.items()
     }
+
+
+def control_reach(
+    configuration: NetworkConfiguration,
+    parameters: Parameters,
+    Q: FeedbackWeights,
+    state: NetworkState,
+) -> np.ndarray:
+    """How far a control signal reaches through the neurons into the error, at least 1, (batch, 1).
+
+    A search that leaves a step in c leaves that times D S, without c's own way to the readout, in
+    the error, which is more where neurons answer strongly.
+    """
+    D = output_sensitivity(configuration, parameters, Q, state)
+    if configuration.feedback.to_readout:
+        D = D - np.eye(D.shape[-1])
+    answer = np.abs(D @ error_jacobian(configuration.loss, state.u_out))
+    return np.maximum(1.0, np.max(np.sum(answer, axis=-1), axis=-1))[..., None]
 
 
 def _for_draws(reference: NumpyBackend, trace: Trace, n_draws: int) -> tuple[NumpyBackend, Disturb]:
@@ -244,8 +278,10 @@ def run_effects(
     magnified = applied / size
     stored = magnified * rounding_size(arithmetic, 1)
 
-    def unmoved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def unmoved(u_out: np.ndarray, target: np.ndarray, reach: np.ndarray) -> np.ndarray:
         return target
+
+    reaches: list[np.ndarray] = []
 
     of_gradients: list[Arrays] = [{} for _ in trace.inputs]
     exact_gradients: list[Arrays] = []
@@ -264,6 +300,7 @@ def run_effects(
             disturbance(arithmetic, stored, generators, mean_stored),
             move_target,
             gradients,
+            reaches,
         )
         for largest_change, right, draws in zip(
             of_gradients, exact_gradients, gradients, strict=True
@@ -274,7 +311,8 @@ def run_effects(
         return run
 
     exact = _disturbed_run(
-        reference, trace, undisturbed, undisturbed, undisturbed, unmoved, exact_gradients
+        *(reference, trace, undisturbed, undisturbed, undisturbed, unmoved),
+        *(exact_gradients, reaches),
     )
     effects = largest_effects(
         run_disturbed, exact, LEARNING_RUN, 1 / magnified, _draws_at_once(trace)
@@ -312,12 +350,14 @@ def _disturbed_run(
     disturb_stored: Disturb,
     move_target: MoveTarget,
     gradients: list[Arrays],
+    reaches: list[np.ndarray],
 ) -> Arrays:
     """Train like `learning_run`, but stage by stage, with a disturbance between all stages.
 
     `enter` is applied to every array of the trace first, and may give it an axis of draws;
     `disturb` to what passes from one stage to the next, `disturb_stored` to the parameters that
-    pass from one step to the next. The gradients of each step are added to a list.
+    pass from one step to the next. The gradients of each step are added to a list, and by the first
+    run so is the control's reach.
     """
     configuration = backend.configuration
     with_circuit = configuration.rule != "backprop"
@@ -325,7 +365,8 @@ def _disturbed_run(
     def passed_on(stage: Stage, value: Any, before: dict[str, Any]) -> Any:
         value = disturbed(configuration, value, disturb)
         if stage is CLOSED_LOOP_TARGET:
-            return move_target(before["open_loop"].u_out, value)
+            reach = reaches[len(gradients)] if len(gradients) < len(reaches) else np.ones(1)
+            return move_target(before["open_loop"].u_out, value, reach)
         return value
 
     load_learner(backend, trace, 0, enter)
@@ -345,6 +386,9 @@ def _disturbed_run(
         else:
             outputs = [forward(configuration, backend.learner().parameters, x)[1]]
             backend.load(stored)
+        if with_circuit and len(reaches) == len(gradients):
+            parts = (done["feedback"], done["closed_loop"])
+            reaches.append(control_reach(configuration, backend.learner().parameters, *parts))
         gradients.append(dict(named_arrays(done["gradients"])))
         backend.update(done["gradients"], done["mean_inhibition"])
         for values, u_out in zip(losses.values(), outputs, strict=True):

@@ -139,8 +139,8 @@ def named_arithmetic(name: str) -> Arithmetic:
     )
 
 
-MoveTarget = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From (u_out, target) to the target that the closed loop is given."""
+MoveTarget = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""From (u_out, target, reach of the control) to the target that the closed loop is given."""
 CONFIDENCE = 4
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
@@ -286,14 +286,15 @@ def stopped_short(
     A search that stops on the way it came (`along`) leaves all outputs short of their end, or all
     beyond it; else each output has a sign of its own. The generators choose the signs, each of a
     draw. `magnified` is by how much, where the effect is to be scaled down again. Given is the move
-    from (u_out, target), arrays (draws, batch, n_out), to the target.
+    from (u_out, target), arrays (draws, batch, n_out), to the target, which is as much larger as
+    the control reaches further: a search stops by what is left in c.
     """
     kappa = configuration.controller.steady_gain
     # What the model admits goes with ε^¾ of the arithmetic.
     coarser = (arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75
 
-    def moved(u_out: np.ndarray, target: np.ndarray) -> np.ndarray:
-        residual = coarser * admitted_residual(kappa, u_out, target)
+    def moved(u_out: np.ndarray, target: np.ndarray, reach: np.ndarray) -> np.ndarray:
+        residual = coarser * reach * admitted_residual(kappa, u_out, target)
         if along:
             e = error(configuration.loss, u_out, target)
             sides = np.reshape([one.choice([-1.0, 1.0]) for one in generators], (-1, 1, 1))
