@@ -1083,6 +1083,7 @@ MEAN_MISTAKES = (
             ]
         },
         hint_expected=False,
+        says="the mean of all batches so far",
     ),
 )
 

@@ -71,6 +71,10 @@ MEAN_INHIBITION_ROWS: list[Row] = [
     ),
     ("the running mean starts anew in each step: it goes on", learning.mean_anew),
     ("the running mean takes in the batch twice a step", learning.mean_twice),
+    (
+        "the mean of all batches so far: r̄ ← (1 − ρ) r̄ + ρ · batch mean",
+        learning.mean_of_all_batches,
+    ),
     OF_LAYERS,
     IN_FLOAT32,
 ]

@@ -96,6 +96,13 @@ def mean_twice(setting: Setting) -> Arrays:
     return _mean(setting, means, tuple(once[f"r_I_{l}"] for l in range(len(means))))
 
 
+def mean_of_all_batches(setting: Setting) -> Arrays | None:
+    """Weigh all batches so far alike, whatever ρ is."""
+    if len(setting.trace.steps) < 2:
+        return None
+    return _mean(setting, _batch_means(setting), rho=1 / (setting.step + 1))
+
+
 def _inhibitory_rates(setting: Setting) -> list[np.ndarray]:
     phi = setting.trace.configuration.activation_I
     return [rate(phi, u) for u in setting.circuit.open_loop.u_I]
@@ -111,9 +118,12 @@ def over_units_too(r: np.ndarray) -> np.ndarray:
 
 
 def _mean(
-    setting: Setting, taken_in: list[np.ndarray], start: tuple[np.ndarray, ...] | None = None
+    setting: Setting,
+    taken_in: list[np.ndarray],
+    start: tuple[np.ndarray, ...] | None = None,
+    rho: float | None = None,
 ) -> Arrays:
-    rho = float(setting.trace.configuration.mean_inhibition.rate)
+    rho = float(setting.trace.configuration.mean_inhibition.rate) if rho is None else rho
     before = learner_before(setting.trace, setting.step).mean_inhibition
     means = zip(before if start is None else start, taken_in, strict=True)
     return layer_arrays("r_I", tuple((1 - rho) * r + rho * mean for r, mean in means))
