@@ -147,20 +147,26 @@ def _start(setting: Setting) -> NetworkState:
 
 
 def with_a_sign_lost(setting: Setting) -> Arrays | None:
-    """Give the method with that coefficient negated which fits, if one does."""
+    """Give the method with that coefficient negated which fits best at the beginning."""
     trajectory = setting.trace.trajectory
     if trajectory is None:
         return None
-    weights = TABLEAUS[trajectory.recording.method].a
-    for row in range(len(weights)):
-        for column in range(len(weights[row])):
-            lost = [list(numbers) for numbers in weights]
+    asked = trajectory.recording
+    short = dataclasses.replace(asked, n_steps=min(asked.n_steps, asked.every))
+    weights = TABLEAUS[asked.method].a
+    apart = {}
+    for row, numbers in enumerate(weights):
+        for column in range(len(numbers)):
+            lost = [list(one) for one in weights]
             lost[row][column] *= -1
-            try:
-                return followed(setting, tuple(map(tuple, lost)))
-            except ValueError:
-                continue
-    return None
+            method = tuple(map(tuple, lost))
+            begun = followed(setting, method, recording=short) or {}
+            apart[method] = max(
+                float(np.max(np.abs(setting.found[name][: len(start)] - start)))
+                for name, start in begun.items()
+                if name in setting.found
+            )
+    return followed(setting, min(apart, key=lambda method: apart[method]))
 
 
 def inhibitory_readout(setting: Setting, k: NetworkState, state: NetworkState) -> NetworkState:
