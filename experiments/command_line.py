@@ -432,9 +432,10 @@ def compare_command(
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="float16|float32|float64|fixedN",
-            help="Of the port's arithmetic, N the bits after the binary point; else what its "
-            "file says or is stored in.",
+            metavar="float16|float32|float64|fixedN[:ROUNDING][:saturateM]",
+            help="Of the port's arithmetic, N the bits after the binary point, ROUNDING "
+            "nearest-even, nearest-away, floor, truncate or stochastic, M the bits before the "
+            "point; else what its file says or is stored in.",
         ),
     ] = None,
     rtol: Annotated[

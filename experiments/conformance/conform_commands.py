@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ...backends import PRECISIONS, CompilesAhead, backend_class, backend_descriptions
 from ...datasets import batch_order, load_dataset, random_generator, softened_labels
-from ...refimpl import ConfigurationError, initial_parameters
+from ...refimpl import ArgumentError, ConfigurationError, initial_parameters
 from ...validation import (
     Arithmetic,
     FileError,
@@ -158,7 +158,7 @@ def judge_answers(
                 continue
             try:
                 reports.append(_judged_answers(trace, file, precision, rtol, show_power))
-            except FileError as problem:
+            except (FileError, ArgumentError) as problem:
                 if not golden.is_dir():
                     raise
                 unusable += 1
@@ -177,7 +177,8 @@ def judge_answers(
         if unusable:
             say(console, f"The answers to {unusable} of {len(traces)} traces cannot be used.")
             return 2
-        return 1 if complete and (missing or without) else code
+        # A trace that was not judged is no success.
+        return 1 if without or (complete and missing) else code
 
 
 def _judged_answers(

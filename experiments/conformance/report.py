@@ -187,6 +187,8 @@ def explanation(report: TraceReport) -> list[str]:
                 f"  furthest off: {element} ({element.words}): "
                 f"{element.found:.17g}, should be {element.expected:.17g}"
             )
+        if first.unseen:
+            lines.append(f"  {first.unseen}")
         if first.coarseness:
             lines.append(f"  the arithmetic is too coarse: {first.coarseness}")
         if first.is_refuted:

@@ -307,3 +307,56 @@ def test_numbers_of_fixed_point_are_of_it(trace, answers):
         file["steps/0000/open_loop/u_E_0"] = values
     line = stored_precision_in_words(read_candidate(answers, trace), named_arithmetic("fixed16"))
     assert line == ""
+
+
+# Answers in part.
+
+
+def only(trace, path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    return judged(trace, path).results
+
+
+def test_a_later_step_alone_is_judged_and_named(trace, tmp_path):
+    """Samples in another order, of a step before which nothing was given."""
+    targets = trace.steps[1].circuit.closed_loop_target[::-1]
+    (result,) = only(trace, tmp_path / "a.h5", {"steps/0001/closed_loop_targets": targets})
+    assert result.first_step == 1
+    assert "in another order" in result.hint
+
+
+def test_numbers_beyond_all_reason_end_nothing(trace, tmp_path):
+    huge = np.full_like(trace.steps[0].gradients.readout, 1e300)
+    results = only(
+        trace,
+        tmp_path / "a.h5",
+        {
+            "steps/0000/gradients/readout/weight": huge,
+            "steps/0001/open_loop/u_out": trace.steps[1].circuit.open_loop.u_out,
+        },
+    )
+    assert [r.passed for r in results] == [True, False]
+    assert first_deviation(results).stage == "gradients"
+
+
+def test_the_other_byte_order_is_recognised(trace, tmp_path):
+    turned = trace.steps[0].gradients.readout.byteswap()
+    (result,) = only(trace, tmp_path / "a.h5", {"steps/0000/gradients/readout/weight": turned})
+    assert "little-endian" in result.problem
+    assert result.hint == ""
+
+
+def test_losses_of_states_that_were_not_given_accuse_no_stage(trace, tmp_path):
+    results = only(
+        trace,
+        tmp_path / "a.h5",
+        {
+            "steps/0003/closed_loop_targets": trace.steps[3].circuit.closed_loop_target + 1,
+            "open_loop_loss": trace.open_loop_loss * np.array([1, 1.1, 1, 1]),
+        },
+    )
+    assert first_deviation(results).stage == "closed-loop target"
+    of_losses = next(r for r in results if r.stage == "losses")
+    assert "the end states of step 1 were not given" in of_losses.unseen

@@ -33,10 +33,12 @@ from .bias import bias_in_words
 from .initialisation import judge_initialisation
 from .limits import coarseness_in_words, moments_in_words
 from .stages import (
+    CLOSED_LOOP,
     CLOSED_LOSS,
     LOSSES,
     MEAN_INHIBITION,
     N_CORRECT,
+    OPEN_LOOP,
     OPEN_LOSS,
     Arrays,
     Stage,
@@ -46,7 +48,7 @@ from .stages import (
     recorded_losses,
     undisturbed,
 )
-from .tolerance import Arithmetic, float_arithmetic, own_rounding, rounding_size
+from .tolerance import Arithmetic, float_arithmetic, largest, own_rounding, rounding_size
 from .verdict import (
     Comparison,
     StageResult,
@@ -209,7 +211,8 @@ def _with_hint(
     sound = [
         c
         for c in compared
-        if not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
+        # A step of which nothing was given says nothing.
+        if c.found and not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
     ]
     told = usual_mistake(stage, trace, sound, reference)
     if not told.words and result.first_step is not None:
@@ -340,9 +343,10 @@ def compare(
     verdicts = []
     for item, pairs in given:
         progress(item.stage.name)
-        verdicts.append(
-            _verdict(item, pairs, as_given, reference, arithmetic, by_fixed_point, effects)
-        )
+        verdict = _verdict(item, pairs, as_given, reference, arithmetic, by_fixed_point, effects)
+        if item.stage is LOSSES and not verdict.passed:
+            verdict = _of_unseen_states(verdict, candidate, trace)
+        verdicts.append(verdict)
     if run:
         progress(LEARNING_RUN)
         golden = {name: arithmetic.saturated(array) for name, array in golden.items()}
@@ -360,6 +364,26 @@ def compare(
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})
 
 
+def _of_unseen_states(verdict: StageResult, candidate: Candidate, trace: Trace) -> StageResult:
+    """Say of losses that are wrong whether the end states that they are of were given.
+
+    If not, they come of all that was not given before, and are no first deviation.
+    """
+    step = verdict.first_step
+    stages = (OPEN_LOOP,) if trace.closed_loop_loss is None else (OPEN_LOOP, CLOSED_LOOP)
+    if step is None or trace.steps[step].circuit is None:
+        return verdict
+    if all("u_out" in candidate.of_stage(stage, trace, step) for stage in stages):
+        return verdict
+    return dataclasses.replace(
+        verdict,
+        first_step=None,
+        hint="",
+        unseen=f"the end states of step {step} were not given: the error may be in any stage that "
+        "was not",
+    )
+
+
 def _whole_if_misshaped(trace: Trace, golden: Arrays, found: Arrays) -> Arrays:
     """Losses of all steps, where a port has them in a shape that cannot be taken step by step."""
     steps = [recorded_losses(trace, step) for step in range(len(trace.steps))]
@@ -367,6 +391,10 @@ def _whole_if_misshaped(trace: Trace, golden: Arrays, found: Arrays) -> Arrays:
         name: array if np.ndim(found.get(name, 0)) == 0 else np.stack([one[name] for one in steps])
         for name, array in golden.items()
     }
+
+
+LARGEST_USED = 1e150
+"""Of larger numbers there are no squares; no stage can go on from them."""
 
 
 def _with_found(
@@ -377,7 +405,7 @@ def _with_found(
         name: np.asarray(array, dtype=np.float64)
         for name, array in found.items()
         if array.shape == golden[name].shape
-        and np.all(np.isfinite(array))
+        and largest(array) <= LARGEST_USED
         # Of a rate that is none, the stages after it could make nothing.
         and (item.stage is not MEAN_INHIBITION or np.all(array > 0))
     }

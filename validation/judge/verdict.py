@@ -103,6 +103,8 @@ class StageResult:
         The first step that fails; None if none does, or where the arrays are not of one.
     problem : str
         What is wrong with that array before its numbers are: its shape, or numbers that are none.
+    unseen : str
+        What was not given of that on which losses depend, so that the error may be elsewhere.
     follows : bool
         The stage deviates from the trace only because what it was given did: from that, it
         computed the right thing.
@@ -129,6 +131,7 @@ class StageResult:
     last_places: LastPlaces
     first_step: int | None = None
     problem: str = ""
+    unseen: str = ""
     follows: bool = False
     hint: str = ""
     unexplained: float = 1.0
@@ -304,6 +307,8 @@ def problem_with(
         if is_path and found.ndim > 1:
             expected, found = np.swapaxes(expected, 0, 1), np.swapaxes(found, 0, 1)
         return f"shape is {found.shape}, should be {expected.shape}{_other_shape(expected, found)}"
+    if _has_other_byte_order(expected, found):
+        return "its bytes are in the other order: little-endian is asked for"
     wrong = ~np.isfinite(np.asarray(found, dtype=np.float64)) & np.isfinite(expected)
     if not np.any(wrong):
         return ""
@@ -319,6 +324,14 @@ def problem_with(
     listed = ", ".join(map(str, samples[:MOST_LISTED]))
     more = ", …" if samples.size > MOST_LISTED else ""
     return f"{kind} in sample{'s' if samples.size > 1 else ''} {listed}{more}"
+
+
+def _has_other_byte_order(expected: np.ndarray, found: np.ndarray) -> bool:
+    """Whether numbers that are far off are right when their bytes are turned round."""
+    tolerance = LIKE * largest(expected)
+    if found.dtype.kind != "f" or largest(deviation(expected, found)) <= tolerance:
+        return False
+    return largest(deviation(expected, found.byteswap())) <= tolerance
 
 
 SAMPLED = ("u_E", "u_I", "u_out", "c_int", "Q_", "closed_loop_targets")

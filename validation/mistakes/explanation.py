@@ -78,8 +78,8 @@ def _results(result: Result, places: Sequence[Setting]) -> Iterator[Arrays | Non
     for setting in places:
         try:
             yield result(setting)
-        except (ValueError, np.linalg.LinAlgError):
-            # A mistaken network may have no answer at all.
+        except (ValueError, KeyError, np.linalg.LinAlgError):
+            # A mistaken network may have no answer at all, or what shows a mistake was not given.
             yield None
 
 
