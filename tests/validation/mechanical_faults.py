@@ -41,11 +41,13 @@ from disinhib.refimpl import LOSSES, RULES
 from disinhib.validation import (
     conform,
     find_traces,
+    named_arrays,
     read_trace,
     record_standard_case,
     shipped_directory,
     standard_cases,
 )
+from disinhib.validation.judge.initialisation import judge_initialisation
 
 REFERENCE = Path(disinhib.refimpl.configuration.__file__).parent
 CHAPTERS = (
@@ -516,6 +518,10 @@ def _judgements(chapter: str) -> tuple[list[Judgement], list[Judgement]]:
     return telling, more
 
 
+DRAWN, N_DRAWS, MOST_SECONDS_OF_DRAWS = (120, 100, 10), 30, 10
+"""So many numbers tell a variance from one that is 2 % larger."""
+
+
 class OutOfTime(BaseException):
     """The processor's time for one trace is over."""
 
@@ -541,13 +547,34 @@ class Judge:
     def judged(self, fault: Fault, quick: bool) -> dict:
         """Judge a fault by one trace after the other until it is caught."""
         began = time.process_time()
-        caught, judged_by = "", 0
-        for judgement in judgements(fault, quick):
+        caught, judged_by = self._caught_by_its_draws(fault), 0
+        for judgement in judgements(fault, quick) if not caught else []:
             caught, judged_by = self._caught_by(fault, judgement), judged_by + 1
             if caught:
                 break
         seconds = round(time.process_time() - began, 3)
         return {"fault": fault.key, "caught": caught, "judged by": judged_by, "seconds": seconds}
+
+    def _caught_by_its_draws(self, fault: Fault) -> str:
+        """What networks begin with, judged as a port's is."""
+        if fault.chapter != "circuit":
+            return ""
+        signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS_OF_DRAWS)
+        try:
+            faulty_backend(fault)
+            draw = sys.modules[f"{COPY}.refimpl"].initial_parameters
+            draws = [named_arrays(draw(DRAWN, np.random.default_rng(n))) for n in range(N_DRAWS)]
+        except OutOfTime:
+            return "initialisation: out of time"
+        except Exception as problem:
+            return f"initialisation: {type(problem).__name__}"
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        together = {
+            f"initialisation/{name}": np.stack([one[name] for one in draws]) for name in draws[0]
+        }
+        result = judge_initialisation(DRAWN, together)
+        return "" if result.passed else f"initialisation: {result.problem}"
 
     def _caught_by(self, fault: Fault, judgement: Judgement) -> str:
         trace = self._trace(judgement)
