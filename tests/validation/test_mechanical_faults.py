@@ -109,8 +109,8 @@ def test_every_fault_is_caught_or_explained(tmp_path, record_property):
         f"seed {SEED}: of {len(drawn)} faults made mechanically {n_caught} caught, {same_end} come "
         f"to the same end state, {why[HOLE]} are holes",
     )
-    n_explained = sum(fault.key in EXPLAINED for fault in survivors)
-    assert n_caught >= AT_LEAST_CAUGHT * (len(drawn) - n_explained)
+    # A hole is known, and missed all the same.
+    assert share >= AT_LEAST_CAUGHT
     # Out of time is a slow machine's verdict as well.
     caught = [r for r in results.values() if r["caught"] and "out of time" not in r["caught"]]
     assert [r for r in caught if quick and r["fault"] in EXPLAINED] == []
