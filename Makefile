@@ -61,19 +61,21 @@ types: .venv/installed
 tests: .venv/installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
-# On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu,
-# the benchmark. Takes from wheels/ what the machine lacks, the package among it.
+# On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu, the
+# benchmarks, each with its own log, under benchmarks/results/gpu. Takes from wheels/ what the machine
+# lacks.
 gpu-check:
-	$(PYTHON) -m venv --system-site-packages .gpu-venv
-	.gpu-venv/bin/python -m pip install --quiet --no-index --find-links wheels disinhib pytest hypothesis
-	benchmarks/gpu_check.sh .gpu-venv/bin
+	$(PYTHON) benchmarks/gpu_check.py
 
 # Brings wheels for it along, on a machine with a network: for Python 3.12 on Linux.
+REQUIRED := import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+  print("\n".join([*project["build-system"]["requires"], *project["project"]["dependencies"]]))
 gpu-wheels: .venv/installed
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheels .
+	mkdir -p wheels
+	$(BIN)/python -c '$(REQUIRED)' > wheels/required.txt
 	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
-	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
-	  pydantic tomli-w threadpoolctl filelock platformdirs matplotlib typer rich pytest hypothesis
+	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+	  --platform manylinux2014_x86_64 --requirement wheels/required.txt pytest hypothesis mpmath
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

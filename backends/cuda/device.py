@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..backend import BackendUnavailable
+from .cublas import WORKSPACE_BYTES, Cublas, Product, cublas_library
 from .source import instance, instances, source
 
 DeviceArray = Any
@@ -30,30 +32,6 @@ class Launch:
     threads: int
     block_bytes: int = 0
     samples: int = 1
-
-
-@dataclass(frozen=True)
-class Product:
-    """C = alpha A B for `count` triples of matrices that lie at constant strides.
-
-    C is (rows, columns), in rows; A (rows, inner), or (inner, rows) if it lies transposed; B
-    (inner, columns), or (columns, inner). a, b and c are addresses of the first triple; strides
-    count elements from one triple to the next.
-    """
-
-    rows: int
-    inner: int
-    columns: int
-    a: int
-    b: int
-    c: int
-    a_stride: int
-    b_stride: int
-    c_stride: int
-    a_transposed: bool = False
-    b_transposed: bool = False
-    alpha: float = 1.0
-    count: int = 1
 
 
 class Device(Protocol):
@@ -94,26 +72,18 @@ class Device(Protocol):
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` asks for, without doing it; calling the result does it."""
 
-    def synchronize(self) -> None:
-        """Wait until all is done."""
+    def seconds(self, recorded: Callable[[], None], times: int) -> float:
+        """Mean time of what was recorded, called so many times one after the other."""
 
 
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
-TF32_VARIABLE = "DISINHIB_TF32"
-CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
-MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 16, 97
-"""Numbers of CUDA's `cudaDeviceAttr`, for which CuPy has no names."""
-
-
-def uses_tf32() -> bool:
-    """Whether products may round their factors to TF32: only if DISINHIB_TF32 is 1."""
-    return os.environ.get(TF32_VARIABLE, "0") == "1"
 
 
 def why_unavailable() -> str:
     """Say why no CUDA device can be used here, in one line; empty if one can."""
     try:
         import cupy
+        from cupy_backends.cuda.libs import cublas  # noqa: F401 # loads the library itself
     except ImportError as problem:
         # CuPy's own text runs over many lines; a library that it lacks is worth naming.
         missing = isinstance(problem, ModuleNotFoundError) and problem.name == "cupy"
@@ -137,17 +107,18 @@ class CupyDevice:
         if reason:
             raise BackendUnavailable(f"backend 'cupy' cannot run here: {reason}")
         import cupy
-        from cupy_backends.cuda.libs import cublas
 
         self.dtype, self._process = np.dtype(dtype), os.getpid()
-        self._cupy, self._cublas = cupy, cublas
+        self._cupy, runtime = cupy, cupy.cuda.runtime
         self._ctype = "float" if self.dtype == np.float32 else "double"
-        attribute, device = cupy.cuda.runtime.deviceGetAttribute, cupy.cuda.Device().id
-        self.processors = int(attribute(MULTIPROCESSOR_COUNT, device))
-        self.block_bytes = int(attribute(MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device))
+        device = cupy.cuda.Device().id
+
+        def attribute(name: str) -> int:
+            return int(runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), device))
+
+        self.processors = attribute("MultiProcessorCount")
+        self.block_bytes = attribute("MaxSharedMemoryPerBlockOptin")
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._handle = cupy.cuda.device.get_cublas_handle()
-        self._math = CUBLAS_TF32_TENSOR_OP_MATH if uses_tf32() else CUBLAS_DEFAULT_MATH
         module = cupy.RawModule(
             code=source(),
             options=("-std=c++17",),
@@ -157,11 +128,10 @@ class CupyDevice:
         self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
         for kernel in self._kernels.values():
             kernel.max_dynamic_shared_size_bytes = self.block_bytes
-        # cuBLAS takes its workspace at the first product, which must not be a recorded one.
-        one = self.put(np.ones(1, dtype=self.dtype))
-        address = self.address(one)
-        self.multiply(Product(1, 1, 1, address, address, address, 1, 1, 1))
-        self.synchronize()
+        self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
+        library = cublas_library(runtime.runtimeGetVersion() // 1000)
+        space = self.address(self._workspace)
+        self._cublas = Cublas(library, self.dtype, self._stream.ptr, space)
 
     def _refuse_after_fork(self) -> None:
         # CUDA's context belongs to the process that made it.
@@ -222,22 +192,8 @@ class CupyDevice:
             )  # fmt: skip
 
     def multiply(self, product: Product) -> None:
-        """Run a product; cuBLAS, which counts in columns, is given C's transpose to find."""
-        p, itemsize_of = product, self.dtype.type
-        alpha, beta = np.array(p.alpha, dtype=itemsize_of), np.array(0, dtype=itemsize_of)
-        gemm = getattr(
-            self._cublas,
-            "sgemmStridedBatched" if self.dtype == np.float32 else "dgemmStridedBatched",
-        )
-        self._cublas.setStream(self._handle, self._stream.ptr)
-        self._cublas.setMathMode(self._handle, self._math)
-        self._cublas.setPointerMode(self._handle, self._cublas.CUBLAS_POINTER_MODE_HOST)
-        gemm(
-            self._handle, int(p.b_transposed), int(p.a_transposed), p.columns, p.rows, p.inner,
-            alpha.ctypes.data, p.b, p.inner if p.b_transposed else p.columns, p.b_stride,
-            p.a, p.rows if p.a_transposed else p.inner, p.a_stride,
-            beta.ctypes.data, p.c, p.columns, p.c_stride, p.count,
-        )  # fmt: skip
+        """Run a product."""
+        self._cublas.multiply(product)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture as a CUDA graph; a replay is one launch."""
@@ -245,11 +201,22 @@ class CupyDevice:
             self._stream.begin_capture()
             try:
                 work()
-            finally:
-                graph: Any = self._stream.end_capture()
+            except BaseException:
+                # A capture that is broken off says so once more: what broke it is worth knowing.
+                with suppress(self._cupy.cuda.runtime.CUDARuntimeError):
+                    self._stream.end_capture()
+                raise
+            graph: Any = self._stream.end_capture()
         graph.upload(self._stream)
         return lambda: graph.launch(self._stream)
 
-    def synchronize(self) -> None:
-        """Wait until all is done."""
-        self._stream.synchronize()
+    def seconds(self, recorded: Callable[[], None], times: int) -> float:
+        """Mean time by events: what the host does meanwhile is not in it."""
+        recorded()
+        first, last = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+        first.record(self._stream)
+        for _ in range(times):
+            recorded()
+        last.record(self._stream)
+        last.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(first, last)) / 1e3 / times

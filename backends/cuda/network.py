@@ -7,7 +7,7 @@ device but what copies results out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -34,7 +34,8 @@ from ..layout import (
     tableau_arrays,
     units_of,
 )
-from .device import Device, DeviceArray, Launch, Product
+from .cublas import Product
+from .device import Device, DeviceArray, Launch
 from .source import enumerators
 from .workspace import (
     GroupSize,
@@ -65,6 +66,12 @@ class PlacedOnDevice:
     x_is_shared: bool
     y_is_shared: bool
     full_scale: float
+
+
+def in_turn(stages: Iterable[Callable[[], None]]) -> None:
+    """Do one after the other."""
+    for stage in stages:
+        stage()
 
 
 class CudaNetwork:
@@ -185,12 +192,7 @@ class CudaNetwork:
         w = self.bind(data, batch_order)
         key = (w.batch, name)
         if key not in self._recorded:
-
-            def work() -> None:
-                for stage in stages_of(w).values():
-                    stage()
-
-            self._recorded[key] = self._device.record(work)
+            self._recorded[key] = self._device.record(partial(in_turn, stages_of(w).values()))
         for _ in batch_order:
             self._recorded[key]()
         shape = (len(batch_order), self._replicas, 3)
@@ -213,11 +215,14 @@ class CudaNetwork:
         w.values |= {name: device.address(array) for name, array in own.items()}
         w.values |= {"path_steps": recording.n_steps, "path_every": recording.every}
         w.values |= {"n_stages": len(tableau)}
-        write_plan(device, w)
-        self.per_group(w, "record", CLOSED if is_closed else OPEN)
-        path = device.get(own["path"]).reshape(frames, *self.leading, w.batch, size)
-        w.values = before
-        write_plan(device, w)
+        try:
+            write_plan(device, w)
+            self.per_group(w, "record", CLOSED if is_closed else OPEN)
+            path = device.get(own["path"]).reshape(frames, *self.leading, w.batch, size)
+        finally:
+            # Whatever happens: the plan must not point to memory that is given back.
+            w.values = before
+            write_plan(device, w)
         return unpack(path, self._sizes)
 
     # Stages as kernels and products.

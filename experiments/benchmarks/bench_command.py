@@ -11,7 +11,7 @@ from pathlib import Path
 from ...backends import backend_class, backend_descriptions
 from ...refimpl import ConfigurationError
 from ..output import refuse_unwritable, say, terminal_console, working, write_output
-from .cases import TORCH, TORCH_CUDA, Case, Choice, chosen_cases, profiled_cases, scaling_cases
+from .cases import TORCH, TORCHES, Case, Choice, chosen_cases, profiled_cases, scaling_cases
 from .measurement import Row, measure, stage_profile
 from .results import (
     draw_rows,
@@ -86,7 +86,7 @@ def _torches(backends: Sequence[str]) -> list[str]:
         return [TORCH]
     import torch
 
-    return [TORCH, TORCH_CUDA] if torch.cuda.is_available() else [TORCH]
+    return list(TORCHES) if torch.cuda.is_available() else [TORCH]
 
 
 def _profiles(choice: Choice) -> dict[Case, dict[str, float]]:

@@ -34,8 +34,10 @@ BATCHES = (BATCH, 1, 1000)
 
 TORCH = "torch"
 TORCH_CUDA = "torch-cuda"
-TORCHES = (TORCH, TORCH_CUDA)
-"""No backends of ours: PyTorch's own backprop step of the same plain network, on CPU and GPU."""
+TORCH_GRAPH = "torch-cuda-graph"
+TORCHES = (TORCH, TORCH_CUDA, TORCH_GRAPH)
+"""No backends of ours: PyTorch's own backprop step of the same plain network, on a CPU, on a GPU,
+and there recorded once as a CUDA graph."""
 
 
 @dataclass(frozen=True)

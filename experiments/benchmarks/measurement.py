@@ -30,7 +30,7 @@ from ...refimpl import (
     Solver,
     initial_parameters,
 )
-from .cases import TORCH, TORCH_CUDA, TORCHES, Case
+from .cases import TORCH, TORCH_GRAPH, TORCHES, Case
 
 N_REPEATS = 9
 FEWEST_REPEATS = 7
@@ -175,7 +175,10 @@ def build(case: Case, generator: np.random.Generator) -> tuple[Backend, np.ndarr
 def _step(case: Case, generator: np.random.Generator) -> Callable[[int], None]:
     if case.backend in TORCHES:
         device = "cpu" if case.backend == TORCH else "cuda"
-        return torch_backprop_step(case.sizes, case.batch, case.dtype, case.threads, device)
+        is_graph = case.backend == TORCH_GRAPH
+        return torch_backprop_step(
+            case.sizes, case.batch, case.dtype, case.threads, device, is_graph=is_graph
+        )
     backend, x, y = build(case, generator)
     data = backend.place(x, y)
     order = np.arange(8 * case.batch).reshape(8, case.batch)
@@ -216,11 +219,18 @@ def _peak_memory() -> int:
 
 
 def torch_backprop_step(
-    sizes: tuple[int, ...], batch: int, dtype: str, threads: int | None, device: str = "cpu"
+    sizes: tuple[int, ...],
+    batch: int,
+    dtype: str,
+    threads: int | None,
+    device: str = "cpu",
+    *,
+    is_graph: bool = False,
 ) -> Callable[[int], None]:
     """Build PyTorch's network, its Adam and eight batches; what is given takes so many steps.
 
-    Softplus between the layers, a readout without bias, on 'cpu' or 'cuda'.
+    Softplus between the layers, a readout without bias, on 'cpu' or 'cuda', where Adam is one
+    fused kernel and the step may be recorded as a graph.
     """
     import torch
 
@@ -232,22 +242,52 @@ def torch_backprop_step(
         layers += [torch.nn.Linear(n, m, dtype=precision), torch.nn.Softplus()]
     readout = torch.nn.Linear(sizes[-2], sizes[-1], bias=False, dtype=precision)
     network = torch.nn.Sequential(*layers, readout).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    on_gpu = device == "cuda"
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=1e-3, fused=on_gpu or None, capturable=is_graph
+    )
     generator = np.random.default_rng(0)
     x = torch.tensor(generator.random((8, batch, sizes[0])), dtype=precision, device=device)
     labels = softened_labels(generator.integers(0, sizes[-1], 8 * batch), sizes[-1])
     y = torch.tensor(labels.reshape(8, batch, -1), dtype=precision, device=device)
 
+    def learn(images: Any, targets: Any) -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), targets).backward()
+        optimizer.step()
+
+    step = _recorded(learn, x[0].clone(), y[0].clone()) if is_graph else learn
+
     def steps(n: int) -> None:
         for i in range(n):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(network(x[i % 8]), y[i % 8])
-            loss.backward()
-            optimizer.step()
-        if device == "cuda":
+            step(x[i % 8], y[i % 8])
+        if on_gpu:
             torch.cuda.synchronize()
 
     return steps
+
+
+def _recorded(learn: Callable[[Any, Any], None], x: Any, y: Any) -> Callable[[Any, Any], None]:
+    """Record PyTorch's step as a CUDA graph, on copies that every replay fills first."""
+    import torch
+
+    # As PyTorch asks for: a few steps on another stream before.
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            learn(x, y)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        learn(x, y)
+
+    def replay(images: Any, targets: Any) -> None:
+        x.copy_(images)
+        y.copy_(targets)
+        graph.replay()
+
+    return replay
 
 
 def product_rate(backend: str, dtype: str, n: int = 1536) -> float:
@@ -261,7 +301,7 @@ def product_rate(backend: str, dtype: str, n: int = 1536) -> float:
         import cupy
 
         a, wait = cupy.asarray(a), cupy.cuda.Device().synchronize
-    elif backend == TORCH_CUDA:
+    elif backend in TORCHES[1:]:
         import torch
 
         a, wait = torch.tensor(a, device="cuda"), torch.cuda.synchronize

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +146,11 @@ class CpuDevice:
     def record(self, work):
         return work
 
-    def synchronize(self):
-        pass
+    def seconds(self, recorded, times):
+        began = time.perf_counter()
+        for _ in range(times + 1):
+            recorded()
+        return (time.perf_counter() - began) / (times + 1)
 
 
 def cpu_backend(**options):
