@@ -62,7 +62,7 @@ tests: .venv/installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu, the
-# benchmarks, each with its own log, under benchmarks/results/gpu. Takes from wheels/ what the machine
+# benchmarks, each with its own log, under build/gpu-check. Takes from wheels/ what the machine
 # lacks.
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py
@@ -75,7 +75,7 @@ gpu-wheels: .venv/installed
 	$(BIN)/python -c '$(REQUIRED)' > wheels/required.txt
 	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
 	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
-	  --platform manylinux2014_x86_64 --requirement wheels/required.txt pytest hypothesis mpmath
+	  --platform manylinux2014_x86_64 --requirement wheels/required.txt pytest pytest-xdist hypothesis mpmath
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

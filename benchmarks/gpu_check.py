@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENT = ROOT / ".gpu-venv"
-TESTED_WITH = ("pytest", "hypothesis", "mpmath")
+TESTED_WITH = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
 PYTHON = str(ENVIRONMENT / "bin" / "python")
 
 
@@ -48,7 +48,10 @@ def steps_of(backend: str, out: Path) -> list[Step]:
         report = str(out / f"conform-{dtype}.json")
         return (*disinhib, "conform", "--backend", backend, "--dtype", dtype, "--json", report)
 
-    tests = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10", "-m", "gpu")
+    pytest = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10", "-m", "gpu")
+    sanitizer = "test_no_thread_reads_what_it_must_not"
+    tests = (*pytest, "-n", "8", "--dist", "worksteal", "-k", f"not {sanitizer}")
+    sanitized = (*pytest, "-k", sanitizer, "tests/backends/test_cupy.py")
     profile = (*bench, "--profile", "--dtype", "float32", "--json", str(out / "profile.json"))
     results = ("--json", str(out / "published.json"), "--chart", str(out / "published.png"))
     smoke = (PYTHON, str(HERE / "gpu_smoke.py"))
@@ -62,6 +65,7 @@ def steps_of(backend: str, out: Path) -> list[Step]:
         Step("profile", 30, profile),
         Step("published", 60, (*published, *results)),
         Step("targets", 90, (*targets, "--json", str(out / "targets.json"))),
+        Step("sanitizer", 120, sanitized, says=" passed"),
         Step("all-rows", 150, (*bench, "--json", str(out / "all.json"))),
     ]
 
@@ -135,7 +139,7 @@ def main() -> int:
     """Run all steps or some, and say what became of them; 1 if any did not pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", default="cupy", help="another one tries this without a GPU")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check")
     parser.add_argument("--only", help="names of steps, with commas between them")
     given = parser.parse_args()
     out = given.out.resolve()
