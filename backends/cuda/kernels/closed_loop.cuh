@@ -194,11 +194,17 @@ __device__ inline void correct(const Group<T, S>& g, const int* is_found) {
 
 // c Q^l of sample s at unit i.
 template <typename T, int S>
-__device__ inline T disinhibition(const Group<T, S>& g, Int l, int s, Int i, const T* c) {
-  Int n = g.p->sizes[l + 1], n_out = g.p->n_out;
-  const T* Q = feedback_row(g.p, l, g.first + s);
-  T q = 0;
-  for (Int k = 0; k < n_out; ++k) q += c[s * n_out + k] * Q[k * n + i];
+__device__ inline T disinhibition(const Group<T, S>& g, Int l, int s, int i, const T* c) {
+  int n = int(g.p->sizes[l + 1]), n_out = int(g.p->n_out);
+  const T* Q = feedback_row(g.p, l, g.first + s) + i;
+  T q = 0, of_output[AT_ONCE];
+  for (int first = 0; first < n_out; first += AT_ONCE) {
+    int left = n_out - first;
+    read_at_once(of_output, Q + first * n, n, left);
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k)
+      q += (k < left ? c[s * n_out + first + k] : T(0)) * of_output[k];
+  }
   return q;
 }
 
@@ -214,12 +220,12 @@ __device__ inline void relax(
   for (int s = threadIdx.x; s < S; s += blockDim.x) is_unsolved[s] = 0;
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
-    Int n = p->sizes[l + 1];
+    int n = int(p->sizes[l + 1]);
     const T* bias = theta + bias_start(p, l);
     if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
-    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-      int s = int(at / n);
-      Int i = at % n, row = g.first + s;
+    for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      int s = at / n, i = at % n;
+      Int row = g.first + s;
       if (is_found[s]) {
         g.below[at] = 0;
         continue;
@@ -324,7 +330,7 @@ __device__ inline void start_from_open_loop(const Group<T, S>& g) {
 }
 
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) closed_loop(const Plan<T>* p, Int) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, Int) {
   Group<T, S> g = group_of_block<T, S>(p);
   T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
   T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
@@ -422,7 +428,7 @@ __device__ inline double distance_from_root(const Group<T, 1>& g) {
 // For samples that were not found: Newton's method with D taken anew in each iteration and a
 // line search on the distance from the root, from the open loop. A block a row.
 template <typename T>
-__global__ void __launch_bounds__(MOST_THREADS) search_again(const Plan<T>* p, Int) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, Int) {
   Group<T, 1> g = group_of_block<T, 1>(p);
   if (!p->closed_left[g.first]) return;
   Int n_out = p->n_out;

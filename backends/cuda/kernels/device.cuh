@@ -8,8 +8,11 @@ extern __shared__ double block_memory[];
 #define BLOCK_MEMORY block_memory
 #endif
 
-// Threads of the blocks that work on groups, at most: with registers for so many.
+// Threads of the blocks that work on groups, at most, and blocks that a processor need hold at
+// once: with all registers for so many. Left to itself the compiler makes room for two blocks,
+// and then keeps what it works with in memory.
 enum { MOST_THREADS = 512 };
+#define GROUP_BOUNDS MOST_THREADS, 1
 
 // NVRTC has no headers with a name for it.
 #define INFINITE (-log(0.0))

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "plan.cuh"
+#include "sums.cuh"
 
 // Most samples that share one reading of the weights.
 template <typename T, int S>
@@ -53,61 +54,52 @@ __device__ inline T* output_array(const Group<T, S>& g, int k) {
   return g.outputs + k * S * g.p->n_out;
 }
 
-// Sum of the threads' values, in an order that depends on their number alone; all must call.
-template <typename T>
-__device__ inline T block_sum(T value, T* partial) {
-  __syncthreads();
-  partial[threadIdx.x] = value;
-  __syncthreads();
-  for (int n = blockDim.x; n > 1;) {
-    int half = (n + 1) / 2;
-    if (int(threadIdx.x) < n / 2) partial[threadIdx.x] += partial[threadIdx.x + half];
-    __syncthreads();
-    n = half;
+// Add the terms i, i + parts, … of every sample's sum, WEIGHTS_AT_ONCE of them: W points to the
+// weight of the first, the next lies `step` further; below to its rate, of n a sample. Not
+// ALL of them need be there, but only those less than `left` behind the first.
+template <bool ALL, typename T, int S>
+__device__ inline void add_terms(
+    const T* W, int step, const T* below, int n, int parts, int left, T (&sum)[S]) {
+  T w[WEIGHTS_AT_ONCE];
+#pragma unroll
+  for (int k = 0; k < WEIGHTS_AT_ONCE; ++k)
+    w[k] = ALL || k * parts < left ? W[k * step] : T(0);
+#pragma unroll
+  for (int k = 0; k < WEIGHTS_AT_ONCE; ++k) {
+    if (!ALL && k * parts >= left) continue;
+#pragma unroll
+    for (int s = 0; s < S; ++s) sum[s] += below[s * n + k * parts] * w[k];
   }
-  T total = partial[0];
-  __syncthreads();
-  return total;
 }
 
-// Largest of the threads' values, likewise.
-template <typename T>
-__device__ inline T block_largest(T value, T* partial) {
-  __syncthreads();
-  partial[threadIdx.x] = value;
-  __syncthreads();
-  T largest = partial[0];
-  for (int t = 1; t < blockDim.x; ++t) largest = partial[t] > largest ? partial[t] : largest;
-  __syncthreads();
-  return largest;
-}
-
-// above[s] = below[s] W for every sample, W (n, m); the terms of a sum are shared out where
-// there are more threads than columns. All threads must call; they meet at both ends.
+// above[s] = below[s] W for every sample, W (rows, columns); the terms of a sum are shared out
+// where there are more threads than columns. All threads must call; they meet at both ends.
 template <typename T, int S>
 __device__ inline void group_product(
-    const Group<T, S>& g, const T* W, Int n, Int m, const T* below, T* above) {
-  int columns = m < Int(blockDim.x) ? int(m) : int(blockDim.x);
-  int parts = blockDim.x / columns;
-  int part = threadIdx.x / columns, column = threadIdx.x % columns;
+    const Group<T, S>& g, const T* W, Int rows, Int columns, const T* below, T* above) {
+  int n = int(rows), m = int(columns), threads = int(blockDim.x);
+  int at_once = m < threads ? m : threads, parts = threads / at_once;
+  int part = int(threadIdx.x) / at_once, column = int(threadIdx.x) % at_once;
   __syncthreads();
-  for (Int start = 0; start < m; start += columns) {
-    Int j = start + column;
+  for (int start = 0; start < m; start += at_once) {
+    int j = start + column;
     T sum[S];
+#pragma unroll
     for (int s = 0; s < S; ++s) sum[s] = 0;
     if (part < parts && j < m) {
-#pragma unroll 8
-      for (Int i = part; i < n; i += parts) {
-        T w = W[i * m + j];
-        for (int s = 0; s < S; ++s) sum[s] += below[s * n + i] * w;
-      }
+      const T* w = W + Int(part) * m + j;
+      int i = part, stride = WEIGHTS_AT_ONCE * parts;
+      for (; i + stride - parts < n; i += stride, w += Int(stride) * m)
+        add_terms<true>(w, parts * m, below + i, n, parts, n - i, sum);
+      if (i < n) add_terms<false>(w, parts * m, below + i, n, parts, n - i, sum);
     }
-    for (int s = 0; s < S; ++s) g.partial[s * blockDim.x + threadIdx.x] = sum[s];
+#pragma unroll
+    for (int s = 0; s < S; ++s) g.partial[s * threads + threadIdx.x] = sum[s];
     __syncthreads();
     if (part == 0 && j < m) {
       for (int s = 0; s < g.samples; ++s) {
         T total = 0;
-        for (int k = 0; k < parts; ++k) total += g.partial[s * blockDim.x + k * columns + column];
+        for (int k = 0; k < parts; ++k) total += g.partial[s * threads + k * at_once + column];
         above[s * m + j] = total;
       }
     }

@@ -18,7 +18,7 @@ __device__ __noinline__ void derivative(
   const Plan<T>* p = g.p;
   const T *settings = g.settings, *theta = p->theta + g.replica * p->n_parameters;
   T *c = output_array(g, 0), *e = output_array(g, 1);
-  Int n_out = p->n_out, at_out = 2 * p->n_units, at_z = at_out + n_out;
+  int n_out = int(p->n_out), at_out = 2 * int(p->n_units), at_z = at_out + n_out;
   __syncthreads();
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
     const T* y_s = y + s * y_stride;
@@ -26,7 +26,7 @@ __device__ __noinline__ void derivative(
       const T* target = p->target + (g.first + s) * n_out;
       error(p->is_mse, n_out, y_s + at_out, target, e + s * n_out);
     }
-    for (Int j = 0; j < n_out; ++j) {
+    for (int j = 0; j < n_out; ++j) {
       T e_j = is_closed ? e[s * n_out + j] : T(0), z = y_s[at_z + j];
       k[s * k_stride + at_z + j] =
           is_closed ? (e_j - settings[LEAK] * z) / settings[TAU_C] : T(0);
@@ -36,12 +36,11 @@ __device__ __noinline__ void derivative(
   __syncthreads();
   Int start = 0;
   for (Int l = 0; l < p->n_hidden; ++l) {
-    Int n = p->sizes[l + 1];
+    int n = int(p->sizes[l + 1]);
     const T* bias = theta + bias_start(p, l);
     if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
-    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-      int s = int(at / n);
-      Int i = at % n;
+    for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      int s = at / n, i = at % n;
       const T* y_s = y + s * y_stride + start + i;
       T* k_s = k + s * k_stride + start + i;
       T a = l == 0 ? p->a_1[(g.first + s) * n + i] : g.above[at] + bias[i];
@@ -57,8 +56,8 @@ __device__ __noinline__ void derivative(
   }
   Int top = p->n_hidden;
   group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
-  for (Int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x) {
-    Int s = at / n_out, j = at % n_out;
+  for (int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x) {
+    int s = at / n_out, j = at % n_out;
     T direct = p->to_readout ? c[at] : T(0);
     k[s * k_stride + at_out + j] =
         (g.above[at] - y[s * y_stride + at_out + j] + direct) / settings[TAU_E];
@@ -104,10 +103,10 @@ __device__ inline void put_end_state(const Plan<T>* p, bool is_closed, Int row, 
 template <typename T, int S>
 __device__ inline void combine(
     const Group<T, S>& g, Int stage, const double* step, const T* y, const T* k, T* y_next) {
-  Int size = state_size(g.p), k_stride = (g.p->n_stages + 1) * size;
+  int size = int(state_size(g.p)), k_stride = int(g.p->n_stages + 1) * size;
   const T* coefficients = g.p->tableau + stage * g.p->n_stages;
-  for (Int at = threadIdx.x; at < g.samples * size; at += blockDim.x) {
-    Int s = at / size, i = at % size;
+  for (int at = threadIdx.x; at < g.samples * size; at += blockDim.x) {
+    int s = at / size, i = at % size;
     T sum = y[at];
     for (Int q = 0; q <= stage; ++q) sum += T(step[s]) * coefficients[q] * k[s * k_stride + q * size + i];
     y_next[at] = sum;
@@ -132,7 +131,7 @@ __device__ inline double distance_to_rest(
 
 // Integrate until every sample has come to rest: those that a search left, or all.
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int what) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int what) {
   Group<T, S> g = group_of_block<T, S>(p);
   bool is_closed = what & CLOSED;
   Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;
@@ -260,7 +259,7 @@ __global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int 
 
 // Integrate with a constant step from `state` into path, (time, rows, n).
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) record(const Plan<T>* p, Int what) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) record(const Plan<T>* p, Int what) {
   Group<T, S> g = group_of_block<T, S>(p);
   bool is_closed = what & CLOSED;
   Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;

@@ -14,10 +14,17 @@ __global__ void mean_inhibition(const Plan<T>* p, Int) {
   const T* settings = p->settings + replica * N_SETTINGS;
   T mean = p->r_bar[at];
   if (p->rule == LINEAR_THRESHOLD) {
-    T sum = 0, rate, slope;
-    for (Int b = 0; b < p->batch; ++b) {
-      rate_and_slope_I(settings, layer_row(p, p->open_u_I, l, replica * p->batch + b)[i], rate, slope);
-      sum += rate;
+    const T* u_I = layer_row(p, p->open_u_I, l, replica * p->batch) + i;
+    int n = int(p->sizes[l + 1]), batch = int(p->batch);
+    T sum = 0, u[AT_ONCE], rate, slope;
+    for (int first = 0; first < batch; first += AT_ONCE) {
+      int left = batch - first;
+      read_at_once(u, u_I + Int(first) * n, n, left);
+#pragma unroll
+      for (int b = 0; b < AT_ONCE; ++b) {
+        rate_and_slope_I(settings, u[b], rate, slope);
+        if (b < left) sum += rate;
+      }
     }
     T rho = settings[RHO];
     mean = (T(1) - rho) * mean + rho * (sum / T(p->batch));
@@ -40,14 +47,15 @@ __global__ void linearize(const Plan<T>* p, Int) {
 
 // delta of every layer, and the presynaptic rates, which r_E receives.
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) factors(const Plan<T>* p, Int) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) factors(const Plan<T>* p, Int) {
   Group<T, S> g = group_of_block<T, S>(p);
   Int start = g.replica * p->n_units, n_out = p->n_out;
   for (Int l = 0; l < p->n_hidden; ++l) {
-    Int n = p->sizes[l + 1];
+    int n = int(p->sizes[l + 1]);
     bool is_top = l == p->n_hidden - 1;
-    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-      Int row = g.first + at / n, i = at % n;
+    for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      int i = at % n;
+      Int row = g.first + at / n;
       T u_I = layer_row(p, p->u_I, l, row)[i], estimate = u_I, r_E, r_I, slope_E, slope_I;
       if (p->rule != EXACT_INVERSE) {
         rate_and_slope_I(g.settings, u_I, r_I, slope_I);
@@ -113,8 +121,8 @@ __global__ void bias_gradients(const Plan<T>* p, Int) {
   if (at >= p->replicas * p->n_units) return;
   Int replica = at / p->n_units, unit = at % p->n_units;
   Int i = unit, l = layer_of_unit(p, i);
-  T sum = 0;
-  for (Int b = 0; b < p->batch; ++b) sum += layer_row(p, p->delta, l, replica * p->batch + b)[i];
+  const T* delta = layer_row(p, p->delta, l, replica * p->batch) + i;
+  T sum = sum_of_column(delta, int(p->sizes[l + 1]), int(p->batch));
   p->g[(replica + 1) * p->n_parameters - p->n_units + unit] = sum / T(p->batch);
 }
 

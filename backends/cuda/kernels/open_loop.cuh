@@ -31,20 +31,21 @@ __global__ void add_first_bias(const Plan<T>* p, Int) {
 
 // Equilibrium at c = 0 of a group of samples, from the drive of the first layer.
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) open_loop(const Plan<T>* p, Int) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int) {
   Group<T, S> g = group_of_block<T, S>(p);
   const T* theta = p->theta + g.replica * p->n_parameters;
   int* is_left = g.flags;
   for (int s = threadIdx.x; s < S; s += blockDim.x) is_left[s] = 0;
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
-    Int n = p->sizes[l + 1];
+    int n = int(p->sizes[l + 1]);
     const T* bias = theta + bias_start(p, l);
     if (l > 0) {
       group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
     }
-    for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-      Int s = at / n, i = at % n, row = g.first + s;
+    for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
+      int s = at / n, i = at % n;
+      Int row = g.first + s;
       T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
       bool solved = false, was_small = false;

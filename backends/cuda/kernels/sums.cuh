@@ -1,0 +1,70 @@
+// Sums whose terms are read several at once, and sums over a block's threads.
+//
+// Memory answers after some hundred cycles, and a thread waits at the first use of what it
+// asked for. So every long sum here, and wherever a kernel has one, first reads a few terms into
+// locals and then adds them: one wait for all of them. A loop that is merely unrolled does not
+// do that, for its end is tested after each term; nor do stores between the loads, past which
+// no load moves, for they might write what it reads.
+#pragma once
+
+#include "device.cuh"
+
+// Terms of a product that a thread reads at once, and terms of other sums: all ten classes of
+// the usual data.
+enum { WEIGHTS_AT_ONCE = 8, AT_ONCE = 10 };
+
+// Read the first `count` of AT_ONCE numbers that lie `stride` apart, at once; those that there
+// are not become 0.
+template <typename T>
+__device__ inline void read_at_once(T (&numbers)[AT_ONCE], const T* at, int stride, int count) {
+  // Without tests where all are there: loads that wait for one come one by one.
+  if (count >= AT_ONCE) {
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = at[k * stride];
+  } else {
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = k < count ? at[k * stride] : T(0);
+  }
+}
+
+// Sum, in order, of n numbers that lie `stride` apart.
+template <typename T>
+__device__ inline T sum_of_column(const T* at, int stride, int n) {
+  T sum = 0, terms[AT_ONCE];
+  for (int first = 0; first < n; first += AT_ONCE) {
+    read_at_once(terms, at + Int(first) * stride, stride, n - first);
+    // A 0 behind the last changes no bit; tested for, each load would move to its own addition.
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) sum += terms[k];
+  }
+  return sum;
+}
+
+// Sum of the threads' values, in an order that depends on their number alone; all must call.
+template <typename T>
+__device__ inline T block_sum(T value, T* partial) {
+  __syncthreads();
+  partial[threadIdx.x] = value;
+  __syncthreads();
+  for (int n = blockDim.x; n > 1;) {
+    int half = (n + 1) / 2;
+    if (int(threadIdx.x) < n / 2) partial[threadIdx.x] += partial[threadIdx.x + half];
+    __syncthreads();
+    n = half;
+  }
+  T total = partial[0];
+  __syncthreads();
+  return total;
+}
+
+// Largest of the threads' values, likewise.
+template <typename T>
+__device__ inline T block_largest(T value, T* partial) {
+  __syncthreads();
+  partial[threadIdx.x] = value;
+  __syncthreads();
+  T largest = partial[0];
+  for (int t = 1; t < blockDim.x; ++t) largest = partial[t] > largest ? partial[t] : largest;
+  __syncthreads();
+  return largest;
+}
