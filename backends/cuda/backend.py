@@ -33,7 +33,7 @@ from ..backend import (
 from ..front import checked_backend
 from .cublas import uses_tf32
 from .device import CupyDevice, Device, why_unavailable
-from .network import CudaNetwork, PlacedOnDevice, in_turn
+from .network import CudaNetwork, PlacedOnDevice
 
 STAGES_IN_A_ROW, REPLAYS = 8, 5
 """How often a stage that is timed is recorded one after the other, and how often that is called."""
@@ -201,7 +201,7 @@ class CupyBackend:
         """Learn from many batches: a recorded step a batch, results read at the end."""
         network = self._network
         network.clear_counts()
-        figures = network.repeat("step", network.step_stages, data, batch_order)
+        figures = network.repeat("step", network.learning_step, data, batch_order)
         network.n_steps += len(batch_order)
         figures = figures.reshape(len(batch_order), *network.leading, 3)
         return metrics_of(figures, *network.counts())
@@ -215,7 +215,7 @@ class CupyBackend:
         for part, batch in ((positions[:whole], batch_size), (positions[whole:], None)):
             if part.size:
                 order = part.reshape(-1, batch or part.size)
-                figures = network.repeat("evaluation", network.evaluation_stages, data, order)
+                figures = network.repeat("evaluation", network.evaluation_step, data, order)
                 loss = loss + np.sum(figures[:, :, 0], axis=0) * order.shape[-1]
                 right = right + np.sum(figures[:, :, 2], axis=0)
         return Evaluation(
@@ -236,7 +236,12 @@ class CupyBackend:
         for name, stage in network.step_stages(w).items():
             # A stage before has gone on to the next batch, of which there is none.
             network.set_step(0)
-            replay = device.record(partial(in_turn, [stage] * STAGES_IN_A_ROW))
+            replay = device.record(partial(_again_and_again, stage))
             seconds[name] = device.seconds(replay, REPLAYS) / STAGES_IN_A_ROW
         network.n_steps += STAGES_IN_A_ROW * (REPLAYS + 1)
         return seconds
+
+
+def _again_and_again(stage: Callable[[], None]) -> None:
+    for _ in range(STAGES_IN_A_ROW):
+        stage()

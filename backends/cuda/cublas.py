@@ -20,6 +20,8 @@ from ..backend import BackendUnavailable
 TF32_VARIABLE, TF32_OVERRIDE = "DISINHIB_TF32", "NVIDIA_TF32_OVERRIDE"
 WORKSPACE_BYTES = 32 * 2**20
 """What cuBLAS wants on Hopper, the most of all devices; with none, each graph takes its own."""
+BRANCH_WORKSPACE_BYTES = 4 * 2**20
+"""Enough for products small enough that they run side by side."""
 DEFAULT_MATH, TF32_MATH = 0, 3
 """`cublasMath_t`."""
 POINTERS_ON_HOST = 0
@@ -82,11 +84,23 @@ class Cublas:
         float32 or float64.
     stream : int
         The CUDA stream to which every product goes.
-    workspace : int
-        Address of `WORKSPACE_BYTES` on the device, for these products alone.
+    workspace, workspace_bytes : int
+        Address and size of memory on the device for these products alone.
+
+    Raises
+    ------
+    BackendUnavailable
+        The library refuses a call; the message has its reason.
     """
 
-    def __init__(self, library: ctypes.CDLL, dtype: np.dtype, stream: int, workspace: int) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        dtype: np.dtype,
+        stream: int,
+        workspace: int,
+        workspace_bytes: int,
+    ) -> None:
         self._library = library
         is_single = dtype == np.float32
         self._number = ctypes.c_float if is_single else ctypes.c_double
@@ -104,7 +118,7 @@ class Cublas:
         weakref.finalize(self, self._library.cublasDestroy_v2, self._handle).atexit = False
         # The stream first: setting it takes the workspace away.
         self._call("cublasSetStream_v2", self._handle, pointer(stream))
-        space = pointer(workspace), ctypes.c_size_t(WORKSPACE_BYTES)
+        space = pointer(workspace), ctypes.c_size_t(workspace_bytes)
         self._call("cublasSetWorkspace_v2", self._handle, *space)
         self._call("cublasSetPointerMode_v2", self._handle, POINTERS_ON_HOST)
         math = TF32_MATH if uses_tf32() else DEFAULT_MATH

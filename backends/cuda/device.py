@@ -6,15 +6,17 @@ Kernels come by NVRTC, products by cuBLAS, steps as CUDA graphs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..backend import BackendUnavailable
-from .cublas import WORKSPACE_BYTES, Cublas, Product, cublas_library
+from .cublas import BRANCH_WORKSPACE_BYTES, WORKSPACE_BYTES, Cublas, Product, cublas_library
 from .source import instance, instances, source
 
 DeviceArray = Any
@@ -69,6 +71,12 @@ class Device(Protocol):
     def multiply(self, product: Product) -> None:
         """Run a matrix product."""
 
+    def beside(self, works: Sequence[Callable[[], None]]) -> None:
+        """Run pieces of work side by side, after all that was asked for, before what comes next.
+
+        None may read or write what another writes, or begin work side by side itself.
+        """
+
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` asks for, without doing it; calling the result does it."""
 
@@ -94,6 +102,19 @@ def why_unavailable() -> str:
     except cupy.cuda.runtime.CUDARuntimeError as problem:
         return f"no CUDA device: {problem}"
     return "no CUDA device"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A stream, with products that run on it in memory of their own."""
+
+    stream: Any
+    workspace: DeviceArray
+    products: Cublas
+
+
+BRANCHES = 5
+"""Streams beside the main one: as many as a step has use for."""
 
 
 class CupyDevice:
@@ -128,10 +149,19 @@ class CupyDevice:
         self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
         for kernel in self._kernels.values():
             kernel.max_dynamic_shared_size_bytes = self.block_bytes
-        self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
         library = cublas_library(runtime.runtimeGetVersion() // 1000)
-        space = self.address(self._workspace)
-        self._cublas = Cublas(library, self.dtype, self._stream.ptr, space)
+
+        def line(stream: Any, workspace_bytes: int) -> Line:
+            workspace = self.empty(workspace_bytes, np.uint8)
+            space = self.address(workspace), workspace_bytes
+            return Line(stream, workspace, Cublas(library, self.dtype, stream.ptr, *space))
+
+        # All of them now: none may be made while a step is recorded.
+        self._line = line(self._stream, WORKSPACE_BYTES)
+        self._branches = [
+            line(cupy.cuda.Stream(non_blocking=True), BRANCH_WORKSPACE_BYTES)
+            for _ in range(BRANCHES)
+        ]
 
     def _refuse_after_fork(self) -> None:
         # CUDA's context belongs to the process that made it.
@@ -185,7 +215,7 @@ class CupyDevice:
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
         """Run a kernel."""
         function = self._kernels[instance(kernel, self._ctype, how.samples)]
-        with self._stream:
+        with self._line.stream:
             function(
                 (how.blocks,), (how.threads,), (plan, np.int64(argument)),
                 shared_mem=how.block_bytes,
@@ -193,7 +223,26 @@ class CupyDevice:
 
     def multiply(self, product: Product) -> None:
         """Run a product."""
-        self._cublas.multiply(product)
+        self._line.products.multiply(product)
+
+    def beside(self, works: Sequence[Callable[[], None]]) -> None:
+        """Run side by side: the first on the stream itself, the others on branches of it."""
+        main, event = self._line, partial(self._cupy.cuda.Event, disable_timing=True)
+        begun = event()
+        begun.record(main.stream)
+        branches = self._branches[: len(works) - 1]
+        for line in branches:
+            line.stream.wait_event(begun)
+        try:
+            for work, line in zip(works, cycle([main, *branches]), strict=False):
+                self._line = line
+                work()
+        finally:
+            self._line = main
+        for line in branches:
+            done = event()
+            done.record(line.stream)
+            main.stream.wait_event(done)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture as a CUDA graph; a replay is one launch."""

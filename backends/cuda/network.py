@@ -7,7 +7,7 @@ device but what copies results out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -66,12 +66,6 @@ class PlacedOnDevice:
     x_is_shared: bool
     y_is_shared: bool
     full_scale: float
-
-
-def in_turn(stages: Iterable[Callable[[], None]]) -> None:
-    """Do one after the other."""
-    for stage in stages:
-        stage()
 
 
 class CudaNetwork:
@@ -146,7 +140,7 @@ class CudaNetwork:
     # What a step is.
 
     def step_stages(self, w: Workspace) -> Mapping[str, Callable[[], None]]:
-        """Stages of a learning step on the batch that is bound, to be called in order."""
+        """Stages of a learning step on the batch that is bound, one after the other."""
         last = {
             "gradients": partial(self.find_gradients, w),
             "losses": partial(self._sum_up, w, with_closed_loop=not self.is_backprop),
@@ -171,28 +165,47 @@ class CudaNetwork:
             del stages["mean inhibition"]
         return stages | last
 
-    def evaluation_stages(self, w: Workspace) -> Mapping[str, Callable[[], None]]:
-        """Stages of an evaluation of the batch that is bound, to be called in order."""
-        find = self.forward if self.is_backprop else self.find_open_loop
-        return {
-            "gathering": partial(self._by_row, w, "gather"),
-            "open loop": partial(find, w),
-            "losses": partial(self._sum_up, w, with_closed_loop=False),
-            "next": partial(self._launch, w, "advance", Launch(1, self._device.threads), 0),
-        }
+    def learning_step(self, w: Workspace) -> None:
+        """All of them on the batch that is bound, side by side what does not wait for another."""
+        beside = self._device.beside
+        self._by_row(w, "gather")
+        if self.is_backprop:
+            self.forward(w)
+            self.backward(w)
+        else:
+            self.find_open_loop(w)
+            before_control = [
+                partial(self.find_feedback_weights, w),
+                partial(self.per_row, w, "closed_loop_target"),
+            ]
+            if self.configuration.rule == "linear-threshold":
+                before_control.append(partial(self.per_unit, w, "mean_inhibition"))
+            beside(before_control)
+            self.find_closed_loop(w)
+            self.find_factors(w)
+        losses = partial(self._sum_up, w, with_closed_loop=not self.is_backprop)
+        beside([*self._gradients(w), losses])
+        self.descend(w)
+
+    def evaluation_step(self, w: Workspace) -> None:
+        """Losses in open loop of the batch that is bound."""
+        self._by_row(w, "gather")
+        (self.forward if self.is_backprop else self.find_open_loop)(w)
+        self._sum_up(w, with_closed_loop=False)
+        self._launch(w, "advance", Launch(1, self._device.threads), 0)
 
     def repeat(
         self,
         name: str,
-        stages_of: Callable[[Workspace], Mapping[str, Callable[[], None]]],
+        work: Callable[[Workspace], None],
         data: PlacedOnDevice,
         batch_order: np.ndarray,
     ) -> np.ndarray:
-        """Run stages, recorded once, on batch after batch; figures (steps, replicas, 3)."""
+        """Do work, recorded once by name, on batch after batch; figures (steps, replicas, 3)."""
         w = self.bind(data, batch_order)
         key = (w.batch, name)
         if key not in self._recorded:
-            self._recorded[key] = self._device.record(partial(in_turn, stages_of(w).values()))
+            self._recorded[key] = self._device.record(partial(work, w))
         for _ in batch_order:
             self._recorded[key]()
         shape = (len(batch_order), self._replicas, 3)
@@ -300,19 +313,23 @@ class CudaNetwork:
             above, n_above = self._layer(w, "delta", l), n
 
     def find_gradients(self, w: Workspace) -> None:
-        """Mean of preᵀ δ, one product a layer, and of δ."""
+        """g of every parameter."""
+        self._device.beside(self._gradients(w))
+
+    def _gradients(self, w: Workspace) -> list[Callable[[], None]]:
+        """Mean of preᵀ δ, one product a layer, and of δ: none waits for another."""
         top, at = self.configuration.n_hidden, w.values["g"]
+        works: list[Callable[[], None]] = []
         for l, (n, n_above) in enumerate(pairwise(self._sizes)):
             pre = w.values["x"] if l == 0 else self._layer(w, "r_E", l - 1)
             delta = w.values["delta_out"] if l == top else self._layer(w, "delta", l)
-            self._device.multiply(
-                Product(
-                    n, w.batch, n_above, pre, delta, at, w.batch * n, w.batch * n_above,
-                    self._n_parameters, a_transposed=True, alpha=1 / w.batch, count=self._replicas,
-                )
+            product = Product(
+                n, w.batch, n_above, pre, delta, at, w.batch * n, w.batch * n_above,
+                self._n_parameters, a_transposed=True, alpha=1 / w.batch, count=self._replicas,
             )  # fmt: skip
+            works.append(partial(self._device.multiply, product))
             at += n * n_above * self._dtype.itemsize
-        self.per_unit(w, "bias_gradients")
+        return [*works, partial(self.per_unit, w, "bias_gradients")]
 
     def _sum_up(self, w: Workspace, with_closed_loop: bool) -> None:
         threads = self._device.threads

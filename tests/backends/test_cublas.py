@@ -63,7 +63,7 @@ def test_products_are_those_of_rows(library, a_transposed, b_transposed, dtype):
     a = generator.random((count, rows * inner + gap)).astype(dtype)
     b = generator.random((count, inner * columns + gap)).astype(dtype)
     c = np.full((count, rows * columns + gap), np.nan, dtype=dtype)
-    Cublas(library, np.dtype(dtype), STREAM, WORKSPACE).multiply(
+    Cublas(library, np.dtype(dtype), STREAM, WORKSPACE, WORKSPACE_BYTES).multiply(
         Product(
             rows, inner, columns, a.ctypes.data, b.ctypes.data, c.ctypes.data,
             a.shape[1], b.shape[1], c.shape[1], a_transposed, b_transposed, 0.25, count,
@@ -78,7 +78,7 @@ def test_products_are_those_of_rows(library, a_transposed, b_transposed, dtype):
 
 def test_the_handle_has_a_stream_and_a_workspace_of_its_own(library):
     """The library takes the workspace away when it is given a stream."""
-    cublas = Cublas(library, np.dtype(np.float32), STREAM, WORKSPACE)
+    cublas = Cublas(library, np.dtype(np.float32), STREAM, WORKSPACE, WORKSPACE_BYTES)
     handle = handle_of(cublas)
     assert (handle.stream, handle.workspace) == (STREAM, WORKSPACE)
     assert handle.workspace_bytes == WORKSPACE_BYTES
@@ -100,12 +100,12 @@ def test_factors_are_rounded_only_where_it_is_asked_for(library, variables, roun
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert uses_tf32() is rounded
-    cublas = Cublas(library, np.dtype(np.float32), STREAM, WORKSPACE)
+    cublas = Cublas(library, np.dtype(np.float32), STREAM, WORKSPACE, WORKSPACE_BYTES)
     assert (handle_of(cublas).math == TF32_MATH) is rounded
 
 
 def test_what_the_library_refuses_is_an_error_in_a_line(library):
-    cublas = Cublas(library, np.dtype(np.float32), stream=0, workspace=WORKSPACE)
+    cublas = Cublas(library, np.dtype(np.float32), 0, WORKSPACE, WORKSPACE_BYTES)
     number = np.ones(1, dtype=np.float32)
     at = number.ctypes.data
     text = "cublasSgemmStridedBatched failed with CUBLAS_STATUS_EXECUTION_FAILED (13)"

@@ -24,7 +24,7 @@ from disinhib.refimpl.configuration import (
 )
 from disinhib.validation import conform, find_traces, read_trace, shipped_directory
 
-from .cuda_on_cpu import cpu_backend, library
+from .cuda_on_cpu import CpuDevice, cpu_backend, library
 from .implementations import NO_COMPILER
 from .small_task import FEEDBACK, RULES, SIZES, arrays_of, trained
 
@@ -167,6 +167,48 @@ def test_a_step_is_recorded_once_and_reads_its_batch_on_the_device():
     for _ in range(3):
         backend.train(data, generator.permutation(40).reshape(8, 5))
     assert len(recorded) == 1
+
+
+@NO_COMPILER
+def test_what_is_recorded_takes_nothing_from_the_host_but_what_it_was_given():
+    """Other data, scale and order each time: the recorded step learns what NumPy learns."""
+    configuration = NetworkConfiguration(sizes=SIZES)
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    generator = np.random.default_rng(1)
+    learners = []
+    epochs = [
+        (generator.integers(0, full_scale, (n, SIZES[0])), full_scale, generator.permutation(n))
+        for n, full_scale in ((20, 255), (30, 1023), (10, 3))
+    ]
+    for kind in (cpu_backend(), NumpyBackend):
+        backend = kind(configuration, parameters, np.float64, Solver())
+        for x, full_scale, order in epochs:
+            data = backend.place(x, np.full((len(x), SIZES[-1]), 1 / 3), full_scale)
+            backend.train(data, order.reshape(-1, 5))
+            backend.evaluate(data, 5)
+        learners.append(arrays_of(backend.learner()))
+    for a, b in zip(*learners, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
+
+
+@NO_COMPILER
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        lambda device: device.empty(1, np.int64),
+        lambda device: device.put(np.zeros(1)),
+        lambda device: device.get(np.zeros(1)),
+        lambda device: device.seconds(lambda: None, 1),
+        lambda device: device.record(lambda: None),
+    ],
+    ids=["memory", "put", "get", "wait", "record"],
+)
+def test_what_a_capture_forbids_shows(forbidden):
+    """The check that every recording here goes through can fail."""
+    device = CpuDevice(np.float64)
+    with pytest.raises(AssertionError, match="while a step is recorded, which CUDA forbids"):
+        device.record(lambda: forbidden(device))
+    device.put(np.zeros(1))
 
 
 def test_the_text_to_compile_holds_every_source_once():

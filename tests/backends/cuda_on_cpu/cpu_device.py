@@ -73,8 +73,11 @@ def compile_kernels(text, compiled):
 class CpuDevice:
     """Blocks one after the other; a block's threads take turns between barriers.
 
-    With a seed above 0 the blocks run together, in an order drawn at random. To see that a
-    missing barrier shows, leave out those of one function.
+    With a seed above 0 the blocks run together, in an order drawn at random, and what may run side
+    by side in such an order too; reversed, it runs from last to first. While a step is recorded
+    nothing is done and what a capture of CUDA forbids is refused; what was recorded is repeated
+    from a tape, with the host's numbers of then. To see that a missing barrier shows, leave out
+    those of one function.
     """
 
     def __init__(
@@ -94,14 +97,20 @@ class CpuDevice:
         self._is_reversed, self._free, self._seed = is_reversed, free, seed
         self._without_barriers_of = without_barriers_of.encode()
         self._library = library()
+        self._tape = None
+
+    def _refuse_while_recording(self, what):
+        assert self._tape is None, f"{what} while a step is recorded, which CUDA forbids"
 
     def empty(self, size, dtype):
+        self._refuse_while_recording("memory is taken")
         array = np.empty(size, dtype=dtype)
         # What a kernel reads before it is written is no number.
         array.view(np.uint8)[:] = 0xFF
         return array
 
     def put(self, array, into=None):
+        self._refuse_while_recording("the host copies to the device")
         flat = np.ravel(array)
         if into is None:
             return flat.copy()
@@ -109,6 +118,7 @@ class CpuDevice:
         return into
 
     def get(self, array, size=None):
+        self._refuse_while_recording("the host copies from the device")
         return array[:size].copy()
 
     def address(self, array):
@@ -117,7 +127,39 @@ class CpuDevice:
     def free_bytes(self):
         return self._free
 
+    def _do(self, work):
+        if self._tape is None:
+            work()
+        else:
+            self._tape.append(work)
+
     def launch(self, kernel, how, plan, argument):
+        self._do(functools.partial(self._launch, kernel, how, plan, argument))
+
+    def multiply(self, product):
+        self._do(functools.partial(self._multiply, product))
+
+    def beside(self, works):
+        if self._seed:
+            works = [works[i] for i in np.random.default_rng(self._seed).permutation(len(works))]
+        for work in reversed(works) if self._is_reversed else works:
+            work()
+
+    def record(self, work):
+        self._refuse_while_recording("another recording begins")
+        self._tape = tape = []
+        try:
+            work()
+        finally:
+            self._tape = None
+
+        def replay():
+            for done in tape:
+                self._do(done)
+
+        return replay
+
+    def _launch(self, kernel, how, plan, argument):
         threads = min(how.threads, self.threads) if self.threads == 1 else how.threads
         blocks = how.blocks if threads == how.threads else how.blocks * how.threads
         unknown = self._library.launch(
@@ -127,7 +169,7 @@ class CpuDevice:
         )  # fmt: skip
         assert not unknown, kernel
 
-    def multiply(self, p):
+    def _multiply(self, p):
         a = self._matrices(p.a, p.rows, p.inner, p.a_stride, p.count, p.a_transposed)
         b = self._matrices(p.b, p.inner, p.columns, p.b_stride, p.count, p.b_transposed)
         c = self._matrices(p.c, p.rows, p.columns, p.c_stride, p.count, False)
@@ -143,10 +185,8 @@ class CpuDevice:
         found = np.lib.stride_tricks.as_strided(flat, (count, *shape), strides)
         return np.swapaxes(found, -1, -2) if is_transposed else found
 
-    def record(self, work):
-        return work
-
     def seconds(self, recorded, times):
+        self._refuse_while_recording("the host waits for the device")
         began = time.perf_counter()
         for _ in range(times + 1):
             recorded()
