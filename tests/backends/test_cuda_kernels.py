@@ -77,7 +77,7 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
 
 
 @NO_COMPILER
-@pytest.mark.parametrize("function", ["group_product", "control_step", "block_sum"])
+@pytest.mark.parametrize("function", ["group_product", "solve", "block_sum"])
 def test_a_missing_barrier_shows(function):
     """The check above can fail."""
     configuration = NetworkConfiguration(sizes=SIZES, optimizer=Optimizer("sgd"))

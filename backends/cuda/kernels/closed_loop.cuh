@@ -15,6 +15,9 @@
 
 enum { MAX_ITERATIONS = 25, MAX_FRESH_ITERATIONS = 30, MAX_HALVINGS = 12 };
 
+// Control signals whose responses one thread finds together.
+enum { SIGNALS = 5 };
+
 // What a group keeps of each of its samples, (S, n_out) each.
 enum OutputArray { CONTROL, MOVE, OUTPUT_BEFORE, RIGHT, RIGHT_OF_SUM, SOFTMAX };
 
@@ -28,168 +31,180 @@ __device__ inline T* matrix_row(const Group<T, S>& g, int s, Int k) {
 
 // Sum of a target less 1; a sum that is 1 to within the rounding of its terms is 1.
 template <typename T>
-__device__ inline T excess_of(Int n, const T* target) {
+__device__ inline T excess_of(int n, const T* target) {
   T total = 0;
-  for (Int k = 0; k < n; ++k) total += target[k];
+  for (int k = 0; k < n; ++k) total += target[k];
   T excess = total - T(1);
   return fabs(excess) > T(n) * machine_epsilon<T>() ? excess : T(0);
 }
 
-// Entry (r, i) of the augmented system of sample s: A, and two right sides behind it.
+// Column i of the system of sample s, its entries `apart` from each other: A, and two right
+// sides behind it.
 template <typename T, int S>
-__device__ inline T& system_entry(const Group<T, S>& g, int s, Int r, Int i) {
-  Int n = g.p->n_out;
-  if (i < n) return matrix_row(g, s, r)[n + i];
-  return output_array(g, i == n ? RIGHT : RIGHT_OF_SUM)[s * n + r];
+__device__ inline T* system_column(const Group<T, S>& g, int s, int i, int& apart) {
+  int n = int(g.p->n_out);
+  apart = i < n ? 2 * n : 1;
+  if (i < n) return matrix_row(g, s, 0) + n + i;
+  return output_array(g, i == n ? RIGHT : RIGHT_OF_SUM) + s * n;
 }
 
-// Gauss-Jordan elimination with row pivots of all samples' systems at once. A singular matrix
-// leaves what is no number, with which no sample is ever found.
+// Gauss-Jordan elimination with row pivots, by a warp: a column a lane. A singular matrix leaves
+// what is no number, with which no sample is ever found.
 template <typename T, int S>
-__device__ inline void solve(const Group<T, S>& g) {
-  Int n = g.p->n_out, width = n + 2;
-  int* pivots = g.flags + 3 * S;
-  double* scales = g.scalars + 2 * S;
-  for (Int k = 0; k < n; ++k) {
-    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-      Int pivot = k;
-      for (Int r = k + 1; r < n; ++r)
-        if (fabs(system_entry(g, s, r, k)) > fabs(system_entry(g, s, pivot, k))) pivot = r;
-      pivots[s] = int(pivot);
-      scales[s] = T(1) / system_entry(g, s, pivot, k);
+__device__ inline void solve(const Group<T, S>& g, int s) {
+  int n = int(g.p->n_out), of_A, apart;
+  T entries[AT_ONCE], factors[AT_ONCE];
+  for (int k = 0; k < n; ++k) {
+    // Every lane looks for the pivot: what one alone found the others would have to wait for.
+    const T* A_k = system_column(g, s, k, of_A);
+    T largest = fabs(A_k[k * of_A]);
+    int pivot = k;
+    for (int first = k + 1; first < n; first += AT_ONCE) {
+      read_at_once(entries, A_k + first * of_A, of_A, n - first);
+#pragma unroll
+      for (int r = 0; r < AT_ONCE; ++r) {
+        if (!(fabs(entries[r]) > largest)) continue;
+        largest = fabs(entries[r]);
+        pivot = first + r;
+      }
     }
-    __syncthreads();
-    for (Int at = threadIdx.x; at < g.samples * width; at += blockDim.x) {
-      int s = int(at / width);
-      Int i = at % width;
-      T &row = system_entry(g, s, k, i), &other = system_entry(g, s, pivots[s], i);
-      T t = other;
-      other = row;
-      row = t * T(scales[s]);
+    T scale = T(1) / A_k[pivot * of_A];
+    __syncwarp();
+    // Columns before k are not read again.
+    for (int i = k + lane_of_thread(); i < n + 2; i += WARP) {
+      T* column = system_column(g, s, i, apart);
+      T upper = column[k * apart], lower = column[pivot * apart];
+      column[pivot * apart] = upper;
+      column[k * apart] = lower * scale;
     }
-    __syncthreads();
-    // Column k itself is left as it is: it is not read again.
-    for (Int at = threadIdx.x; at < g.samples * n * width; at += blockDim.x) {
-      int s = int(at / (n * width));
-      Int r = at / width % n, i = at % width;
-      if (r != k && i != k)
-        system_entry(g, s, r, i) -= system_entry(g, s, r, k) * system_entry(g, s, k, i);
+    __syncwarp();
+    for (int i = k + 1 + lane_of_thread(); i < n + 2; i += WARP) {
+      T* column = system_column(g, s, i, apart);
+      T of_row = column[k * apart];
+      for (int first = 0; first < n; first += AT_ONCE) {
+        read_at_once(factors, A_k + first * of_A, of_A, n - first);
+        read_at_once(entries, column + first * apart, apart, n - first);
+#pragma unroll
+        for (int r = 0; r < AT_ONCE; ++r)
+          if (r < n - first && first + r != k)
+            column[(first + r) * apart] = entries[r] - factors[r] * of_row;
+      }
     }
-    __syncthreads();
+    __syncwarp();
   }
 }
 
-// Newton's step in c of every sample, into RIGHT, from D and the output of the present state;
-// all threads meet at both ends.
+// Newton's step in c of sample s, into RIGHT, from D and the output of the present state, by a
+// warp, whose lanes meet at both ends.
 template <typename T, int S>
-__device__ inline void control_step(const Group<T, S>& g) {
+__device__ inline void control_step(const Group<T, S>& g, int s) {
   const Plan<T>* p = g.p;
-  Int n = p->n_out;
-  T kappa = g.settings[KAPPA];
-  T *c = output_array(g, CONTROL), *pi = output_array(g, SOFTMAX);
-  T *right = output_array(g, RIGHT), *of_sum = output_array(g, RIGHT_OF_SUM);
-  double *log_sums = g.scalars, *shares = g.scalars + S;
-  __syncthreads();
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
-    if (!p->is_mse) log_sums[s] = softmax(n, p->u_out + (g.first + s) * n, pi + s * n);
-  __syncthreads();
-  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-    int s = int(at / n);
-    Int j = at % n;
-    T u = p->u_out[g.first * n + at], target = p->target[g.first * n + at];
+  int n = int(p->n_out);
+  Int row = g.first + s;
+  T kappa = g.settings[KAPPA], log_sum = 0, of_output[AT_ONCE];
+  const T *u_out = p->u_out + row * n, *targets = p->target + row * n;
+  const T *D = matrix_row(g, s, 0), *c = output_array(g, CONTROL) + s * n;
+  T *pi = output_array(g, SOFTMAX) + s * n;
+  T *right = output_array(g, RIGHT) + s * n, *of_sum = output_array(g, RIGHT_OF_SUM) + s * n;
+  __syncwarp();
+  if (!p->is_mse) log_sum = softmax_by_warp(n, u_out, pi);
+  for (int j = lane_of_thread(); j < n; j += WARP) {
+    T u = u_out[j], target = targets[j];
     T weight = kappa, over = weight > T(1) ? weight : T(1), F;
     if (p->is_mse) {
-      F = c[at] / over - (weight < T(1) ? weight : T(1)) * (target - u);
+      F = c[j] / over - (weight < T(1) ? weight : T(1)) * (target - u);
     } else {
-      T q = target - c[at] / (kappa > smallest<T>() ? kappa : smallest<T>());
-      bool is_stiff = q > T(0) && kappa * q * matrix_row(g, s, j)[j] >= T(1);
-      weight = kappa * (is_stiff ? q : pi[at]);
+      T q = target - c[j] / (kappa > smallest<T>() ? kappa : smallest<T>());
+      bool is_stiff = q > T(0) && kappa * q * D[j * 2 * n + j] >= T(1);
+      weight = kappa * (is_stiff ? q : pi[j]);
       over = weight > T(1) ? weight : T(1);
-      F = is_stiff ? (weight < T(1) ? weight : T(1)) * (u - T(log_sums[s]) - log(q))
-                   : c[at] / over - kappa / over * (target - pi[at]);
+      F = is_stiff ? (weight < T(1) ? weight : T(1)) * (u - log_sum - log(q))
+                   : c[j] / over - kappa / over * (target - pi[j]);
     }
     T under = weight < T(1) ? weight : T(1);
-    for (Int k = 0; k < n; ++k)
-      system_entry(g, s, j, k) = under * matrix_row(g, s, k)[j] + (k == j ? T(1) / over : T(0));
-    right[at] = -F;
-    of_sum[at] = under;
+    T* A_j = matrix_row(g, s, j) + n;
+    for (int first = 0; first < n; first += AT_ONCE) {
+      read_at_once(of_output, D + first * 2 * n + j, 2 * n, n - first);
+#pragma unroll
+      for (int k = 0; k < AT_ONCE; ++k)
+        if (k < n - first)
+          A_j[first + k] = under * of_output[k] + (first + k == j ? T(1) / over : T(0));
+    }
+    right[j] = -F;
+    of_sum[j] = under;
   }
-  __syncthreads();
-  solve(g);
+  __syncwarp();
+  solve(g, s);
   if (p->is_mse) return;
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-    T missing = kappa * excess_of(n, p->target + (g.first + s) * n), slack = 0;
-    for (Int k = 0; k < n; ++k) {
-      missing -= c[s * n + k] + right[s * n + k];
-      slack += of_sum[s * n + k];
-    }
-    shares[s] = slack != T(0) ? missing / slack : T(0);
+  T missing = kappa * excess_of(n, targets), slack = 0;
+  for (int k = 0; k < n; ++k) {
+    missing -= c[k] + right[k];
+    slack += of_sum[k];
   }
-  __syncthreads();
-  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x)
-    right[at] += T(shares[at / n]) * of_sum[at];
-  __syncthreads();
+  T share = slack != T(0) ? missing / slack : T(0);
+  __syncwarp();
+  for (int j = lane_of_thread(); j < n; j += WARP) right[j] += share * of_sum[j];
+  __syncwarp();
 }
 
-// The rough D of sample s described above.
+// The rough D of all samples described above: a warp takes up to AT_ONCE entries of a row, whose
+// sums over all units of all layers, sum_l factor^l Q_k gain Q_j, go on side by side.
 template <typename T, int S>
-__device__ inline void first_response(const Group<T, S>& g, int s) {
+__device__ inline void first_response(const Group<T, S>& g) {
   const Plan<T>* p = g.p;
-  Int n_out = p->n_out, pairs = n_out * n_out, row = g.first + s;
-  for (Int at = threadIdx.x; at < pairs; at += blockDim.x) {
-    Int k = at / n_out, j = at % n_out;
-    matrix_row(g, s, k)[j] = p->to_readout && k == j ? T(1) : T(0);
-  }
-  T gains_above = 1;
-  for (Int l = p->n_hidden - 1; l >= 0; --l) {
-    Int n = p->sizes[l + 1];
-    const T *Q = feedback_row(p, l, row), *gain = layer_row(p, p->gain, l, row);
-    T factor = p->strength[row * p->n_hidden + l] * gains_above;
-    // As many threads as there are share out the terms of each pair's sum.
-    int columns = pairs < Int(blockDim.x) ? int(pairs) : int(blockDim.x);
-    int parts = blockDim.x / columns;
-    int part = threadIdx.x / columns, column = threadIdx.x % columns;
-    for (Int start = 0; start < pairs; start += columns) {
-      Int at = start + column;
-      T sum = 0;
-      if (part < parts && at < pairs) {
-        const T *Q_k = Q + (at / n_out) * n, *Q_j = Q + (at % n_out) * n;
-        for (Int i = part; i < n; i += parts) sum += Q_k[i] * gain[i] * Q_j[i];
+  int n_out = int(p->n_out), parts = (n_out + AT_ONCE - 1) / AT_ONCE;
+  for (int task = warp_of_thread(); task < g.samples * n_out * parts; task += warps_of_block()) {
+    int s = task / (n_out * parts), k = task / parts % n_out, first = task % parts * AT_ONCE;
+    Int row = g.first + s;
+    T sums[AT_ONCE], Q_j[AT_ONCE], gains_above = 1;
+#pragma unroll
+    for (int j = 0; j < AT_ONCE; ++j) sums[j] = 0;
+    for (Int l = p->n_hidden - 1; l >= 0; --l) {
+      int n = int(p->sizes[l + 1]);
+      const T *Q = feedback_row(p, l, row), *gain = layer_row(p, p->gain, l, row);
+      T factor = p->strength[row * p->n_hidden + l] * gains_above, gains = 0;
+      for (int i = lane_of_thread(); i < n; i += WARP) {
+        T gain_i = gain[i], Q_k = Q[k * n + i];
+        read_at_once(Q_j, Q + first * n + i, n, n_out - first);
+        gains += gain_i;
+        T of_row = factor * (Q_k * gain_i);
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; ++j) sums[j] += of_row * Q_j[j];
       }
-      __syncthreads();
-      g.partial[threadIdx.x] = sum;
-      __syncthreads();
-      if (part == 0 && at < pairs) {
-        T total = 0;
-        for (int k = 0; k < parts; ++k) total += g.partial[k * columns + column];
-        matrix_row(g, s, at / n_out)[at % n_out] += factor * total;
-      }
+      gains_above *= warp_sum(gains) / T(n);
     }
-    T sum = 0;
-    for (Int i = threadIdx.x; i < n; i += blockDim.x) sum += gain[i];
-    gains_above *= block_sum(sum, g.partial) / T(n);
+#pragma unroll
+    for (int j = 0; j < AT_ONCE; ++j) {
+      T total = warp_sum(sums[j]);
+      if (lane_of_thread() == 0 && first + j < n_out)
+        matrix_row(g, s, k)[first + j] = total + (p->to_readout && k == first + j ? T(1) : T(0));
+    }
   }
   __syncthreads();
 }
 
-// Correct D of the samples still sought by what the last move did to the output.
+// Correct D of sample s by what the last move did to the output, by a warp.
 template <typename T, int S>
-__device__ inline void correct(const Group<T, S>& g, const int* is_found) {
-  Int n = g.p->n_out;
-  const T *move = output_array(g, MOVE), *before = output_array(g, OUTPUT_BEFORE);
-  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
-    int s = int(at / n);
-    Int j = at % n;
-    T squares = 0, unexplained = g.p->u_out[g.first * n + at] - before[at];
-    for (Int k = 0; k < n; ++k) {
-      T m = move[s * n + k];
-      squares += m * m;
-      unexplained -= m * matrix_row(g, s, k)[j];
+__device__ inline void correct(const Group<T, S>& g, int s) {
+  int n = int(g.p->n_out);
+  const T *move = output_array(g, MOVE) + s * n, *before = output_array(g, OUTPUT_BEFORE) + s * n;
+  T of_output[AT_ONCE];
+  for (int j = lane_of_thread(); j < n; j += WARP) {
+    T* D_j = matrix_row(g, s, 0) + j;
+    T squares = 0, unexplained = g.p->u_out[(g.first + s) * n + j] - before[j];
+    for (int k = 0; k < n; ++k) {
+      squares += move[k] * move[k];
+      unexplained -= move[k] * D_j[k * 2 * n];
     }
-    if (!(squares > T(0)) || is_found[s]) continue;
-    for (Int k = 0; k < n; ++k) matrix_row(g, s, k)[j] += move[s * n + k] * unexplained / squares;
+    if (!(squares > T(0))) continue;
+    for (int first = 0; first < n; first += AT_ONCE) {
+      read_at_once(of_output, D_j + first * 2 * n, 2 * n, n - first);
+#pragma unroll
+      for (int k = 0; k < AT_ONCE; ++k)
+        if (k < n - first)
+          D_j[(first + k) * 2 * n] = of_output[k] + move[first + k] * unexplained / squares;
+    }
   }
-  __syncthreads();
 }
 
 // c Q^l of sample s at unit i.
@@ -246,47 +261,47 @@ __device__ inline void relax(
   group_product(g, weight(p, g.replica, top), p->sizes[top], p->n_out, g.below, g.above);
 }
 
-// The readout's potential that `relax` left, the control with it, of samples still sought.
+// The readout's potential that `relax` left, the control with it, of sample s, by a warp.
 template <typename T, int S>
-__device__ inline void keep_output(const Group<T, S>& g, const int* is_found) {
-  Int n = g.p->n_out;
+__device__ inline void keep_output(const Group<T, S>& g, int s) {
+  int n = int(g.p->n_out);
   const T* c = output_array(g, CONTROL);
-  for (Int at = threadIdx.x; at < g.samples * n; at += blockDim.x)
-    if (!is_found[at / n])
-      g.p->u_out[g.first * n + at] = g.above[at] + (g.p->to_readout ? c[at] : T(0));
-  __syncthreads();
+  for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP)
+    g.p->u_out[g.first * n + at] = g.above[at] + (g.p->to_readout ? c[at] : T(0));
 }
 
-// Whether rounding of c Q leaves half the digits of one, of sample s, by one thread.
+// Whether rounding of c Q leaves half the digits of one, of sample s, as a warp finds it.
 template <typename T, int S>
 __device__ inline bool is_resolved(const Group<T, S>& g, int s) {
   const Plan<T>* p = g.p;
-  Int n_out = p->n_out;
+  int n_out = int(p->n_out);
   const T* c = output_array(g, CONTROL) + s * n_out;
   T effort = 0, limit = T(1) / sqrt(machine_epsilon<T>());
-  for (Int k = 0; k < n_out; ++k) effort += fabs(c[k]);
+  for (int k = 0; k < n_out; ++k) effort += fabs(c[k]);
   // No feedback weight exceeds the norm of all.
   if (p->normalize && effort * g.settings[NORM] <= limit) return true;
+  int unresolved = 0;
   for (Int l = 0; l < p->n_hidden; ++l) {
-    Int n = p->sizes[l + 1];
+    int n = int(p->sizes[l + 1]);
     const T* Q = feedback_row(p, l, g.first + s);
-    for (Int i = 0; i < n; ++i) {
+    for (int i = lane_of_thread(); i < n; i += WARP) {
       T total = 0;
-      for (Int k = 0; k < n_out; ++k) total += fabs(c[k] * Q[k * n + i]);
-      if (!(total <= limit)) return false;
+      for (int k = 0; k < n_out; ++k) total += fabs(c[k] * Q[k * n + i]);
+      unresolved += !(total <= limit);
     }
   }
-  return true;
+  return warp_sum(unresolved) == 0;
 }
 
-// Whether the step that is left of sample s has no weight, by one thread.
+// Whether the step that is left of sample s has no weight. Any thread may ask.
 template <typename T, int S>
 __device__ inline bool is_negligible(const Group<T, S>& g, int s) {
-  Int n = g.p->n_out, row = g.first + s;
+  int n = int(g.p->n_out);
   const T *c = output_array(g, CONTROL) + s * n, *left = output_array(g, RIGHT) + s * n;
+  const T* u_out = g.p->u_out + (g.first + s) * n;
   T kappa = g.settings[KAPPA], largest_c = 0, largest_out = 0;
-  for (Int k = 0; k < n; ++k) {
-    T u = fabs(g.p->u_out[row * n + k]);
+  for (int k = 0; k < n; ++k) {
+    T u = fabs(u_out[k]);
     largest_c = fabs(c[k]) > largest_c ? fabs(c[k]) : largest_c;
     largest_out = u > largest_out ? u : largest_out;
   }
@@ -294,21 +309,37 @@ __device__ inline bool is_negligible(const Group<T, S>& g, int s) {
   T allowed = pow(machine_epsilon<T>(), T(0.75)) * scale;
   bool good = true;
   // Written so that what is no number is not good.
-  for (Int k = 0; k < n; ++k) good = good && fabs(left[k]) <= allowed;
+  for (int k = 0; k < n; ++k) good = good && fabs(left[k]) <= allowed;
   return good;
 }
 
-// Integral of sample s where its loop is found, by one thread: of c, and not of the error, a
-// small difference at large gain; the step that is left costs nothing more.
+// Whether the search for sample s is at its end, by a warp.
+template <typename T, int S>
+__device__ inline bool has_been_found(const Group<T, S>& g, int s) {
+  int n = int(g.p->n_out);
+  const T *move = output_array(g, MOVE) + s * n, *left = output_array(g, RIGHT) + s * n;
+  if (!is_negligible(g, s)) return false;
+  T size = 0, size_left = 0;
+  for (int k = 0; k < n; ++k) {
+    size += move[k] * move[k];
+    size_left += left[k] * left[k];
+  }
+  // A step that shrinks slowly says that D is another here, and what is left is more.
+  return size_left <= size / 4 && is_resolved(g, s);
+}
+
+// Integral of sample s where its loop is found, by a warp: of c, and not of the error, a small
+// difference at large gain; the step that is left costs nothing more.
 template <typename T, int S>
 __device__ inline void keep_integral(const Group<T, S>& g, int s) {
   const Plan<T>* p = g.p;
-  Int n = p->n_out, row = g.first + s;
+  int n = int(p->n_out);
+  Int row = g.first + s;
   T gain = g.settings[K_P] * g.settings[LEAK] + g.settings[K_I];
   T* z = p->z + row * n;
-  if (!(gain > T(0))) error(p->is_mse, n, p->u_out + row * n, p->target + row * n, z);
+  if (!(gain > T(0))) error_by_warp(p->is_mse, n, p->u_out + row * n, p->target + row * n, z);
   const T *c = output_array(g, CONTROL) + s * n, *left = output_array(g, RIGHT) + s * n;
-  for (Int k = 0; k < n; ++k)
+  for (int k = lane_of_thread(); k < n; k += WARP)
     z[k] = gain > T(0) ? (c[k] + left[k]) / gain : z[k] / g.settings[LEAK];
 }
 
@@ -335,71 +366,92 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
   T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
   T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
   int *is_found = g.flags, *is_unsolved = g.flags + S;
-  Int n = p->n_out, all = g.samples * n;
-  for (int s = 0; s < g.samples; ++s) first_response(g, s);
+  int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
+  first_response(g);
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
   start_from_open_loop(g);
-  control_step(g);
+  // What concerns outputs alone is done by a warp a sample, whose lanes do not wait for the
+  // block; it meets at the neurons.
+  for (int s = warp; s < g.samples; s += warps) control_step(g, s);
   for (int iteration = 0; iteration < MAX_ITERATIONS; ++iteration) {
-    for (Int at = threadIdx.x; at < all; at += blockDim.x) {
-      if (is_found[at / n]) continue;
-      move[at] = left[at];
-      c[at] += left[at];
-      before[at] = p->u_out[g.first * n + at];
+    for (int s = warp; s < g.samples; s += warps) {
+      if (is_found[s]) continue;
+      for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
+        move[at] = left[at];
+        c[at] += left[at];
+        before[at] = p->u_out[g.first * n + at];
+      }
     }
     relax(g, is_found, is_unsolved, c, 1);
-    keep_output(g, is_found);
-    correct(g, is_found);
-    control_step(g);
-    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-      if (is_found[s] || is_unsolved[s] || !is_negligible(g, s)) continue;
-      T size = 0, size_left = 0;
-      for (Int k = s * n; k < (s + 1) * n; ++k) {
-        size += move[k] * move[k];
-        size_left += left[k] * left[k];
-      }
-      // A step that shrinks slowly says that D is another here, and what is left is more.
-      if (!(size_left <= size / 4) || !is_resolved(g, s)) continue;
-      is_found[s] = 1;
+    for (int s = warp; s < g.samples; s += warps) {
+      if (is_found[s]) continue;
+      keep_output(g, s);
+      correct(g, s);
+      control_step(g, s);
+      if (is_unsolved[s] || !has_been_found(g, s)) continue;
       keep_integral(g, s);
-      atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
+      __syncwarp();
+      if (lane_of_thread() == 0) {
+        is_found[s] = 1;
+        atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
+      }
     }
     __syncthreads();
     int sought = 0;
     for (int s = 0; s < g.samples; ++s) sought += !is_found[s];
     if (sought == 0) break;
-    __syncthreads();
   }
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
     p->closed_left[g.first + s] = !is_found[s];
 }
 
 // D = du_out/dc of the present state, exact, into the left half of the matrix: row k is the
-// readout's response to the k-th control signal. In each layer du_E = gain (da + phi_I' Q).
+// readout's response to the k-th control signal. In each layer du_E = gain (da + phi_I' Q). A
+// thread has one unit, and the responses to a few signals at once, which share its weights.
 template <typename T>
 __device__ inline void output_sensitivity(const Group<T, 1>& g) {
   const Plan<T>* p = g.p;
-  Int n_out = p->n_out, row = g.first, below_n = 0;
+  int n_out = int(p->n_out), below_n = 0, parts = (n_out + SIGNALS - 1) / SIGNALS;
+  Int row = g.first;
   const T* below = nullptr;
   for (Int l = 0; l <= p->n_hidden; ++l) {
     bool is_readout = l == p->n_hidden;
-    Int n = is_readout ? n_out : p->sizes[l + 1];
+    int n = is_readout ? n_out : int(p->sizes[l + 1]);
     const T* W = weight(p, g.replica, l);
     // Rows as far apart as the widest layer asks: blocks are at different layers.
     T* response = (l % 2 ? p->J_odd : p->J_even) + row * n_out * p->widest;
-    for (Int at = threadIdx.x; at < n_out * n; at += blockDim.x) {
-      Int k = at / n, i = at % n;
-      T da = 0;
-      for (Int j = 0; j < below_n; ++j) da += below[k * below_n + j] * W[j * n + i];
-      if (is_readout) {
-        matrix_row(g, 0, k)[i] = da + (p->to_readout && k == i ? T(1) : T(0));
-        continue;
+    for (int task = threadIdx.x; task < parts * n; task += blockDim.x) {
+      int first = task / n * SIGNALS, i = task % n;
+      int signals = n_out - first < SIGNALS ? n_out - first : SIGNALS;
+      T da[SIGNALS], w[AT_ONCE];
+#pragma unroll
+      for (int k = 0; k < SIGNALS; ++k) da[k] = 0;
+      for (int j = 0; j < below_n; j += AT_ONCE) {
+        read_at_once(w, W + j * n + i, n, below_n - j);
+#pragma unroll
+        for (int k = 0; k < SIGNALS; ++k) {
+          T r[AT_ONCE];
+          // Of a signal that is not there, none: its sum is not used.
+          read_at_once(r, below + (first + k) * below_n + j, 1, k < signals ? below_n - j : 0);
+#pragma unroll
+          for (int at = 0; at < AT_ONCE; ++at) da[k] += r[at] * w[at];
+        }
       }
-      T rate, slope_E, slope_I;
-      rate_and_slope_E(g.settings, layer_row(p, p->u_E, l, row)[i], rate, slope_E);
-      rate_and_slope_I(g.settings, layer_row(p, p->u_I, l, row)[i], rate, slope_I);
-      response[at] = slope_E * (da + slope_I * feedback_row(p, l, row)[at]) /
-                     (T(1) + slope_I * slope_E);
+      T rate, slope_E = 0, slope_I = 0;
+      if (!is_readout) {
+        rate_and_slope_E(g.settings, layer_row(p, p->u_E, l, row)[i], rate, slope_E);
+        rate_and_slope_I(g.settings, layer_row(p, p->u_I, l, row)[i], rate, slope_I);
+      }
+#pragma unroll
+      for (int k = 0; k < SIGNALS; ++k) {
+        if (k >= signals) continue;
+        int at = (first + k) * n + i;
+        if (is_readout)
+          matrix_row(g, 0, first + k)[i] = da[k] + (p->to_readout && first + k == i ? T(1) : T(0));
+        else
+          response[at] = slope_E * (da[k] + slope_I * feedback_row(p, l, row)[at]) /
+                         (T(1) + slope_I * slope_E);
+      }
     }
     __syncthreads();
     below = response;
@@ -407,18 +459,18 @@ __device__ inline void output_sensitivity(const Group<T, 1>& g) {
   }
 }
 
-// Size of c - kappa e of the one sample of a group, divided by kappa where that is above 1, by
-// one thread.
+// Size of c - kappa e of the one sample of a group, divided by kappa where that is above 1, as
+// a warp finds it.
 template <typename T>
 __device__ inline double distance_from_root(const Group<T, 1>& g) {
   const Plan<T>* p = g.p;
-  Int n = p->n_out;
+  int n = int(p->n_out);
   const T *u = p->u_out + g.first * n, *target = p->target + g.first * n;
   T kappa = g.settings[KAPPA], over = kappa > T(1) ? kappa : T(1);
   T* e = output_array(g, SOFTMAX);
-  error(p->is_mse, n, u, target, e);
+  error_by_warp(p->is_mse, n, u, target, e);
   double squares = 0;
-  for (Int k = 0; k < n; ++k) {
+  for (int k = 0; k < n; ++k) {
     double F = output_array(g, CONTROL)[k] / over - kappa / over * e[k];
     squares += F * F;
   }
@@ -426,54 +478,61 @@ __device__ inline double distance_from_root(const Group<T, 1>& g) {
 }
 
 // For samples that were not found: Newton's method with D taken anew in each iteration and a
-// line search on the distance from the root, from the open loop. A block a row.
+// line search on the distance from the root, from the open loop. A block a row; its first warp
+// does what concerns outputs alone.
 template <typename T>
 __global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, Int) {
   Group<T, 1> g = group_of_block<T, 1>(p);
   if (!p->closed_left[g.first]) return;
-  Int n_out = p->n_out;
+  int n_out = int(p->n_out), lane = lane_of_thread();
+  bool is_first_warp = warp_of_thread() == 0;
   T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
   T *from = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
   int *is_found = g.flags, *is_unsolved = g.flags + 1, *is_enough = g.flags + 2;
-  double *size = g.scalars + 3, *fraction = g.scalars + 4;
+  double size = 0, fraction = 1;
   if (threadIdx.x == 0) is_found[0] = 0;
   start_from_open_loop(g);
   relax(g, is_found, is_unsolved, c, MAX_PASSES);
-  keep_output(g, is_found);
+  if (is_first_warp) keep_output(g, 0);
   for (int iteration = 0; iteration < MAX_FRESH_ITERATIONS; ++iteration) {
     output_sensitivity(g);
-    control_step(g);
-    if (threadIdx.x == 0) {
-      is_found[0] = !is_unsolved[0] && is_negligible(g, 0) && is_resolved(g, 0);
-      size[0] = distance_from_root(g);
-      fraction[0] = 1;
-      is_enough[0] = 0;
-    }
-    for (Int j = threadIdx.x; j < n_out; j += blockDim.x) {
-      move[j] = left[j];
-      from[j] = c[j];
+    if (is_first_warp) {
+      control_step(g, 0);
+      bool found = !is_unsolved[0] && is_negligible(g, 0) && is_resolved(g, 0);
+      size = distance_from_root(g);
+      fraction = 1;
+      for (int j = lane; j < n_out; j += WARP) {
+        move[j] = left[j];
+        from[j] = c[j];
+      }
+      if (lane == 0) {
+        is_found[0] = found;
+        is_enough[0] = 0;
+      }
     }
     __syncthreads();
     if (is_found[0]) break;
     for (int halving = 0; halving < MAX_HALVINGS && !is_enough[0]; ++halving) {
-      for (Int j = threadIdx.x; j < n_out; j += blockDim.x)
-        c[j] = from[j] + T(fraction[0]) * move[j];
+      if (is_first_warp)
+        for (int j = lane; j < n_out; j += WARP) c[j] = from[j] + T(fraction) * move[j];
       relax(g, is_found, is_unsolved, c, MAX_PASSES);
-      keep_output(g, is_found);
-      control_step(g);
-      if (threadIdx.x == 0) {
+      if (is_first_warp) {
+        keep_output(g, 0);
+        control_step(g, 0);
         // Written so that a distance that is no number counts as worse.
-        is_enough[0] =
-            is_negligible(g, 0) || distance_from_root(g) <= (1 - fraction[0] / 4) * size[0];
-        if (!is_enough[0]) fraction[0] /= 2;
+        bool enough =
+            is_negligible(g, 0) || distance_from_root(g) <= (1 - fraction / 4) * size;
+        if (!enough) fraction /= 2;
+        if (lane == 0) is_enough[0] = enough;
       }
       __syncthreads();
     }
     // No fraction of the step leads on.
     if (!is_enough[0]) break;
   }
-  if (threadIdx.x == 0 && is_found[0]) {
-    keep_integral(g, 0);
+  if (!is_first_warp || !is_found[0]) return;
+  keep_integral(g, 0);
+  if (lane == 0) {
     p->closed_left[g.first] = 0;
     atomicAdd(p->counts + N_WAYS + FOUND_ANEW, Count(1));
   }

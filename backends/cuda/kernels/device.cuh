@@ -6,7 +6,10 @@
 // Memory of the block, its size set at launch; a group's arrays are carved out of it.
 extern __shared__ double block_memory[];
 #define BLOCK_MEMORY block_memory
+// Threads of a warp; blocks have a whole number of warps.
+#define WARP 32
 #endif
+#define ALL_LANES 0xffffffffu
 
 // Threads of the blocks that work on groups, at most, and blocks that a processor need hold at
 // once: with all registers for so many. Left to itself the compiler makes room for two blocks,

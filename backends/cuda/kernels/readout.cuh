@@ -1,7 +1,8 @@
-// Loss, error and target at the readout, one sample a thread (model page, section 3).
+// Loss, error and target at the readout, one sample a thread or a warp (model page, section 3).
 #pragma once
 
 #include "plan.cuh"
+#include "sums.cuh"
 
 // Softmax of n numbers into p; returns log of the sum of their exponentials.
 template <typename T>
@@ -16,6 +17,21 @@ __device__ inline T softmax(Int n, const T* u, T* p) {
   return top + log(total);
 }
 
+// The same by a warp, bit for bit: lanes share out the exponentials, and each adds up all of
+// them. They meet at the end.
+template <typename T>
+__device__ inline T softmax_by_warp(int n, const T* u, T* p) {
+  T top = u[0], total = 0;
+  for (int k = 1; k < n; ++k) top = u[k] > top ? u[k] : top;
+  for (int k = lane_of_thread(); k < n; k += WARP) p[k] = exp(u[k] - top);
+  __syncwarp();
+  for (int k = 0; k < n; ++k) total += p[k];
+  __syncwarp();
+  for (int k = lane_of_thread(); k < n; k += WARP) p[k] /= total;
+  __syncwarp();
+  return top + log(total);
+}
+
 // e = target - softmax(u), or target - u.
 template <typename T>
 __device__ inline void error(bool is_mse, Int n, const T* u, const T* target, T* e) {
@@ -25,6 +41,15 @@ __device__ inline void error(bool is_mse, Int n, const T* u, const T* target, T*
     softmax(n, u, e);
     for (Int k = 0; k < n; ++k) e[k] = target[k] - e[k];
   }
+}
+
+// The same by a warp, bit for bit; its lanes meet at both ends.
+template <typename T>
+__device__ inline void error_by_warp(bool is_mse, int n, const T* u, const T* target, T* e) {
+  __syncwarp();
+  if (!is_mse) softmax_by_warp(n, u, e);
+  for (int k = lane_of_thread(); k < n; k += WARP) e[k] = target[k] - (is_mse ? u[k] : e[k]);
+  __syncwarp();
 }
 
 template <typename T>

@@ -1,4 +1,4 @@
-// Sums whose terms are read several at once, and sums over a block's threads.
+// Sums whose terms are read several at once, and sums over threads.
 //
 // Memory answers after some hundred cycles, and a thread waits at the first use of what it
 // asked for. So every long sum here, and wherever a kernel has one, first reads a few terms into
@@ -38,6 +38,19 @@ __device__ inline T sum_of_column(const T* at, int stride, int n) {
     for (int k = 0; k < AT_ONCE; ++k) sum += terms[k];
   }
   return sum;
+}
+
+// The thread's warp in its block, its lane in that, and how many warps there are.
+__device__ inline int warp_of_thread() { return threadIdx.x / WARP; }
+__device__ inline int lane_of_thread() { return threadIdx.x % WARP; }
+__device__ inline int warps_of_block() { return blockDim.x / WARP; }
+
+// Sum of the lanes' values, for each of them, in an order that does not change; all must call.
+template <typename T>
+__device__ inline T warp_sum(T value) {
+  for (int apart = WARP / 2; apart > 0; apart /= 2)
+    value += __shfl_xor_sync(ALL_LANES, value, apart);
+  return value;
 }
 
 // Sum of the threads' values, in an order that depends on their number alone; all must call.

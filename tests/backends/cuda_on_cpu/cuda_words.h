@@ -28,9 +28,25 @@ extern Position threadIdx, blockIdx, blockDim;
 extern double* block_memory;
 #define BLOCK_MEMORY block_memory
 
+// Warps are small, so that a small block has several.
+#define WARP (blockDim.x % 4 == 0 ? 4 : 1)
+
 // Each barrier knows whose it is, so that a function can be run without its own.
 #define __syncthreads() wait_for_the_others(__func__)
 void wait_for_the_others(const char* function);
+#define __syncwarp() wait_for_the_warp(__func__)
+void wait_for_the_warp(const char* function);
+
+// Where a thread of the block puts what the others of its warp take.
+double& shown_by(int thread);
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  shown_by(threadIdx.x) = value;
+  __syncwarp();
+  T other = T(shown_by(threadIdx.x ^ mask));
+  __syncwarp();
+  return other;
+}
 
 inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long n) {
   unsigned long long before = *at;

@@ -18,21 +18,25 @@ namespace {
 
 constexpr size_t STACK = 256 * 1024;
 
+enum Wait { NOTHING, WARP_MATES, BLOCK_MATES, END };
+
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack;
-  bool is_done;
+  Wait waits_for;
+  double shown;
 };
 
 std::vector<Fiber> fibers;
 ucontext_t scheduler;
 int present = -1;
+bool is_warp_divided;
 std::string without_barriers;
 const std::function<void()>* body;
 
 void run_fiber() {
   (*body)();
-  fibers[present].is_done = true;
+  fibers[present].waits_for = END;
   swapcontext(&fibers[present].context, &scheduler);
 }
 
@@ -46,8 +50,30 @@ void prepare(int count) {
     fibers[f].context.uc_stack.ss_sp = fibers[f].stack.get();
     fibers[f].context.uc_stack.ss_size = STACK;
     fibers[f].context.uc_link = nullptr;
-    fibers[f].is_done = false;
+    fibers[f].waits_for = NOTHING;
     makecontext(&fibers[f].context, run_fiber, 0);
+  }
+}
+
+// The threads of a warp, whose fibers begin at `first`, go on to the block's next barrier, and
+// meet at each of the warp's own on the way; how many have a barrier still before them.
+int advance_warp(int first, int first_thread, int lanes, bool reversed) {
+  for (;;) {
+    int waiting_for[END + 1] = {};
+    for (int turn = 0; turn < lanes; ++turn) {
+      int lane = reversed ? lanes - 1 - turn : turn;
+      Fiber& fiber = fibers[first + lane];
+      if (fiber.waits_for < BLOCK_MATES) {
+        threadIdx.x = first_thread + lane;
+        present = first + lane;
+        swapcontext(&scheduler, &fiber.context);
+        present = -1;
+      }
+      ++waiting_for[fiber.waits_for];
+    }
+    if (waiting_for[WARP_MATES] == 0) return waiting_for[BLOCK_MATES];
+    // On a device these would wait for ever, for those that have gone on to the block's.
+    is_warp_divided |= waiting_for[BLOCK_MATES] > 0;
   }
 }
 
@@ -55,15 +81,12 @@ void prepare(int count) {
 // have one still before them.
 int advance_block(int first, int threads, bool reversed) {
   int left = 0;
-  for (int turn = 0; turn < threads; ++turn) {
-    int t = reversed ? threads - 1 - turn : turn;
-    if (fibers[first + t].is_done) continue;
-    threadIdx.x = t;
-    present = first + t;
-    swapcontext(&scheduler, &fibers[present].context);
-    left += !fibers[present].is_done;
+  for (int f = first; f < first + threads; ++f)
+    if (fibers[f].waits_for == BLOCK_MATES) fibers[f].waits_for = NOTHING;
+  for (int turn = 0; turn < threads / WARP; ++turn) {
+    int start = WARP * (reversed ? threads / WARP - 1 - turn : turn);
+    left += advance_warp(first + start, start, WARP, reversed);
   }
-  present = -1;
   return left;
 }
 
@@ -136,13 +159,18 @@ std::function<void()> kernel_of(const std::string& name, int samples, const Plan
 
 }  // namespace
 
-void wait_for_the_others(const char* function) {
+static void wait_for(Wait what, const char* function) {
   // Blocks of one thread have no one to wait for.
   if (present >= 0 && function != without_barriers) {
-    int t = present;
-    swapcontext(&fibers[t].context, &scheduler);
+    Fiber& fiber = fibers[present];
+    fiber.waits_for = what;
+    swapcontext(&fiber.context, &scheduler);
   }
 }
+
+void wait_for_the_others(const char* function) { wait_for(BLOCK_MATES, function); }
+void wait_for_the_warp(const char* function) { wait_for(WARP_MATES, function); }
+double& shown_by(int thread) { return fibers[present - threadIdx.x + thread].shown; }
 
 // Elementwise functions on arrays, to hold against the reference.
 template <typename T>
@@ -160,7 +188,8 @@ extern "C" void rates_double(
 }
 
 // Blocks one after the other, or at a seed above 0 all at once in an order drawn at random.
-// Returns 0, or 1 where there is no such kernel.
+// Returns 0, or 1 where there is no such kernel, or 2 where one part of a warp waited for the
+// other at a barrier to which that did not come.
 extern "C" int launch(
     const char* name, int is_double, int samples, int blocks, int threads, size_t bytes,
     const void* plan, Int argument, int reversed, const char* without_barriers_of, unsigned seed) {
@@ -169,11 +198,12 @@ extern "C" int launch(
                 : kernel_of<float>(name, samples, static_cast<const Plan<float>*>(plan), argument);
   if (!kernel) return 1;
   without_barriers = without_barriers_of;
+  is_warp_divided = false;
   size_t numbers = bytes / sizeof(double) + 2;
   if (seed != 0) {
     blockDim.x = threads;
     run_interleaved(kernel, blocks, threads, numbers, seed);
-    return 0;
+    return is_warp_divided ? 2 : 0;
   }
   std::vector<double> memory(numbers);
   block_memory = memory.data();
@@ -184,5 +214,5 @@ extern "C" int launch(
     blockIdx.x = b;
     run_block(kernel, threads, reversed);
   }
-  return 0;
+  return is_warp_divided ? 2 : 0;
 }
