@@ -24,7 +24,7 @@ from disinhib.refimpl.configuration import (
 )
 
 from ..refimpl import longer_arithmetic
-from .cuda_on_cpu import COMPILER, cpu_backend
+from .cuda_on_cpu import COMPILER, cpu_backend, gpu_like_backend, why_no_gpu_rounding
 
 SIZES, BATCH = (5, 6, 4, 3), 2
 LOSSES = ("softmax-cross-entropy", "mse")
@@ -32,6 +32,8 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 BACKENDS = {"numpy": NumpyBackend, "numba": NumbaBackend}
 if COMPILER:
     BACKENDS["cuda on a CPU"] = cpu_backend()
+if not why_no_gpu_rounding():
+    BACKENDS["cuda on a CPU, rounding as a GPU"] = gpu_like_backend()
 
 
 def gains():

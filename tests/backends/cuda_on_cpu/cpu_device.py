@@ -36,19 +36,23 @@ def place_of_compiled():
 
 
 @functools.cache
-def library():
-    """Compile the kernels, once for each version of their sources, whoever else asks for them."""
+def library(*flags):
+    """Compile the kernels, once for each version of their sources, whoever else asks for them.
+
+    `flags` ask the compiler for another arithmetic.
+    """
     text = (HERE / "launch.cpp").read_text().replace('#include "kernels.cu"', source())
     words = (HERE / "cuda_words.h").read_text()
     version = hashlib.sha256((text + words).encode()).hexdigest()[:16]
     place = place_of_compiled()
-    compiled = place / f"{version}.so"
+    compiled = place / f"{version}{''.join(flags)}.so"
     with open(place / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not compiled.exists():
-            for older in place.glob("*.so"):
-                older.unlink()
-            compile_kernels(text, compiled)
+            for other in place.glob("*.so"):
+                if not other.name.startswith(version):
+                    other.unlink()
+            compile_kernels(text, compiled, *flags)
     found = ctypes.CDLL(str(compiled))
     found.launch.argtypes = [
         ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int,
@@ -58,12 +62,12 @@ def library():
     return found
 
 
-def compile_kernels(text, compiled):
+def compile_kernels(text, compiled, *flags):
     with tempfile.TemporaryDirectory(dir=compiled.parent) as own:
         (Path(own) / "launch.cpp").write_text(text)
         # Not -O2: what the kernels then save would not pay for it.
         subprocess.run(
-            [COMPILER, "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{HERE}", "launch.cpp",
+            [COMPILER, "-std=c++17", "-O1", *flags, "-fPIC", "-shared", f"-I{HERE}", "launch.cpp",
              "-o", "kernels.so"],
             cwd=own, check=True, capture_output=True, text=True,
         )  # fmt: skip

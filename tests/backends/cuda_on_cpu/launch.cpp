@@ -9,6 +9,10 @@
 #include <ucontext.h>
 #include <vector>
 
+#ifdef FLUSH_SUBNORMALS
+#include <xmmintrin.h>
+#endif
+
 #include "kernels.cu"
 
 Position threadIdx, blockIdx, blockDim;
@@ -157,6 +161,17 @@ std::function<void()> kernel_of(const std::string& name, int samples, const Plan
   return nullptr;
 }
 
+// While one lives numbers below the smallest normal one, read or computed, are 0, if asked for.
+struct Flushed {
+#ifdef FLUSH_SUBNORMALS
+  unsigned before = _mm_getcsr();
+  explicit Flushed(bool asked) { _mm_setcsr(before | (asked ? 0x8040 : 0)); }
+  ~Flushed() { _mm_setcsr(before); }
+#else
+  explicit Flushed(bool) {}
+#endif
+};
+
 }  // namespace
 
 static void wait_for(Wait what, const char* function) {
@@ -197,6 +212,8 @@ extern "C" int launch(
       is_double ? kernel_of<double>(name, samples, static_cast<const Plan<double>*>(plan), argument)
                 : kernel_of<float>(name, samples, static_cast<const Plan<float>*>(plan), argument);
   if (!kernel) return 1;
+  // What CuPy asks for concerns float alone.
+  Flushed flushed(!is_double);
   without_barriers = without_barriers_of;
   is_warp_divided = false;
   size_t numbers = bytes / sizeof(double) + 2;
