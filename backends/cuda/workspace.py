@@ -24,7 +24,7 @@ from ..layout import state_size
 from .device import Device, DeviceArray
 from .source import SAMPLES_PER_GROUP, enumerators, plan_members
 
-OUTPUT_ARRAYS, FLAGS, SCALARS = 6, 4, 8
+PARTIAL, OUTPUT_ARRAYS, FLAGS, SCALARS = 4, 6, 4, 8
 """What a group keeps of each sample in its block's memory, as in kernels/group.cuh."""
 
 
@@ -47,7 +47,7 @@ def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
     itemsize, threads = device.dtype.itemsize, device.group_threads
 
     def bytes_of(samples: int, with_matrices: bool) -> int:
-        numbers = 2 * width + threads + OUTPUT_ARRAYS * n_out
+        numbers = 2 * width + PARTIAL * threads + OUTPUT_ARRAYS * n_out
         numbers += 2 * n_out**2 if with_matrices else 0
         return samples * (8 * SCALARS + itemsize * numbers + 4 * FLAGS)
 

@@ -77,7 +77,32 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
 
 
 @NO_COMPILER
-@pytest.mark.parametrize("function", ["group_product", "solve", "block_sum"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5"])
+@pytest.mark.parametrize("threads", [1, 3, 16, 64])
+def test_weights_read_in_packs_are_the_weights(threads, method, dtype):
+    """Widths that four divides, and one that it does not; fewer and more threads than columns."""
+    sizes = (9, 16, 8, 30, 40, 4)
+    configuration = NetworkConfiguration(sizes=sizes, optimizer=Optimizer("sgd"))
+    solver = Solver(method=method, rtol=1e-4, atol=1e-7)
+    parameters = initial_parameters(sizes, np.random.default_rng(0))
+    generator = np.random.default_rng(1)
+    x, y = generator.random((5, sizes[0])), np.full((5, sizes[-1]), 1 / 4)
+    ends = []
+    for kind in (cpu_backend(threads=threads, processors=4), NumpyBackend):
+        backend = kind(configuration, parameters, dtype, solver)
+        open_loop, _ = backend.open_loop(x)
+        Q = backend.feedback_weights(open_loop)
+        closed_loop, _ = backend.closed_loop(x, Q, y, open_loop)
+        ends.append([*open_loop.u_E, open_loop.u_out, *closed_loop.u_E, closed_loop.u_out])
+    # An integration stops where its own tolerance lets it.
+    allowed = 2e-3 if method == "tsit5" else 50 * np.finfo(dtype).eps
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=allowed, atol=allowed)
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("function", ["product_in_packs", "solve", "block_sum"])
 def test_a_missing_barrier_shows(function):
     """The check above can fail."""
     configuration = NetworkConfiguration(sizes=SIZES, optimizer=Optimizer("sgd"))

@@ -14,14 +14,18 @@ struct Group {
   int samples; // fewer than S at the end of a batch
   T* below;    // (S, widest) rates of the layer below
   T* above;    // (S, widest or n_out) what a product gives
-  T* partial;  // (S, threads)
+  T* partial;  // (S, threads, N_PARTIAL)
   T* outputs;  // (N_OUTPUT_ARRAYS, S, n_out)
   T* matrices; // (S, n_out, 2 n_out)
   int* flags;  // (N_FLAGS, S)
   double* scalars; // (N_SCALARS, S)
 };
 
-enum { N_OUTPUT_ARRAYS = 6, N_FLAGS = 4, N_SCALARS = 8 };
+// Bytes that a thread reads in one go, at most.
+enum { WIDEST_PACK = 16 };
+
+// What a group keeps of each sample; of partial sums so many a thread.
+enum { N_PARTIAL = 4, N_OUTPUT_ARRAYS = 6, N_FLAGS = 4, N_SCALARS = 8 };
 
 template <typename T, int S>
 __device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
@@ -39,7 +43,7 @@ __device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
   g.below = free;
   g.above = g.below + S * width;
   g.partial = g.above + S * width;
-  g.outputs = g.partial + S * blockDim.x;
+  g.outputs = g.partial + S * blockDim.x * N_PARTIAL;
   free = g.outputs + N_OUTPUT_ARRAYS * S * p->n_out;
   g.flags = (int*)free;
   // Four integers a sample keep what follows aligned for either precision.
@@ -54,55 +58,83 @@ __device__ inline T* output_array(const Group<T, S>& g, int k) {
   return g.outputs + k * S * g.p->n_out;
 }
 
-// Add the terms i, i + parts, … of every sample's sum, WEIGHTS_AT_ONCE of them: W points to the
-// weight of the first, the next lies `step` further; below to its rate, of n a sample. Not
-// ALL of them need be there, but only those less than `left` behind the first.
-template <bool ALL, typename T, int S>
+// W numbers that lie side by side, read in one go.
+template <typename T, int W>
+struct alignas(W * sizeof(T)) Pack {
+  T of[W];
+};
+
+// Add the terms i, i + parts, … of every sample's sums, WEIGHTS_AT_ONCE of them: `weights` points
+// to those of the first term, the next lie `step` further; below to its rate, of n a sample.
+// Not ALL of them need be there, but only those less than `left` behind the first.
+template <bool ALL, typename T, int S, int W>
 __device__ inline void add_terms(
-    const T* W, int step, const T* below, int n, int parts, int left, T (&sum)[S]) {
-  T w[WEIGHTS_AT_ONCE];
+    const T* weights, int step, const T* below, int n, int parts, int left, T (&sum)[S][W]) {
+  Pack<T, W> w[WEIGHTS_AT_ONCE];
 #pragma unroll
   for (int k = 0; k < WEIGHTS_AT_ONCE; ++k)
-    w[k] = ALL || k * parts < left ? W[k * step] : T(0);
+    w[k] = ALL || k * parts < left ? *(const Pack<T, W>*)(weights + k * step) : Pack<T, W>{};
 #pragma unroll
   for (int k = 0; k < WEIGHTS_AT_ONCE; ++k) {
     if (!ALL && k * parts >= left) continue;
 #pragma unroll
-    for (int s = 0; s < S; ++s) sum[s] += below[s * n + k * parts] * w[k];
+    for (int s = 0; s < S; ++s) {
+      T rate = below[s * n + k * parts];
+#pragma unroll
+      for (int j = 0; j < W; ++j) sum[s][j] += rate * w[k].of[j];
+    }
   }
 }
 
-// above[s] = below[s] W for every sample, W (rows, columns); the terms of a sum are shared out
-// where there are more threads than columns. All threads must call; they meet at both ends.
-template <typename T, int S>
-__device__ inline void group_product(
-    const Group<T, S>& g, const T* W, Int rows, Int columns, const T* below, T* above) {
-  int n = int(rows), m = int(columns), threads = int(blockDim.x);
-  int at_once = m < threads ? m : threads, parts = threads / at_once;
-  int part = int(threadIdx.x) / at_once, column = int(threadIdx.x) % at_once;
+// The product below for W columns a thread. A function of its own: it is long, and called often.
+template <int W, int S, typename T>
+__device__ __noinline__ void product_in_packs(
+    int samples, const T* weights, int n, int m, const T* below, T* above, T* partial) {
+  int threads = int(blockDim.x), packs = m / W, at_once = packs < threads ? packs : threads;
+  // Threads that share the terms of a sum; each has enough of them to read several at once.
+  int parts = threads / at_once, enough = (n + WEIGHTS_AT_ONCE - 1) / WEIGHTS_AT_ONCE;
+  parts = parts < enough ? parts : enough;
+  int part = int(threadIdx.x) / at_once, pack = int(threadIdx.x) % at_once;
   __syncthreads();
-  for (int start = 0; start < m; start += at_once) {
-    int j = start + column;
-    T sum[S];
+  for (int start = 0; start < packs; start += at_once) {
+    if (part < parts && start + pack < packs) {
+      T sum[S][W];
 #pragma unroll
-    for (int s = 0; s < S; ++s) sum[s] = 0;
-    if (part < parts && j < m) {
-      const T* w = W + Int(part) * m + j;
+      for (int s = 0; s < S; ++s)
+#pragma unroll
+        for (int j = 0; j < W; ++j) sum[s][j] = 0;
+      const T* w = weights + Int(part) * m + (start + pack) * W;
       int i = part, stride = WEIGHTS_AT_ONCE * parts;
       for (; i + stride - parts < n; i += stride, w += Int(stride) * m)
         add_terms<true>(w, parts * m, below + i, n, parts, n - i, sum);
       if (i < n) add_terms<false>(w, parts * m, below + i, n, parts, n - i, sum);
-    }
 #pragma unroll
-    for (int s = 0; s < S; ++s) g.partial[s * threads + threadIdx.x] = sum[s];
+      for (int s = 0; s < S; ++s)
+#pragma unroll
+        for (int j = 0; j < W; ++j)
+          partial[((s * parts + part) * at_once + pack) * W + j] = sum[s][j];
+    }
     __syncthreads();
-    if (part == 0 && j < m) {
-      for (int s = 0; s < g.samples; ++s) {
-        T total = 0;
-        for (int k = 0; k < parts; ++k) total += g.partial[s * threads + k * at_once + column];
-        above[s * m + j] = total;
-      }
+    int columns = (packs - start < at_once ? packs - start : at_once) * W;
+    for (int at = threadIdx.x; at < samples * columns; at += threads) {
+      int s = at / columns, j = at % columns;
+      T total = 0;
+      for (int k = 0; k < parts; ++k) total += partial[(s * parts + k) * at_once * W + j];
+      above[s * m + start * W + j] = total;
     }
     __syncthreads();
   }
+}
+
+// above[s] = below[s] W for every sample, W (n, m); the terms of a sum are shared out where there
+// are more threads than columns. All threads must call; they meet at both ends.
+template <typename T, int S>
+__device__ inline void group_product(
+    const Group<T, S>& g, const T* weights, Int n, Int m, const T* below, T* above) {
+  enum { W = WIDEST_PACK / sizeof(T) };
+  bool lies_in_packs = m % W == 0 && (unsigned long long)weights % WIDEST_PACK == 0;
+  if (lies_in_packs)
+    product_in_packs<W, S>(g.samples, weights, int(n), int(m), below, above, g.partial);
+  else
+    product_in_packs<1, S>(g.samples, weights, int(n), int(m), below, above, g.partial);
 }

@@ -113,50 +113,140 @@ __device__ inline void combine(
   }
 }
 
-// Bound on the distance to rest of one sample, by one thread: its derivative times the slowest
-// time constant, the largest root mean square of any population of units.
-template <typename T>
-__device__ inline double distance_to_rest(
-    const Plan<T>* p, const T* settings, bool is_closed, const T* k) {
+// Sums of every sample, each of its components' squares: of the error over what is allowed, of the
+// derivative at the step's end, of the state there.
+enum SumOfSquares { ERRORS, SPEED, EXTENT, N_SUMS };
+
+// Put them into `sums`, (S, N_SUMS). All threads must call; they meet at both ends. First each
+// thread adds its components, then a sample's first threads add those, then one of them.
+template <typename T, int S>
+__device__ inline void sums_of_squares(
+    const Group<T, S>& g, const double* step, const T* y, const T* y_next, const T* k, T* sums) {
+  const Plan<T>* p = g.p;
+  int size = int(state_size(p)), n_stages = int(p->n_stages), k_stride = (n_stages + 1) * size;
+  int threads = int(blockDim.x), few = threads < 32 ? threads : 32;
+  T rtol = T(p->control[RTOL]), atol = T(p->control[ATOL]);
+  for (int s = 0; s < g.samples; ++s) {
+    const T *old_y = y + s * size, *new_y = y_next + s * size, *k_s = k + s * k_stride;
+    T own[N_SUMS] = {0, 0, 0};
+    for (int i = threadIdx.x; i < size; i += threads) {
+      T estimate = 0, at_end = k_s[n_stages * size + i];
+      for (int q = 0; q <= n_stages; ++q) estimate += p->error_weights[q] * k_s[q * size + i];
+      T old_size = fabs(old_y[i]), new_size = fabs(new_y[i]);
+      T allowed = atol + rtol * (old_size > new_size ? old_size : new_size);
+      T scaled = T(step[s]) * estimate / allowed;
+      own[ERRORS] += scaled * scaled;
+      own[SPEED] += at_end * at_end;
+      own[EXTENT] += new_y[i] * new_y[i];
+    }
+    for (int sum = 0; sum < N_SUMS; ++sum)
+      g.partial[(s * N_SUMS + sum) * threads + threadIdx.x] = own[sum];
+  }
+  __syncthreads();
+  int n_sums = g.samples * N_SUMS;
+  for (int at = threadIdx.x; at < n_sums * few; at += threads) {
+    T* of_sum = g.partial + at / few * threads;
+    T total = 0;
+    for (int t = at % few; t < threads; t += few) total += of_sum[t];
+    of_sum[at % few] = total;
+  }
+  __syncthreads();
+  for (int at = threadIdx.x; at < n_sums; at += threads) {
+    T total = 0;
+    for (int t = 0; t < few; ++t) total += g.partial[at * threads + t];
+    sums[at] = total;
+  }
+  __syncthreads();
+}
+
+// What an integration knows of each of its samples, in the order of the group's scalars.
+enum StepScalar { NEXT_STEP, STEP, TIME, LAST_RATIO, RATIO_BEFORE };
+
+// The step control of sample s: whether the step is kept, and how long the next one is. By one
+// thread.
+template <typename T, int S>
+__device__ inline bool keeps_step(const Group<T, S>& g, int s, T errors, int* at_minimum) {
+  const double* control = g.p->control;
+  if (control[ADAPTIVE] == 0) return true;
+  double *next = g.scalars + NEXT_STEP * S + s, *last = g.scalars + LAST_RATIO * S + s;
+  double* before = g.scalars + RATIO_BEFORE * S + s;
+  double scaled = sqrt(double(errors) / state_size(g.p));
+  if (!isfinite(scaled)) scaled = INFINITE;
+  bool kept = scaled < 1 || at_minimum[s];
+  double inverse = scaled > 0 ? 1 / scaled : INFINITE;
+  double P = control[GAIN_P], I = control[GAIN_I], D = control[GAIN_D];
+  double order = control[ERROR_ORDER];
+  double factor = control[SAFETY] * pow(inverse, (P + I + D) / order) *
+                  pow(*last, -(P + 2 * D) / order) * pow(*before, D / order);
+  // A kept step never shrinks the next; a rejected one always does.
+  double lower = kept ? 1.0 : control[FACTOR_MIN];
+  double upper = kept ? control[FACTOR_MAX] : control[SAFETY];
+  factor = factor > upper ? upper : (factor < lower ? lower : factor);
+  double proposed = *next * factor, shortest = control[DT_MIN], longest = control[DT_MAX];
+  at_minimum[s] = proposed <= shortest || (at_minimum[s] && factor == 1);
+  *next = proposed < shortest ? shortest : (proposed > longest ? longest : proposed);
+  if (kept) {
+    *before = *last;
+    *last = inverse > 0 && inverse < INFINITE ? inverse : 1.0;
+  }
+  return kept;
+}
+
+// Bound on the distance to rest of one sample: its derivative times the slowest time constant, the
+// largest root mean square of any population of units. All threads must call.
+template <typename T, int S>
+__device__ inline double distance_to_rest(const Group<T, S>& g, bool is_closed, const T* k) {
+  const Plan<T>* p = g.p;
   double largest = 0;
-  for (Int part = 0; part < 2 * p->n_hidden + 2; ++part) {
-    Int n = part < 2 * p->n_hidden ? p->sizes[1 + part % p->n_hidden] : p->n_out;
+  for (int part = 0; part < 2 * p->n_hidden + 2; ++part) {
+    int n = int(part < 2 * p->n_hidden ? p->sizes[1 + part % p->n_hidden] : p->n_out);
     double squares = 0;
-    for (Int i = 0; i < n; ++i) squares += double(k[i]) * k[i];
+    for (int i = threadIdx.x; i < n; i += blockDim.x) squares += double(k[i]) * k[i];
+    squares = block_sum(squares, (double*)g.partial);
     largest = squares / n > largest ? squares / n : largest;
     k += n;
   }
-  return double(settings[is_closed ? SLOWEST_CLOSED : SLOWEST_OPEN]) * sqrt(largest);
+  return double(g.settings[is_closed ? SLOWEST_CLOSED : SLOWEST_OPEN]) * sqrt(largest);
+}
+
+// What became of a sample in a step.
+enum Outcome { GOES_ON, AT_REST, OUT_OF_TIME, WITHOUT_END };
+
+// Root mean square below which a derivative is small, at a state with this sum of squares.
+template <typename T>
+__device__ inline double small_speed(const Plan<T>* p, T extent) {
+  double rtol = double(T(p->control[RTOL])), atol = double(T(p->control[ATOL]));
+  return atol + rtol * sqrt(double(extent) / state_size(p));
 }
 
 // Integrate until every sample has come to rest: those that a search left, or all.
 template <typename T, int S>
-__global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int what) {
+__global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int what) {
   Group<T, S> g = group_of_block<T, S>(p);
   bool is_closed = what & CLOSED;
-  Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;
+  int size = int(state_size(p)), n_stages = int(p->n_stages), k_stride = (n_stages + 1) * size;
   const Int* is_left = is_closed ? p->closed_left : p->open_left;
   Count* counts = p->counts + (is_closed ? N_WAYS : 0);
   const double* control = p->control;
-  double *dt = g.scalars, *step = dt + S, *time = step + S, *last = time + S;
-  double* before_last = last + S;
+  double *dt = g.scalars + NEXT_STEP * S, *step = g.scalars + STEP * S;
+  double* time = g.scalars + TIME * S;
   int *is_active = g.flags, *at_minimum = is_active + S, *is_kept = at_minimum + S;
-  int* goes_on = is_kept + S;
+  int* outcome = is_kept + S;
   T *y = p->state + g.first * size, *y_next = p->next_state + g.first * size;
-  T* k = p->stages + g.first * k_stride;
-  T rtol = T(control[RTOL]), atol = T(control[ATOL]);
+  T *k = p->stages + g.first * k_stride, *sums = output_array(g, 2);
   for (int s = threadIdx.x; s < S; s += blockDim.x) {
     is_active[s] = s < g.samples && ((what & EVERY_SAMPLE) || is_left[g.first + s]);
     dt[s] = control[DT];
     time[s] = 0;
     at_minimum[s] = 0;
-    last[s] = before_last[s] = 1;
+    outcome[s] = GOES_ON;
+    g.scalars[LAST_RATIO * S + s] = g.scalars[RATIO_BEFORE * S + s] = 1;
   }
   __syncthreads();
   int active = 0;
   for (int s = 0; s < S; ++s) active += is_active[s];
   if (active == 0) return;
-  for (Int at = threadIdx.x; at < g.samples * size; at += blockDim.x)
+  for (int at = threadIdx.x; at < g.samples * size; at += blockDim.x)
     y[at] = start_of(p, is_closed, g.first + at / size, at % size);
   derivative(g, is_closed, y, size, k, k_stride);
   for (Int taken = 0; taken < Int(control[MAX_STEPS]) && active > 0; ++taken) {
@@ -165,86 +255,61 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int 
       step[s] = dt[s] < rest ? dt[s] : rest;
     }
     __syncthreads();
-    for (Int stage = 0; stage < n_stages; ++stage) {
+    for (int stage = 0; stage < n_stages; ++stage) {
       combine(g, stage, step, y, k, y_next);
       derivative(g, is_closed, y_next, size, k + (stage + 1) * size, k_stride);
     }
-    for (int s = 0; s < g.samples; ++s) {
-      if (!is_active[s]) continue;
-      const T *old_y = y + s * size, *new_y = y_next + s * size, *k_s = k + s * k_stride;
-      T errors = 0, speed = 0, extent = 0;
-      for (Int i = threadIdx.x; i < size; i += blockDim.x) {
-        T estimate = 0;
-        for (Int q = 0; q <= n_stages; ++q) estimate += p->error_weights[q] * k_s[q * size + i];
-        T old_size = fabs(old_y[i]), new_size = fabs(new_y[i]);
-        T allowed = atol + rtol * (old_size > new_size ? old_size : new_size);
-        T scaled = T(step[s]) * estimate / allowed;
-        errors += scaled * scaled;
-        speed += k_s[n_stages * size + i] * k_s[n_stages * size + i];
-        extent += new_y[i] * new_y[i];
-      }
-      errors = block_sum(errors, g.partial);
-      speed = block_sum(speed, g.partial);
-      extent = block_sum(extent, g.partial);
-      if (threadIdx.x == 0) {
-        bool kept = true;
-        if (control[ADAPTIVE] != 0) {
-          double scaled = sqrt(double(errors) / size);
-          if (!isfinite(scaled)) scaled = INFINITE;
-          kept = scaled < 1 || at_minimum[s];
-          double inverse = scaled > 0 ? 1 / scaled : INFINITE;
-          double P = control[GAIN_P], I = control[GAIN_I], D = control[GAIN_D];
-          double order = control[ERROR_ORDER];
-          double factor = control[SAFETY] * pow(inverse, (P + I + D) / order) *
-                          pow(last[s], -(P + 2 * D) / order) * pow(before_last[s], D / order);
-          // A kept step never shrinks the next; a rejected one always does.
-          double lower = kept ? 1.0 : control[FACTOR_MIN];
-          double upper = kept ? control[FACTOR_MAX] : control[SAFETY];
-          factor = factor > upper ? upper : (factor < lower ? lower : factor);
-          double next_dt = dt[s] * factor;
-          at_minimum[s] = next_dt <= control[DT_MIN] || (at_minimum[s] && factor == 1);
-          dt[s] = next_dt < control[DT_MIN] ? control[DT_MIN]
-                                            : (next_dt > control[DT_MAX] ? control[DT_MAX] : next_dt);
-          if (kept) {
-            before_last[s] = last[s];
-            last[s] = inverse > 0 && inverse < INFINITE ? inverse : 1.0;
-          }
-        }
-        bool finite = isfinite(speed) && isfinite(extent);
-        bool at_rest = false;
-        goes_on[s] = !(kept && !finite);
-        if (kept && finite) {
-          time[s] += step[s];
-          double small = double(atol) + double(rtol) * sqrt(double(extent) / size);
-          at_rest = sqrt(double(speed) / size) < small;
-          if (at_rest && control[BY_DISTANCE] != 0)
-            at_rest = distance_to_rest(p, g.settings, is_closed, k_s + n_stages * size) <= small;
-          goes_on[s] = !at_rest && time[s] < control[HORIZON] * (1 - 1e-12);
-        }
-        is_kept[s] = kept && finite;
-        if (!goes_on[s]) {
-          atomicAdd(counts + INTEGRATED, Count(1));
-          if (!at_rest) atomicAdd(counts + UNSETTLED, Count(1));
-        }
-      }
-      __syncthreads();
-      if (is_kept[s]) {
-        for (Int i = threadIdx.x; i < size; i += blockDim.x) {
-          y[s * size + i] = new_y[i];
-          k[s * k_stride + i] = k_s[n_stages * size + i];
-        }
-      } else if (!goes_on[s]) {
+    sums_of_squares(g, step, y, y_next, k, sums);
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+      T errors = sums[s * N_SUMS + ERRORS], speed = sums[s * N_SUMS + SPEED];
+      T extent = sums[s * N_SUMS + EXTENT];
+      is_kept[s] = is_active[s] && keeps_step(g, s, errors, at_minimum);
+      if (!is_kept[s]) continue;
+      if (!(isfinite(speed) && isfinite(extent))) {
         // The path left the finite numbers: it has no end.
-        for (Int i = threadIdx.x; i < size; i += blockDim.x) y[s * size + i] = T(INFINITE - INFINITE);
+        outcome[s] = WITHOUT_END;
+        is_kept[s] = 0;
+        continue;
       }
-      __syncthreads();
-      if (!goes_on[s]) put_end_state(p, is_closed, g.first + s, y + s * size);
+      time[s] += step[s];
+      if (sqrt(double(speed) / size) < small_speed(p, extent))
+        outcome[s] = AT_REST;
+      else if (!(time[s] < control[HORIZON] * (1 - 1e-12)))
+        outcome[s] = OUT_OF_TIME;
+    }
+    __syncthreads();
+    for (int s = 0; s < g.samples && control[BY_DISTANCE] != 0; ++s) {
+      if (!is_active[s] || outcome[s] != AT_REST) continue;
+      double distance = distance_to_rest(g, is_closed, k + s * k_stride + n_stages * size);
+      if (threadIdx.x == 0 && !(distance <= small_speed(p, sums[s * N_SUMS + EXTENT])))
+        outcome[s] = time[s] < control[HORIZON] * (1 - 1e-12) ? GOES_ON : OUT_OF_TIME;
+    }
+    __syncthreads();
+    for (int at = threadIdx.x; at < g.samples * size; at += blockDim.x) {
+      int s = at / size, i = at % size;
+      if (is_kept[s]) {
+        y[at] = y_next[at];
+        k[s * k_stride + i] = k[s * k_stride + n_stages * size + i];
+      } else if (is_active[s] && outcome[s] == WITHOUT_END) {
+        y[at] = T(INFINITE - INFINITE);
+      }
     }
     __syncthreads();
     active = 0;
-    for (int s = 0; s < g.samples; ++s) active += is_active[s] && goes_on[s];
+    for (int s = 0; s < g.samples; ++s) {
+      if (!is_active[s]) continue;
+      if (outcome[s] == GOES_ON) {
+        ++active;
+        continue;
+      }
+      put_end_state(p, is_closed, g.first + s, y + s * size);
+      if (threadIdx.x == 0) {
+        atomicAdd(counts + INTEGRATED, Count(1));
+        if (outcome[s] != AT_REST) atomicAdd(counts + UNSETTLED, Count(1));
+      }
+    }
     __syncthreads();
-    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_active[s] &= goes_on[s];
+    for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_active[s] &= outcome[s] == GOES_ON;
     __syncthreads();
   }
   for (int s = 0; s < g.samples; ++s) {
