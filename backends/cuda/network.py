@@ -129,6 +129,7 @@ class CudaNetwork:
             "full_scale": device.put(np.ones(1, dtype=self._dtype)),
             "counts": device.put(np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)),
             "step": device.put(np.zeros(2, dtype=np.int64)),
+            "corrections": device.empty(4, np.float64),
         }
 
     def learner(self) -> Learner:
@@ -339,7 +340,7 @@ class CudaNetwork:
         """Move the parameters along -g, and go on to the next batch."""
         threads = self._device.threads
         blocks = -(-self._replicas * self._structure["n_parameters"] // threads)
-        self._launch(w, "descend", Launch(blocks, threads, 2 * self._dtype.itemsize), 0)
+        self._launch(w, "descend", Launch(blocks, threads), 0)
         takes_over = self.configuration.rule == "linear-threshold"
         self._launch(w, "advance", Launch(1, threads), argument=takes_over)
 
@@ -485,6 +486,7 @@ class CudaNetwork:
         """Position in the order of batches, and steps that the optimiser has taken."""
         counters = np.array([first, self.n_steps], dtype=np.int64)
         self._device.put(counters, into=self._fixed["step"])
+        self._launch(self.any_workspace(), "begin_descent", Launch(2, 1), 0)
 
     def clear_counts(self) -> None:
         """Count from 0."""

@@ -126,29 +126,47 @@ __global__ void bias_gradients(const Plan<T>* p, Int) {
   p->g[(replica + 1) * p->n_parameters - p->n_units + unit] = sum / T(p->batch);
 }
 
-// One step of the optimiser along -g.
+// Where 1 - beta^t of both moments lies for step t of the optimiser: of two places those that the
+// step before does not read.
+template <typename T>
+__device__ inline double* corrections(const Plan<T>* p, Int t) {
+  return p->corrections + t % 2 * 2;
+}
+
+// The same found, by two threads of the grid.
+template <typename T>
+__device__ inline void find_corrections(const Plan<T>* p, Int t) {
+  Int moment = Int(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (moment < 2) corrections(p, t)[moment] = 1 - pow(p->control[DECAY_1 + moment], double(t));
+}
+
+// What the first step of several needs of the optimiser. Two threads.
+template <typename T>
+__global__ void begin_descent(const Plan<T>* p, Int) {
+  find_corrections(p, p->step[1] + 1);
+}
+
+// One step of the optimiser along -g. Powers in float64 take longer than all that a thread does
+// here: those of this step were found in the last one, the next step's are found meanwhile.
 template <typename T>
 __global__ void descend(const Plan<T>* p, Int) {
-  T* unbias = (T*)BLOCK_MEMORY;
-  if (threadIdx.x == 0) {
-    double t = double(p->step[1] + 1);
-    unbias[0] = T(1 - pow(p->control[DECAY_1], t));
-    unbias[1] = T(1 - pow(p->control[DECAY_2], t));
-  }
-  __syncthreads();
-  Int all = p->replicas * p->n_parameters;
+  Int all = p->replicas * p->n_parameters, t = p->step[1] + 1;
   Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= all) return;
   const T* settings = p->settings + (at / p->n_parameters) * N_SETTINGS;
-  T g = p->g[at];
+  T g = p->g[at], theta = p->theta[at];
   if (!p->is_adam) {
-    p->theta[at] -= settings[LEARNING_RATE] * g;
+    p->theta[at] = theta - settings[LEARNING_RATE] * g;
     return;
   }
-  T m = p->m[at] = settings[BETA_1] * p->m[at] + settings[REST_1] * g;
-  T v = p->v[at] = settings[BETA_2] * p->v[at] + settings[REST_2] * (g * g);
-  p->theta[at] -=
-      settings[LEARNING_RATE] * (m / unbias[0]) / (sqrt(v / unbias[1]) + settings[EPSILON]);
+  T unbias_1 = T(corrections(p, t)[0]), unbias_2 = T(corrections(p, t)[1]);
+  T m = settings[BETA_1] * p->m[at] + settings[REST_1] * g;
+  T v = settings[BETA_2] * p->v[at] + settings[REST_2] * (g * g);
+  p->theta[at] = theta - settings[LEARNING_RATE] * (m / unbias_1) /
+                             (sqrt(v / unbias_2) + settings[EPSILON]);
+  p->m[at] = m;
+  p->v[at] = v;
+  find_corrections(p, t + 1);
 }
 
 // Losses and right samples of the present step into figures, (steps, replicas, 3): mean loss,

@@ -67,6 +67,7 @@ struct Plan {
   Int order_stride;
   Int order_of_step;
   Int* step;
+  double* corrections;
   T* theta;
   T* g;
   T* m;

@@ -150,6 +150,7 @@ std::function<void()> kernel_of(const std::string& name, int samples, const Plan
   PLAIN(output_error)
   PLAIN(backward_layer)
   PLAIN(bias_gradients)
+  PLAIN(begin_descent)
   PLAIN(descend)
   PLAIN(sum_up)
   PLAIN(advance)
