@@ -34,6 +34,7 @@ from ..front import checked_backend
 from .cublas import uses_tf32
 from .device import CupyDevice, Device, why_unavailable
 from .network import CudaNetwork, PlacedOnDevice
+from .workspace import refuse_too_large
 
 STAGES_IN_A_ROW, REPLAYS = 8, 5
 """How often a stage that is timed is recorded one after the other, and how often that is called."""
@@ -187,6 +188,12 @@ class CupyBackend:
         self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None
     ) -> PlacedOnDevice:
         """Upload inputs, bytes as they are, and labels."""
+        refuse_too_large(
+            self._device,
+            x.nbytes + y.nbytes,
+            f"data of {y.shape[-2]} samples",
+            lambda share: f"{int(y.shape[-2] * share)} samples would fit",
+        )
         return PlacedOnDevice(
             x=self._device.put(x),
             y=self._device.put(y),

@@ -25,7 +25,7 @@ from ...refimpl import (
     Solver,
     unpack,
 )
-from ..backend import BackendUnavailable, Counts
+from ..backend import Counts
 from ..layout import (
     flat_parameters,
     layer_views,
@@ -43,6 +43,7 @@ from .workspace import (
     control_array,
     group_size,
     integration_method,
+    refuse_too_large,
     settings_array,
     structure_values,
     workspace_elements,
@@ -111,6 +112,13 @@ class CudaNetwork:
         device, R = self._device, self._replicas
         n_parameters, n_units = self._structure["n_parameters"], self._structure["n_units"]
         moments = R * n_parameters if self._has_moments else 1
+        numbers = 2 * R * n_parameters + 2 * moments + 4 * R * n_units
+        refuse_too_large(
+            device,
+            numbers * self._dtype.itemsize,
+            f"{R} replicas" if R > 1 else "the network",
+            lambda share: f"{int(R * share)} replicas would fit" if R > 1 else "take a smaller one",
+        )
         tableau, error_weights = tableau_arrays(self._method, self._dtype)
         self._fixed = {
             "theta": device.empty(R * n_parameters, self._dtype),
@@ -242,10 +250,9 @@ class CudaNetwork:
     # Stages as kernels and products.
 
     def drive(self, w: Workspace) -> None:
-        """First-layer drive a^1 = x W^1 + b^1, once a batch."""
+        """x W^1, once a batch; whoever reads it adds b^1."""
         n_in, n_1 = self._sizes[:2]
         self._multiply(w.batch, n_in, n_1, w.values["x"], self._weight(0), w.values["a_1"])
-        self._by_row(w, "add_first_bias")
 
     def find_open_loop(self, w: Workspace) -> None:
         """Open-loop end state."""
@@ -428,7 +435,15 @@ class CudaNetwork:
         with_matrices = self._group(batch).matrices_in_block
         n_stages = len(tableau_arrays(self._method, self._dtype)[0])
         elements = workspace_elements(self.configuration, rows, n_stages, with_matrices)
-        self._require_memory(batch, sum(elements.values()) * self._dtype.itemsize)
+        refuse_too_large(
+            device,
+            sum(elements.values()) * self._dtype.itemsize,
+            f"batch {batch} with {self._replicas} replicas",
+            lambda share: (
+                f"batch {int(batch * share)} would fit, or at this batch "
+                f"{int(self._replicas * share)} replicas"
+            ),
+        )
         arrays = {name: device.empty(max(n, 1), self._dtype) for name, n in elements.items()}
         left = {name: device.empty(rows, np.int64) for name in ("open_left", "closed_left")}
         arrays |= left
@@ -444,18 +459,6 @@ class CudaNetwork:
         w = Workspace(batch, arrays, values, plan)
         write_plan(device, w)
         return w
-
-    def _require_memory(self, batch: int, needed: int) -> None:
-        free = self._device.free_bytes()
-        if needed <= free:
-            return
-        fitting = batch * free // needed
-        replicas = self._replicas * free // needed
-        raise BackendUnavailable(
-            f"the device is out of memory: batch {batch} with {self._replicas} replicas asks for "
-            f"{needed:,} bytes, {free:,} are free; batch {fitting} would fit, or at this batch "
-            f"{replicas} replicas"
-        )
 
     def bind(self, data: PlacedOnDevice, batch_order: np.ndarray) -> Workspace:
         """Point the plan to data, order and figures of the steps to come, the first of them."""

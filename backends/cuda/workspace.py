@@ -5,6 +5,7 @@ First how many samples a group, a block of threads, takes at once: they lie in i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -61,6 +62,21 @@ def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
         f"a layer of {width} units needs {bytes_of(1, False):,} bytes of a block's memory, "
         f"of which this device has {device.block_bytes:,}: use narrower layers, or backend numba"
     )
+
+
+def refuse_too_large(
+    device: Device, needed: int, what: str, fitting: Callable[[float], str]
+) -> None:
+    """Raise a BackendUnavailable if more bytes are needed than are free, before any are taken.
+
+    `fitting` says of the share that is free what would fit.
+    """
+    free = device.free_bytes()
+    if needed > free:
+        raise BackendUnavailable(
+            f"the device is out of memory: {what} would take {needed:,} bytes, {free:,} are free; "
+            f"{fitting(free / needed)}"
+        )
 
 
 RULES = {

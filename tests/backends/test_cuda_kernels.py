@@ -14,7 +14,7 @@ from scipy.special import expit
 from disinhib.backends import BackendUnavailable, NumpyBackend
 from disinhib.backends.cuda.source import enumerators, instances, kernels, plan_members, source
 from disinhib.backends.cuda.workspace import structure_values
-from disinhib.refimpl.circuit import initial_parameters
+from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import (
     Controller,
     Feedback,
@@ -171,11 +171,40 @@ def test_a_device_without_room_says_what_would_fit():
         backend.open_loop(x)
     asked, free, fitting = (
         int(re.search(pattern, str(raised.value)).group(1).replace(",", ""))
-        for pattern in (r"asks for ([\d,]+) bytes", r"([\d,]+) are free", r"batch (\d+) would")
+        for pattern in (r"would take ([\d,]+) bytes", r"([\d,]+) are free", r"batch (\d+) would")
     )
     assert asked > free == 100_000
     assert 1 <= fitting < 100
     backend.open_loop(x[:fitting])
+
+
+@NO_COMPILER
+@pytest.mark.parametrize("kept", [5, 1])
+def test_replicas_and_data_without_room_say_how_many_would_fit(kept):
+    """By the bytes that they take, all of them before any are taken: what would fit does."""
+    n_parameters = 6 * 7 + 7 * 5 + 5 * 3 + 7 + 5
+    # Weights, gradients and two moments; four numbers a unit.
+    bytes_each = 8 * (4 * n_parameters + 4 * (7 + 5))
+    parameters = initial_parameters(SIZES, np.random.default_rng(0))
+    configuration = NetworkConfiguration(sizes=SIZES)
+
+    def built(replicas):
+        stack = Parameters(
+            *(tuple(np.stack([one] * replicas) for one in of) for of in
+              (parameters.weights, parameters.biases)),
+            np.stack([parameters.readout] * replicas),
+        )  # fmt: skip
+        return cpu_backend(free=kept * bytes_each + 7)(configuration, stack, np.float64, Solver())
+
+    with pytest.raises(
+        BackendUnavailable, match=rf"9 replicas would take .*; {kept} replicas would fit"
+    ):
+        built(9)
+    backend = built(kept)
+    samples = (kept * bytes_each + 7) // (8 * (6 + 3))
+    with pytest.raises(BackendUnavailable, match=rf"; {samples} samples would fit"):
+        backend.place(np.zeros((samples + 1, 6)), np.zeros((samples + 1, 3)))
+    backend.place(np.zeros((samples, 6)), np.zeros((samples, 3)))
 
 
 @NO_COMPILER

@@ -245,7 +245,7 @@ __device__ inline void relax(
         g.below[at] = 0;
         continue;
       }
-      T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
+      T a = (l == 0 ? p->a_1[row * n + i] : g.above[at]) + bias[i];
       T q = disinhibition(g, l, s, i, c), r;
       T u = layer_row(p, p->u_E, l, row)[i];
       bool solved = false, was_small = false;

@@ -43,7 +43,7 @@ __device__ __noinline__ void derivative(
       int s = at / n, i = at % n;
       const T* y_s = y + s * y_stride + start + i;
       T* k_s = k + s * k_stride + start + i;
-      T a = l == 0 ? p->a_1[(g.first + s) * n + i] : g.above[at] + bias[i];
+      T a = (l == 0 ? p->a_1[(g.first + s) * n + i] : g.above[at]) + bias[i];
       T u_E = y_s[0], u_I = y_s[p->n_units], r_E, r_I, slope;
       rate_and_slope_E(settings, u_E, r_E, slope);
       rate_and_slope_I(settings, u_I, r_I, slope);

@@ -21,15 +21,7 @@ __global__ void gather(const Plan<T>* p, Int) {
   for (Int k = threadIdx.x; k < p->n_out; k += blockDim.x) p->y[row * p->n_out + k] = label[k];
 }
 
-// Add the biases of the first layer to x W^1, which a_1 holds. A block a row.
-template <typename T>
-__global__ void add_first_bias(const Plan<T>* p, Int) {
-  Int row = blockIdx.x, n = p->sizes[1];
-  const T* bias = p->theta + (row / p->batch) * p->n_parameters + bias_start(p, 0);
-  for (Int i = threadIdx.x; i < n; i += blockDim.x) p->a_1[row * n + i] += bias[i];
-}
-
-// Equilibrium at c = 0 of a group of samples, from the drive of the first layer.
+// Equilibrium at c = 0 of a group of samples, from x W^1, which a_1 holds.
 template <typename T, int S>
 __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int) {
   Group<T, S> g = group_of_block<T, S>(p);
@@ -46,7 +38,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
     for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
       int s = at / n, i = at % n;
       Int row = g.first + s;
-      T a = l == 0 ? p->a_1[row * n + i] : g.above[at] + bias[i];
+      T a = (l == 0 ? p->a_1[row * n + i] : g.above[at]) + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
       bool solved = false, was_small = false;
       for (int pass = 0; pass < MAX_PASSES && !solved; ++pass) {

@@ -139,7 +139,6 @@ std::function<void()> kernel_of(const std::string& name, int samples, const Plan
   if (name == #kernel && samples == 2) return [=] { kernel<T, 2>(p, n); }; \
   if (name == #kernel && samples == 4) return [=] { kernel<T, 4>(p, n); };
   PLAIN(gather)
-  PLAIN(add_first_bias)
   PLAIN(feedback_weights)
   PLAIN(average_feedback)
   PLAIN(closed_loop_target)
