@@ -134,6 +134,11 @@ class CudaNetwork:
             "tableau": device.put(tableau),
             "error_weights": device.put(error_weights),
             "sizes": device.put(np.array(self._sizes, dtype=np.int64)),
+            # Where each layer begins: kernels need it all the time, and would add up sizes.
+            "unit_starts": device.put(np.cumsum([0, *self._sizes[1:-1]], dtype=np.int64)),
+            "weight_starts": device.put(
+                np.cumsum([0, *(n * m for n, m in pairwise(self._sizes))], dtype=np.int64)
+            ),
             "full_scale": device.put(np.ones(1, dtype=self._dtype)),
             "counts": device.put(np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)),
             "step": device.put(np.zeros(2, dtype=np.int64)),

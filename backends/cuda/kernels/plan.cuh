@@ -53,6 +53,8 @@ struct Plan {
   Int n_stages;
   Int matrices_in_block;
   Int* sizes;
+  Int* unit_starts;
+  Int* weight_starts;
   T* settings;
   double* control;
   T* tableau;
@@ -115,18 +117,12 @@ __device__ inline Int n_rows(const Plan<T>* p) { return p->replicas * p->batch; 
 
 // Units of the hidden layers below hidden layer l; l counts from 0.
 template <typename T>
-__device__ inline Int units_before(const Plan<T>* p, Int l) {
-  Int total = 0;
-  for (Int k = 0; k < l; ++k) total += p->sizes[k + 1];
-  return total;
-}
+__device__ inline Int units_before(const Plan<T>* p, Int l) { return p->unit_starts[l]; }
 
 // W^l of a replica, (n_{l-1}, n_l); the readout is layer L.
 template <typename T>
 __device__ inline T* weight(const Plan<T>* p, Int replica, Int l) {
-  Int start = replica * p->n_parameters;
-  for (Int k = 0; k < l; ++k) start += p->sizes[k] * p->sizes[k + 1];
-  return p->theta + start;
+  return p->theta + replica * p->n_parameters + p->weight_starts[l];
 }
 
 // Where the biases of hidden layer l lie among a replica's parameters.
@@ -151,7 +147,9 @@ __device__ inline T* feedback_row(const Plan<T>* p, Int l, Int row) {
 template <typename T>
 __device__ inline Int layer_of_unit(const Plan<T>* p, Int& unit) {
   Int l = 0;
-  while (unit >= p->sizes[l + 1]) unit -= p->sizes[++l];
+#pragma unroll 1
+  while (l + 1 < p->n_hidden && unit >= p->unit_starts[l + 1]) ++l;
+  unit -= p->unit_starts[l];
   return l;
 }
 
