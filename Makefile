@@ -34,11 +34,11 @@ OLDEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d: make PYTHON=..." % v)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev,cuda-check]'
 	@touch $@
 
 .venv/installed-tfds: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,tfds]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,cuda-check,tfds]'
 	@touch $@
 
 lint: .venv/installed

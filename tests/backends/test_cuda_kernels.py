@@ -2,10 +2,6 @@
 
 import ctypes
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,50 +282,6 @@ def test_the_plan_is_what_the_kernels_read():
     assert enumerators("Rule") == {
         "EXACT_INVERSE": 0, "LINEAR_THRESHOLD": 1, "LINEAR_THRESHOLD_FIXED": 2, "BACKPROP": 3,
     }  # fmt: skip
-
-
-def nvrtc():
-    """NVIDIA's run-time compiler, where a toolkit or a CuPy with one is installed."""
-    roots = [*map(Path, sys.path), Path("/usr/local/cuda")]
-    patterns = ["nvidia/*/lib/libnvrtc.so*", "lib64/libnvrtc.so*"]
-    found = [file for root in roots for pattern in patterns for file in root.glob(pattern)]
-    return ctypes.CDLL(str(found[0])) if found else None
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(nvrtc() is None, reason="no NVRTC")
-@pytest.mark.parametrize("ctype", ["float", "double"])
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
-def test_the_sources_compile_as_cupy_compiles_them(architecture, ctype):
-    compiler, program = nvrtc(), ctypes.c_void_p()
-    created = compiler.nvrtcCreateProgram(
-        ctypes.byref(program), source().encode(), b"kernels.cu", 0, None, None
-    )
-    assert created == 0
-    for kernel in instances(ctype):
-        assert compiler.nvrtcAddNameExpression(program, kernel.encode()) == 0
-    options = (ctypes.c_char_p * 2)(f"-arch={architecture}".encode(), b"-std=c++17")
-    failed = compiler.nvrtcCompileProgram(program, 2, options)
-    size = ctypes.c_size_t()
-    compiler.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    compiler.nvrtcGetProgramLog(program, log)
-    assert not failed, log.value.decode()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
-def test_the_sources_compile_for_real_devices(architecture, tmp_path):
-    lines = [source()]
-    for ctype in ("float", "double"):
-        for kernel in instances(ctype):
-            lines.append(f"template __global__ void {kernel}(const Plan<{ctype}>*, Int);")
-    (tmp_path / "all.cu").write_text("\n".join(lines))
-    command = ["nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", "all.cu", "-o", "all.cubin"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "all.cubin").stat().st_size > 0
 
 
 @NO_COMPILER
