@@ -48,48 +48,72 @@ __device__ inline T* system_column(const Group<T, S>& g, int s, int i, int& apar
   return output_array(g, i == n ? RIGHT : RIGHT_OF_SUM) + s * n;
 }
 
-// Gauss-Jordan elimination with row pivots, by a warp: a column a lane. A singular matrix leaves
-// what is no number, with which no sample is ever found.
+// Step k of the elimination below, of a system whose columns fit in registers: every lane reads
+// column k and its own, finds the pivot, swaps two rows and eliminates without another look.
+template <typename T, int S>
+__device__ inline void eliminate_small(const Group<T, S>& g, int s, int k) {
+  int n = int(g.p->n_out), of_A, apart, rows[AT_ONCE];
+  T factors[AT_ONCE], candidates[AT_ONCE], own[AT_ONCE];
+  const T* A_k = system_column(g, s, k, of_A);
+  read_at_once(factors, A_k, of_A, n);
+  // The first of the largest from row k on, in pairs, then in pairs of pairs.
+#pragma unroll
+  for (int r = 0; r < AT_ONCE; ++r) {
+    candidates[r] = r < k ? T(0) : factors[r];
+    rows[r] = r < k ? k : r;
+  }
+#pragma unroll
+  for (int apart = 1; apart < AT_ONCE; apart *= 2) {
+#pragma unroll
+    for (int r = 0; r + apart < AT_ONCE; r += 2 * apart) {
+      bool is_larger = fabs(candidates[r + apart]) > fabs(candidates[r]);
+      candidates[r] = is_larger ? candidates[r + apart] : candidates[r];
+      rows[r] = is_larger ? rows[r + apart] : rows[r];
+    }
+  }
+  int pivot = rows[0];
+  T scale = T(1) / candidates[0], of_upper = A_k[k * of_A];
+  // Nobody writes column k, nor reads it again.
+  for (int i = k + 1 + lane_of_thread(); i < n + 2; i += WARP) {
+    T* column = system_column(g, s, i, apart);
+    read_at_once(own, column, apart, n);
+    T upper = column[k * apart], of_row = column[pivot * apart] * scale;
+#pragma unroll
+    for (int r = 0; r < AT_ONCE; ++r) {
+      T entry = r == pivot ? upper : own[r], factor = r == pivot ? of_upper : factors[r];
+      if (r < n) column[r * apart] = r == k ? of_row : entry - factor * of_row;
+    }
+  }
+}
+
+// The same of a system of any size.
+template <typename T, int S>
+__device__ inline void eliminate(const Group<T, S>& g, int s, int k) {
+  int n = int(g.p->n_out), of_A, apart, pivot = k;
+  const T* A_k = system_column(g, s, k, of_A);
+  for (int r = k + 1; r < n; ++r)
+    if (fabs(A_k[r * of_A]) > fabs(A_k[pivot * of_A])) pivot = r;
+  T scale = T(1) / A_k[pivot * of_A], of_upper = A_k[k * of_A];
+  for (int i = k + 1 + lane_of_thread(); i < n + 2; i += WARP) {
+    T* column = system_column(g, s, i, apart);
+    T upper = column[k * apart], of_row = column[pivot * apart] * scale;
+    column[pivot * apart] = upper;
+    column[k * apart] = of_row;
+    for (int r = 0; r < n; ++r)
+      if (r != k) column[r * apart] -= (r == pivot ? of_upper : A_k[r * of_A]) * of_row;
+  }
+}
+
+// Gauss-Jordan elimination with row pivots, by a warp: a column a lane, which all find the pivot
+// for themselves. A singular matrix leaves what is no number, with which no sample is ever found.
 template <typename T, int S>
 __device__ inline void solve(const Group<T, S>& g, int s) {
-  int n = int(g.p->n_out), of_A, apart;
-  T entries[AT_ONCE], factors[AT_ONCE];
+  int n = int(g.p->n_out);
   for (int k = 0; k < n; ++k) {
-    // Every lane looks for the pivot: what one alone found the others would have to wait for.
-    const T* A_k = system_column(g, s, k, of_A);
-    T largest = fabs(A_k[k * of_A]);
-    int pivot = k;
-    for (int first = k + 1; first < n; first += AT_ONCE) {
-      read_at_once(entries, A_k + first * of_A, of_A, n - first);
-#pragma unroll
-      for (int r = 0; r < AT_ONCE; ++r) {
-        if (!(fabs(entries[r]) > largest)) continue;
-        largest = fabs(entries[r]);
-        pivot = first + r;
-      }
-    }
-    T scale = T(1) / A_k[pivot * of_A];
-    __syncwarp();
-    // Columns before k are not read again.
-    for (int i = k + lane_of_thread(); i < n + 2; i += WARP) {
-      T* column = system_column(g, s, i, apart);
-      T upper = column[k * apart], lower = column[pivot * apart];
-      column[pivot * apart] = upper;
-      column[k * apart] = lower * scale;
-    }
-    __syncwarp();
-    for (int i = k + 1 + lane_of_thread(); i < n + 2; i += WARP) {
-      T* column = system_column(g, s, i, apart);
-      T of_row = column[k * apart];
-      for (int first = 0; first < n; first += AT_ONCE) {
-        read_at_once(factors, A_k + first * of_A, of_A, n - first);
-        read_at_once(entries, column + first * apart, apart, n - first);
-#pragma unroll
-        for (int r = 0; r < AT_ONCE; ++r)
-          if (r < n - first && first + r != k)
-            column[(first + r) * apart] = entries[r] - factors[r] * of_row;
-      }
-    }
+    if (n <= AT_ONCE)
+      eliminate_small(g, s, k);
+    else
+      eliminate(g, s, k);
     __syncwarp();
   }
 }
@@ -306,7 +330,7 @@ __device__ inline bool is_negligible(const Group<T, S>& g, int s) {
     largest_out = u > largest_out ? u : largest_out;
   }
   T scale = largest_c + (kappa < T(1) ? kappa : T(1)) * (T(1) + largest_out);
-  T allowed = pow(machine_epsilon<T>(), T(0.75)) * scale;
+  T allowed = negligible_part<T>() * scale;
   bool good = true;
   // Written so that what is no number is not good.
   for (int k = 0; k < n; ++k) good = good && fabs(left[k]) <= allowed;
@@ -371,29 +395,31 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
   start_from_open_loop(g);
   // What concerns outputs alone is done by a warp a sample, whose lanes do not wait for the
-  // block; it meets at the neurons.
-  for (int s = warp; s < g.samples; s += warps) control_step(g, s);
-  for (int iteration = 0; iteration < MAX_ITERATIONS; ++iteration) {
+  // block; it meets at the neurons. The first step starts from the open loop, where these rest.
+  for (int iteration = 0; iteration <= MAX_ITERATIONS; ++iteration) {
+    if (iteration > 0) relax(g, is_found, is_unsolved, c, 1);
     for (int s = warp; s < g.samples; s += warps) {
       if (is_found[s]) continue;
+      if (iteration > 0) {
+        keep_output(g, s);
+        correct(g, s);
+      }
+      control_step(g, s);
+      if (iteration > 0 && !is_unsolved[s] && has_been_found(g, s)) {
+        keep_integral(g, s);
+        __syncwarp();
+        if (lane_of_thread() == 0) {
+          is_found[s] = 1;
+          atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
+        }
+        continue;
+      }
+      // Until here every lane has looked at what one of them now changes.
+      __syncwarp();
       for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
         move[at] = left[at];
         c[at] += left[at];
         before[at] = p->u_out[g.first * n + at];
-      }
-    }
-    relax(g, is_found, is_unsolved, c, 1);
-    for (int s = warp; s < g.samples; s += warps) {
-      if (is_found[s]) continue;
-      keep_output(g, s);
-      correct(g, s);
-      control_step(g, s);
-      if (is_unsolved[s] || !has_been_found(g, s)) continue;
-      keep_integral(g, s);
-      __syncwarp();
-      if (lane_of_thread() == 0) {
-        is_found[s] = 1;
-        atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
       }
     }
     __syncthreads();

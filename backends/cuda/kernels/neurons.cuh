@@ -28,6 +28,10 @@ __device__ inline void rate_and_slope_I(const T* settings, T u, T& rate, T& slop
 template <typename T> __device__ inline T machine_epsilon();
 template <> __device__ inline float machine_epsilon<float>() { return 1.1920928955078125e-07f; }
 template <> __device__ inline double machine_epsilon<double>() { return 2.220446049250313e-16; }
+// Its power 3/4, which a device would find anew each time.
+template <typename T> __device__ inline T negligible_part();
+template <> __device__ inline float negligible_part<float>() { return 6.4155305118844185e-06f; }
+template <> __device__ inline double negligible_part<double>() { return 1.8189894035458565e-12; }
 // Smallest normal number.
 template <typename T> __device__ inline T smallest();
 template <> __device__ inline float smallest<float>() { return 1.1754943508222875e-38f; }
