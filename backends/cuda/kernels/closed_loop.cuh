@@ -231,15 +231,13 @@ __device__ inline void correct(const Group<T, S>& g, int s) {
   }
 }
 
-// c Q^l of sample s at unit i.
-template <typename T, int S>
-__device__ inline T disinhibition(const Group<T, S>& g, Int l, int s, int i, const T* c) {
-  int n = int(g.p->sizes[l + 1]), n_out = int(g.p->n_out);
-  const T* Q = feedback_row(g.p, l, g.first + s) + i;
+// c Q^l of sample s at unit i, Q^l (S, n_out, n).
+template <typename T>
+__device__ inline T disinhibition(const T* Q, int n_out, int n, int s, int i, const T* c) {
   T q = 0, of_output[AT_ONCE];
   for (int first = 0; first < n_out; first += AT_ONCE) {
     int left = n_out - first;
-    read_at_once(of_output, Q + first * n, n, left);
+    read_at_once(of_output, Q + (s * n_out + first) * n + i, n, left);
 #pragma unroll
     for (int k = 0; k < AT_ONCE; ++k)
       q += (k < left ? c[s * n_out + first + k] : T(0)) * of_output[k];
@@ -255,43 +253,47 @@ __device__ inline void relax(
     const Group<T, S>& g, const int* is_found, int* is_unsolved, const T* c, int passes) {
   const Plan<T>* p = g.p;
   const T* theta = p->theta + g.replica * p->n_parameters;
+  int n_out = int(p->n_out);
   __syncthreads();
   for (int s = threadIdx.x; s < S; s += blockDim.x) is_unsolved[s] = 0;
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    const T* bias = theta + bias_start(p, l);
     if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    // All addresses now: after a store, which might have changed it, the plan is read anew.
+    const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
+    const T* Q = feedback_row(p, l, g.first);
+    T *u_E = layer_row(p, p->u_E, l, g.first), *u_I = layer_row(p, p->u_I, l, g.first);
     for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
       int s = at / n, i = at % n;
-      Int row = g.first + s;
       if (is_found[s]) {
         g.below[at] = 0;
         continue;
       }
-      T a = (l == 0 ? p->a_1[row * n + i] : g.above[at]) + bias[i];
-      T q = disinhibition(g, l, s, i, c), r;
-      T u = layer_row(p, p->u_E, l, row)[i];
+      T a = (l == 0 ? a_1[at] : g.above[at]) + bias[i], u = u_E[at], r;
+      T q = disinhibition(Q, n_out, n, s, i, c);
       bool solved = false, was_small = false;
       for (int pass = 0; pass < passes && !solved; ++pass)
         solved = newton_step(g.settings, a, q, u, r, was_small);
       if (!solved) is_unsolved[s] = 1;
-      layer_row(p, p->u_E, l, row)[i] = u;
-      layer_row(p, p->u_I, l, row)[i] = r - q;
+      u_E[at] = u;
+      u_I[at] = r - q;
       g.below[at] = r;
     }
   }
   Int top = p->n_hidden;
-  group_product(g, weight(p, g.replica, top), p->sizes[top], p->n_out, g.below, g.above);
+  group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
 }
 
 // The readout's potential that `relax` left, the control with it, of sample s, by a warp.
 template <typename T, int S>
 __device__ inline void keep_output(const Group<T, S>& g, int s) {
   int n = int(g.p->n_out);
-  const T* c = output_array(g, CONTROL);
+  bool is_direct = g.p->to_readout;
+  const T *c = output_array(g, CONTROL), *above = g.above;
+  T* u_out = g.p->u_out + g.first * n;
   for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP)
-    g.p->u_out[g.first * n + at] = g.above[at] + (g.p->to_readout ? c[at] : T(0));
+    u_out[at] = above[at] + (is_direct ? c[at] : T(0));
 }
 
 // Whether rounding of c Q leaves half the digits of one, of sample s, as a warp finds it.
@@ -391,6 +393,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
   T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
   int *is_found = g.flags, *is_unsolved = g.flags + S;
   int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
+  const T* u_out = p->u_out + g.first * n;
   first_response(g);
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
   start_from_open_loop(g);
@@ -419,7 +422,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
       for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
         move[at] = left[at];
         c[at] += left[at];
-        before[at] = p->u_out[g.first * n + at];
+        before[at] = u_out[at];
       }
     }
     __syncthreads();

@@ -18,15 +18,16 @@ __device__ __noinline__ void derivative(
   const Plan<T>* p = g.p;
   const T *settings = g.settings, *theta = p->theta + g.replica * p->n_parameters;
   T *c = output_array(g, 0), *e = output_array(g, 1);
-  int n_out = int(p->n_out), at_out = 2 * int(p->n_units), at_z = at_out + n_out;
+  int n_out = int(p->n_out), n_units = int(p->n_units), at_out = 2 * n_units;
+  int at_z = at_out + n_out;
   __syncthreads();
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
+  for (int s = warp_of_thread(); s < g.samples; s += warps_of_block()) {
     const T* y_s = y + s * y_stride;
     if (is_closed) {
       const T* target = p->target + (g.first + s) * n_out;
-      error(p->is_mse, n_out, y_s + at_out, target, e + s * n_out);
+      error_by_warp(p->is_mse, n_out, y_s + at_out, target, e + s * n_out);
     }
-    for (int j = 0; j < n_out; ++j) {
+    for (int j = lane_of_thread(); j < n_out; j += WARP) {
       T e_j = is_closed ? e[s * n_out + j] : T(0), z = y_s[at_z + j];
       k[s * k_stride + at_z + j] =
           is_closed ? (e_j - settings[LEAK] * z) / settings[TAU_C] : T(0);
@@ -37,19 +38,21 @@ __device__ __noinline__ void derivative(
   Int start = 0;
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    const T* bias = theta + bias_start(p, l);
     if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    // All addresses now: after a store, which might have changed it, the plan is read anew.
+    const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
+    const T* Q = feedback_row(p, l, g.first);
     for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
       int s = at / n, i = at % n;
       const T* y_s = y + s * y_stride + start + i;
       T* k_s = k + s * k_stride + start + i;
-      T a = (l == 0 ? p->a_1[(g.first + s) * n + i] : g.above[at]) + bias[i];
-      T u_E = y_s[0], u_I = y_s[p->n_units], r_E, r_I, slope;
+      T a = (l == 0 ? a_1[at] : g.above[at]) + bias[i];
+      T u_E = y_s[0], u_I = y_s[n_units], r_E, r_I, slope;
       rate_and_slope_E(settings, u_E, r_E, slope);
       rate_and_slope_I(settings, u_I, r_I, slope);
-      T q = is_closed ? disinhibition(g, l, s, i, c) : T(0);
+      T q = is_closed ? disinhibition(Q, n_out, n, s, i, c) : T(0);
       k_s[0] = (a - u_E - r_I) / settings[TAU_E];
-      k_s[p->n_units] = (r_E - u_I - q) / settings[TAU_I];
+      k_s[n_units] = (r_E - u_I - q) / settings[TAU_I];
       g.below[at] = r_E;
     }
     start += n;
@@ -221,7 +224,7 @@ __device__ inline double small_speed(const Plan<T>* p, T extent) {
 
 // Integrate until every sample has come to rest: those that a search left, or all.
 template <typename T, int S>
-__global__ void __launch_bounds__(MOST_THREADS) integrate(const Plan<T>* p, Int what) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int what) {
   Group<T, S> g = group_of_block<T, S>(p);
   bool is_closed = what & CLOSED;
   int size = int(state_size(p)), n_stages = int(p->n_stages), k_stride = (n_stages + 1) * size;

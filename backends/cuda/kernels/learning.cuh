@@ -52,20 +52,23 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) factors(const Plan<T>* p, Int) {
   Int start = g.replica * p->n_units, n_out = p->n_out;
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    bool is_top = l == p->n_hidden - 1;
+    bool is_top = l == p->n_hidden - 1, is_exact = p->rule == EXACT_INVERSE;
+    // Without feedback to it, the readout learns from the open loop alone.
+    bool is_open = is_top && !p->to_readout;
+    const T *u_E = layer_row(p, p->u_E, l, g.first), *u_I = layer_row(p, p->u_I, l, g.first);
+    const T *intercept = p->intercept + start, *inclination = p->inclination + start;
+    const T* open_r_E = layer_row(p, p->open_r_E, l, g.first);
+    T *rates = layer_row(p, p->r_E, l, g.first), *delta = layer_row(p, p->delta, l, g.first);
     for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
       int i = at % n;
-      Int row = g.first + at / n;
-      T u_I = layer_row(p, p->u_I, l, row)[i], estimate = u_I, r_E, r_I, slope_E, slope_I;
-      if (p->rule != EXACT_INVERSE) {
-        rate_and_slope_I(g.settings, u_I, r_I, slope_I);
-        estimate = p->intercept[start + i] + p->inclination[start + i] * r_I;
+      T estimate = u_I[at], r_E, r_I, slope_E, slope_I;
+      if (!is_exact) {
+        rate_and_slope_I(g.settings, u_I[at], r_I, slope_I);
+        estimate = intercept[i] + inclination[i] * r_I;
       }
-      rate_and_slope_E(g.settings, layer_row(p, p->u_E, l, row)[i], r_E, slope_E);
-      layer_row(p, p->delta, l, row)[i] = (estimate - r_E) * slope_E;
-      // Without feedback to it, the readout learns from the open loop alone.
-      layer_row(p, p->r_E, l, row)[i] =
-          is_top && !p->to_readout ? layer_row(p, p->open_r_E, l, row)[i] : r_E;
+      rate_and_slope_E(g.settings, u_E[at], r_E, slope_E);
+      delta[at] = (estimate - r_E) * slope_E;
+      rates[at] = is_open ? open_r_E[at] : r_E;
       if (is_top) g.below[at] = r_E;
     }
     start += n;

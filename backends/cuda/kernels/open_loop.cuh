@@ -31,14 +31,15 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    const T* bias = theta + bias_start(p, l);
-    if (l > 0) {
-      group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
-    }
+    if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    // All addresses now: after a store, which might have changed it, the plan is read anew.
+    const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
+    T* u_E = layer_row(p, p->open_u_E, l, g.first);
+    T* u_I = layer_row(p, p->open_u_I, l, g.first);
+    T* r_E = layer_row(p, p->open_r_E, l, g.first);
     for (int at = threadIdx.x; at < g.samples * n; at += blockDim.x) {
       int s = at / n, i = at % n;
-      Int row = g.first + s;
-      T a = (l == 0 ? p->a_1[row * n + i] : g.above[at]) + bias[i];
+      T a = (l == 0 ? a_1[at] : g.above[at]) + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
       bool solved = false, was_small = false;
       for (int pass = 0; pass < MAX_PASSES && !solved; ++pass) {
@@ -46,9 +47,9 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
       }
       if (!solved) is_left[s] = 1;
       rate_and_slope_E(g.settings, u, r, slope);
-      layer_row(p, p->open_u_E, l, row)[i] = u;
-      layer_row(p, p->open_u_I, l, row)[i] = r;
-      layer_row(p, p->open_r_E, l, row)[i] = r;
+      u_E[at] = u;
+      u_I[at] = r;
+      r_E[at] = r;
       g.below[at] = r;
     }
   }
