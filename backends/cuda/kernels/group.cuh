@@ -87,9 +87,14 @@ __device__ inline void add_terms(
 }
 
 // The product below for W columns a thread. A function of its own: it is long, and called often.
+// It is told where in the block's memory rates, results and partial sums lie: behind pointers,
+// which might point anywhere, loads from there and those of weights would wait for each other.
 template <int W, int S, typename T>
 __device__ __noinline__ void product_in_packs(
-    int samples, const T* weights, int n, int m, const T* below, T* above, T* partial) {
+    int samples, const T* weights, int n, int m, int below_at, int above_at, int partial_at) {
+  T* memory = (T*)BLOCK_MEMORY;
+  const T* below = memory + below_at;
+  T *above = memory + above_at, *partial = memory + partial_at;
   int threads = int(blockDim.x), packs = m / W, at_once = packs < threads ? packs : threads;
   // Threads that share the terms of a sum; each has enough of them to read several at once.
   int parts = threads / at_once, enough = (n + WEIGHTS_AT_ONCE - 1) / WEIGHTS_AT_ONCE;
@@ -126,15 +131,18 @@ __device__ __noinline__ void product_in_packs(
   }
 }
 
-// above[s] = below[s] W for every sample, W (n, m); the terms of a sum are shared out where there
-// are more threads than columns. All threads must call; they meet at both ends.
+// above[s] = below[s] W for every sample, W (n, m), both arrays in the block's memory; the terms
+// of a sum are shared out where there are more threads than columns. All threads must call; they
+// meet at both ends.
 template <typename T, int S>
 __device__ inline void group_product(
     const Group<T, S>& g, const T* weights, Int n, Int m, const T* below, T* above) {
   enum { W = WIDEST_PACK / sizeof(T) };
+  const T* memory = (const T*)BLOCK_MEMORY;
+  int from = int(below - memory), to = int(above - memory), partial = int(g.partial - memory);
   bool lies_in_packs = m % W == 0 && (unsigned long long)weights % WIDEST_PACK == 0;
   if (lies_in_packs)
-    product_in_packs<W, S>(g.samples, weights, int(n), int(m), below, above, g.partial);
+    product_in_packs<W, S>(g.samples, weights, int(n), int(m), from, to, partial);
   else
-    product_in_packs<1, S>(g.samples, weights, int(n), int(m), below, above, g.partial);
+    product_in_packs<1, S>(g.samples, weights, int(n), int(m), from, to, partial);
 }
