@@ -254,7 +254,6 @@ __device__ inline void relax(
   const Plan<T>* p = g.p;
   const T* theta = p->theta + g.replica * p->n_parameters;
   int n_out = int(p->n_out);
-  __syncthreads();
   for (int s = threadIdx.x; s < S; s += blockDim.x) is_unsolved[s] = 0;
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {

@@ -11,11 +11,17 @@ __global__ void gather(const Plan<T>* p, Int) {
   Int row = blockIdx.x, replica = row / p->batch, sample = row % p->batch;
   Int at = p->order[p->step[0] * p->order_of_step + replica * p->order_stride + sample];
   Int from = (replica * p->source_stride + at) * p->n_in;
-  T divisor = p->full_scale[0];
-  for (Int i = threadIdx.x; i < p->n_in; i += blockDim.x) {
-    T value = p->source_is_bytes ? T(((const unsigned char*)p->source)[from + i])
-                                 : ((const T*)p->source)[from + i];
-    p->x[row * p->n_in + i] = value / divisor;
+  T divisor = p->full_scale[0], values[AT_ONCE], *x = p->x + row * p->n_in;
+  int n_in = int(p->n_in), step = int(blockDim.x);
+  for (int first = threadIdx.x; first < n_in; first += AT_ONCE * step) {
+    int left = (n_in - first + step - 1) / step;
+    if (p->source_is_bytes)
+      read_at_once(values, (const unsigned char*)p->source + from + first, step, left);
+    else
+      read_at_once(values, (const T*)p->source + from + first, step, left);
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k)
+      if (k < left) x[first + k * step] = values[k] / divisor;
   }
   const T* label = p->labels + (replica * p->labels_stride + at) * p->n_out;
   for (Int k = threadIdx.x; k < p->n_out; k += blockDim.x) p->y[row * p->n_out + k] = label[k];

@@ -91,7 +91,13 @@ __global__ void closed_loop_target(const Plan<T>* p, Int) {
   const T *y = p->y + row * n, *u = p->open_u_out + row * n;
   T* target = p->target + row * n;
   if (p->strong) {
-    for (Int k = 0; k < n; ++k) target[k] = y[k];
+    T labels[AT_ONCE];
+    for (int first = 0; first < n; first += AT_ONCE) {
+      read_at_once(labels, y + first, 1, int(n) - first);
+#pragma unroll
+      for (int k = 0; k < AT_ONCE; ++k)
+        if (k < n - first) target[first + k] = labels[k];
+    }
     return;
   }
   T nudge = p->settings[(row / p->batch) * N_SETTINGS + NUDGE];

@@ -15,15 +15,16 @@ enum { WEIGHTS_AT_ONCE = 8, AT_ONCE = 10 };
 
 // Read the first `count` of AT_ONCE numbers that lie `stride` apart, at once; those that there
 // are not become 0.
-template <typename T>
-__device__ inline void read_at_once(T (&numbers)[AT_ONCE], const T* at, int stride, int count) {
+template <typename T, typename Stored>
+__device__ inline void read_at_once(
+    T (&numbers)[AT_ONCE], const Stored* at, int stride, int count) {
   // Without tests where all are there: loads that wait for one come one by one.
   if (count >= AT_ONCE) {
 #pragma unroll
-    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = at[k * stride];
+    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = T(at[k * stride]);
   } else {
 #pragma unroll
-    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = k < count ? at[k * stride] : T(0);
+    for (int k = 0; k < AT_ONCE; ++k) numbers[k] = k < count ? T(at[k * stride]) : T(0);
   }
 }
 
@@ -59,15 +60,15 @@ __device__ inline T block_sum(T value, T* partial) {
   __syncthreads();
   partial[threadIdx.x] = value;
   __syncthreads();
-  for (int n = blockDim.x; n > 1;) {
+  int n = blockDim.x;
+  while (n > WARP) {
     int half = (n + 1) / 2;
     if (int(threadIdx.x) < n / 2) partial[threadIdx.x] += partial[threadIdx.x + half];
     __syncthreads();
     n = half;
   }
-  T total = partial[0];
-  __syncthreads();
-  return total;
+  // Each warp adds up what is left, for which none need wait for another.
+  return warp_sum(lane_of_thread() < n ? partial[lane_of_thread()] : T(0));
 }
 
 // Largest of the threads' values, likewise.
