@@ -381,7 +381,7 @@ class CudaNetwork:
         group = self._group(w.batch)
         samples = samples or group.samples
         blocks = self._replicas * -(-w.batch // samples)
-        how = Launch(blocks, self._device.group_threads, group.block_bytes, samples)
+        how = Launch(blocks, group.threads, group.block_bytes, samples)
         self._launch(w, kernel, how, argument)
 
     def _group(self, batch: int) -> GroupSize:

@@ -31,9 +31,10 @@ PARTIAL, OUTPUT_ARRAYS, FLAGS, SCALARS = 4, 6, 4, 8
 
 @dataclass(frozen=True)
 class GroupSize:
-    """Samples of a group, bytes of its block, and whether matrices lie in these too."""
+    """Samples of a group, threads and bytes of its block, and whether matrices lie in these too."""
 
     samples: int
+    threads: int
     block_bytes: int
     matrices_in_block: bool
 
@@ -41,26 +42,33 @@ class GroupSize:
 def group_size(sizes: tuple[int, ...], rows: int, device: Device) -> GroupSize:
     """Choose the size of a group; refuse a layer too wide for a single sample's block.
 
-    As many samples share one reading of the weights as leave half of the processors a
-    group: up to there they compete for the cache that all read from.
+    As few samples as let all groups work at once, one a processor: a sample alone waits for no
+    other. Where even the most samples would leave some waiting, blocks of half the threads: two
+    share a processor, and one computes while the other reads its weights.
     """
     width, n_out = max(sizes[1:]), sizes[-1]
     itemsize, threads = device.dtype.itemsize, device.group_threads
+    layouts = [(threads, device.block_bytes)]
+    if rows > SAMPLES_PER_GROUP[-1] * device.processors:
+        layouts.insert(0, (-(-threads // 2), device.block_bytes // 2))
 
-    def bytes_of(samples: int, with_matrices: bool) -> int:
+    def size(samples: int, threads: int, with_matrices: bool) -> GroupSize:
         numbers = 2 * width + PARTIAL * threads + OUTPUT_ARRAYS * n_out
         numbers += 2 * n_out**2 if with_matrices else 0
-        return samples * (8 * SCALARS + itemsize * numbers + 4 * FLAGS)
+        needed = samples * (8 * SCALARS + itemsize * numbers + 4 * FLAGS)
+        return GroupSize(samples, threads, needed, with_matrices)
 
-    for with_matrices in (True, False):
-        fitting = [s for s in SAMPLES_PER_GROUP if bytes_of(s, with_matrices) <= device.block_bytes]
-        if fitting:
-            enough = [s for s in fitting if 2 * rows <= s * device.processors]
-            samples = enough[0] if enough else fitting[-1]
-            return GroupSize(samples, bytes_of(samples, with_matrices), with_matrices)
+    for of_threads, most in layouts:
+        for with_matrices in (True, False):
+            sized = [size(samples, of_threads, with_matrices) for samples in SAMPLES_PER_GROUP]
+            fitting = [one for one in sized if one.block_bytes <= most]
+            if fitting:
+                enough = [one for one in fitting if rows <= one.samples * device.processors]
+                return enough[0] if enough else fitting[-1]
     raise BackendUnavailable(
-        f"a layer of {width} units needs {bytes_of(1, False):,} bytes of a block's memory, "
-        f"of which this device has {device.block_bytes:,}: use narrower layers, or backend numba"
+        f"a layer of {width} units needs {size(1, threads, False).block_bytes:,} bytes of a "
+        f"block's memory, of which this device has {device.block_bytes:,}: use narrower layers, "
+        "or backend numba"
     )
 
 

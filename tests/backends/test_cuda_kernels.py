@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from disinhib.backends import BackendUnavailable, NumpyBackend
 from disinhib.backends.cuda.source import enumerators, instances, kernels, plan_members, source
-from disinhib.backends.cuda.workspace import structure_values
+from disinhib.backends.cuda.workspace import group_size, structure_values
 from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import (
     Controller,
@@ -155,6 +155,20 @@ def test_rates_and_slopes(dtype):
         rate, np.logaddexp(np.longdouble(0), wide).astype(np.float64), rtol=3 * eps
     )
     np.testing.assert_allclose(slope, expit(wide).astype(np.float64), rtol=3 * eps)
+
+
+@NO_COMPILER
+@pytest.mark.parametrize(
+    ("rows", "samples", "threads"),
+    [(1, 1, 512), (132, 1, 512), (133, 2, 512), (528, 4, 512), (529, 4, 256), (6400, 4, 256)],
+)
+def test_groups_are_as_many_as_work_at_once(rows, samples, threads):
+    """132 processors, as an H100 has: a block each, or two of half the threads."""
+    device = CpuDevice(np.float32, threads=512, processors=132)
+    found = group_size((784, 256, 256, 256, 10), rows, device)
+    assert (found.samples, found.threads) == (samples, threads)
+    # Two of them must share a processor's memory.
+    assert found.block_bytes <= device.block_bytes * threads // 512
 
 
 @NO_COMPILER
