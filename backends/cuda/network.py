@@ -50,8 +50,6 @@ from .workspace import (
     write_plan,
 )
 
-OPEN, CLOSED, EVERY_SAMPLE = 0, 1, 2
-"""What `integrate` and `record` are told, as in kernels/integration.cuh."""
 KEPT_WORKSPACES = 3
 """Batch sizes whose arrays and recorded steps are kept: training, evaluation, one more."""
 
@@ -244,7 +242,7 @@ class CudaNetwork:
         w.values |= {"n_stages": len(tableau)}
         try:
             write_plan(device, w)
-            self.per_group(w, "record", CLOSED if is_closed else OPEN)
+            self.per_group(w, "record", is_closed)
             path = device.get(own["path"]).reshape(frames, *self.leading, w.batch, size)
         finally:
             # Whatever happens: the plan must not point to memory that is given back.
@@ -263,10 +261,9 @@ class CudaNetwork:
         """Open-loop end state."""
         self.drive(w)
         if self._is_integrated:
-            self.per_group(w, "integrate", OPEN | EVERY_SAMPLE)
+            self.per_group(w, "integrate", argument=False)
         else:
             self.per_group(w, "open_loop")
-            self.per_group(w, "integrate", OPEN)
 
     def find_feedback_weights(self, w: Workspace) -> None:
         """Q^l as applied, from the top."""
@@ -289,13 +286,11 @@ class CudaNetwork:
                 self._launch(w, "average_feedback", replicas, argument=l)
 
     def find_closed_loop(self, w: Workspace) -> None:
-        """Closed-loop end state: search, search anew, integrate."""
+        """Closed-loop end state."""
         if self._is_integrated:
-            self.per_group(w, "integrate", CLOSED | EVERY_SAMPLE)
+            self.per_group(w, "integrate", argument=True)
         else:
             self.per_group(w, "closed_loop")
-            self.per_group(w, "search_again", samples=1)
-            self.per_group(w, "integrate", CLOSED)
 
     def find_factors(self, w: Workspace) -> None:
         """δ of every unit."""
@@ -374,14 +369,11 @@ class CudaNetwork:
         units = self._replicas * self._structure["n_units"]
         self._launch(w, kernel, Launch(-(-units // 32), 32), 0)
 
-    def per_group(
-        self, w: Workspace, kernel: str, argument: int = 0, samples: int | None = None
-    ) -> None:
+    def per_group(self, w: Workspace, kernel: str, argument: int = 0) -> None:
         """A block a group of samples."""
         group = self._group(w.batch)
-        samples = samples or group.samples
-        blocks = self._replicas * -(-w.batch // samples)
-        how = Launch(blocks, group.threads, group.block_bytes, samples)
+        blocks = self._replicas * -(-w.batch // group.samples)
+        how = Launch(blocks, group.threads, group.block_bytes, group.samples)
         self._launch(w, kernel, how, argument)
 
     def _group(self, batch: int) -> GroupSize:
@@ -450,8 +442,6 @@ class CudaNetwork:
             ),
         )
         arrays = {name: device.empty(max(n, 1), self._dtype) for name, n in elements.items()}
-        left = {name: device.empty(rows, np.int64) for name in ("open_left", "closed_left")}
-        arrays |= left
         addressed = {**self._fixed, **arrays}
         values = self._structure | {
             "replicas": self._replicas,

@@ -5,11 +5,13 @@
 // taken once at the open-loop state and corrected after every step by what the step did
 // (Broyden, Math. Comp. 19 (1965) 577-593); loop gains above a layer are their mean in it. The
 // neurons take one Newton step for each step of c: the loop is found when both have nothing
-// left. Samples that are found keep what they have; the few that are not get Newton's method
-// with a fresh D and a line search, and after that are integrated.
+// left. Samples that are found keep what they have; the few that are not get, one by one,
+// Newton's method with a fresh D and a line search, and after that are integrated.
 #pragma once
 
+#include "feedback.cuh"
 #include "group.cuh"
+#include "integration.cuh"
 #include "neurons.cuh"
 #include "readout.cuh"
 
@@ -231,24 +233,10 @@ __device__ inline void correct(const Group<T, S>& g, int s) {
   }
 }
 
-// c Q^l of sample s at unit i, Q^l (S, n_out, n).
-template <typename T>
-__device__ inline T disinhibition(const T* Q, int n_out, int n, int s, int i, const T* c) {
-  T q = 0, of_output[AT_ONCE];
-  for (int first = 0; first < n_out; first += AT_ONCE) {
-    int left = n_out - first;
-    read_at_once(of_output, Q + (s * n_out + first) * n + i, n, left);
-#pragma unroll
-    for (int k = 0; k < AT_ONCE; ++k)
-      q += (k < left ? c[s * n_out + first + k] : T(0)) * of_output[k];
-  }
-  return q;
-}
-
 // Neurons' Newton steps under control c, at most `passes` in each layer, from the u_E that lie
 // in the closed loop's arrays; the readout's potential without c into `above`. All threads meet
 // at both ends. Samples with a flag of `is_found` stay as they are.
-template <typename T, int S>
+template <Caller CALLER, typename T, int S>
 __device__ inline void relax(
     const Group<T, S>& g, const int* is_found, int* is_unsolved, const T* c, int passes) {
   const Plan<T>* p = g.p;
@@ -258,7 +246,7 @@ __device__ inline void relax(
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    if (l > 0) group_product<CALLER>(g, weight(p, g.replica, l), p->sizes[l], n);
     // All addresses now: after a store, which might have changed it, the plan is read anew.
     const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
     const T* Q = feedback_row(p, l, g.first);
@@ -281,7 +269,7 @@ __device__ inline void relax(
     }
   }
   Int top = p->n_hidden;
-  group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
+  group_product<CALLER>(g, weight(p, g.replica, top), p->sizes[top], n_out);
 }
 
 // The readout's potential that `relax` left, the control with it, of sample s, by a warp.
@@ -385,54 +373,6 @@ __device__ inline void start_from_open_loop(const Group<T, S>& g) {
   __syncthreads();
 }
 
-template <typename T, int S>
-__global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, Int) {
-  Group<T, S> g = group_of_block<T, S>(p);
-  T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
-  T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
-  int *is_found = g.flags, *is_unsolved = g.flags + S;
-  int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
-  const T* u_out = p->u_out + g.first * n;
-  first_response(g);
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
-  start_from_open_loop(g);
-  // What concerns outputs alone is done by a warp a sample, whose lanes do not wait for the
-  // block; it meets at the neurons. The first step starts from the open loop, where these rest.
-  for (int iteration = 0; iteration <= MAX_ITERATIONS; ++iteration) {
-    if (iteration > 0) relax(g, is_found, is_unsolved, c, 1);
-    for (int s = warp; s < g.samples; s += warps) {
-      if (is_found[s]) continue;
-      if (iteration > 0) {
-        keep_output(g, s);
-        correct(g, s);
-      }
-      control_step(g, s);
-      if (iteration > 0 && !is_unsolved[s] && has_been_found(g, s)) {
-        keep_integral(g, s);
-        __syncwarp();
-        if (lane_of_thread() == 0) {
-          is_found[s] = 1;
-          atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
-        }
-        continue;
-      }
-      // Until here every lane has looked at what one of them now changes.
-      __syncwarp();
-      for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
-        move[at] = left[at];
-        c[at] += left[at];
-        before[at] = u_out[at];
-      }
-    }
-    __syncthreads();
-    int sought = 0;
-    for (int s = 0; s < g.samples; ++s) sought += !is_found[s];
-    if (sought == 0) break;
-  }
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
-    p->closed_left[g.first + s] = !is_found[s];
-}
-
 // D = du_out/dc of the present state, exact, into the left half of the matrix: row k is the
 // readout's response to the k-th control signal. In each layer du_E = gain (da + phi_I' Q). A
 // thread has one unit, and the responses to a few signals at once, which share its weights.
@@ -505,13 +445,12 @@ __device__ inline double distance_from_root(const Group<T, 1>& g) {
   return sqrt(squares);
 }
 
-// For samples that were not found: Newton's method with D taken anew in each iteration and a
-// line search on the distance from the root, from the open loop. A block a row; its first warp
-// does what concerns outputs alone.
+// For a sample that was not found: Newton's method with D taken anew in each iteration and a line
+// search on the distance from the root, from the open loop; whether that finds it. The block's
+// first warp does what concerns outputs alone.
 template <typename T>
-__global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, Int) {
-  Group<T, 1> g = group_of_block<T, 1>(p);
-  if (!p->closed_left[g.first]) return;
+__device__ inline bool search_again(const Group<T, 1>& g) {
+  const Plan<T>* p = g.p;
   int n_out = int(p->n_out), lane = lane_of_thread();
   bool is_first_warp = warp_of_thread() == 0;
   T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
@@ -520,7 +459,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, I
   double size = 0, fraction = 1;
   if (threadIdx.x == 0) is_found[0] = 0;
   start_from_open_loop(g);
-  relax(g, is_found, is_unsolved, c, MAX_PASSES);
+  relax<FOR_FEW>(g, is_found, is_unsolved, c, MAX_PASSES);
   if (is_first_warp) keep_output(g, 0);
   for (int iteration = 0; iteration < MAX_FRESH_ITERATIONS; ++iteration) {
     output_sensitivity(g);
@@ -543,7 +482,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, I
     for (int halving = 0; halving < MAX_HALVINGS && !is_enough[0]; ++halving) {
       if (is_first_warp)
         for (int j = lane; j < n_out; j += WARP) c[j] = from[j] + T(fraction) * move[j];
-      relax(g, is_found, is_unsolved, c, MAX_PASSES);
+      relax<FOR_FEW>(g, is_found, is_unsolved, c, MAX_PASSES);
       if (is_first_warp) {
         keep_output(g, 0);
         control_step(g, 0);
@@ -558,10 +497,67 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) search_again(const Plan<T>* p, I
     // No fraction of the step leads on.
     if (!is_enough[0]) break;
   }
-  if (!is_first_warp || !is_found[0]) return;
-  keep_integral(g, 0);
-  if (lane == 0) {
-    p->closed_left[g.first] = 0;
-    atomicAdd(p->counts + N_WAYS + FOUND_ANEW, Count(1));
+  bool found = is_found[0];
+  if (found && is_first_warp) {
+    keep_integral(g, 0);
+    if (lane == 0) atomicAdd(p->counts + N_WAYS + FOUND_ANEW, Count(1));
   }
+  return found;
+}
+
+// What the search below leaves, one sample by all threads. A function of its own: it is long, and
+// seldom called.
+template <typename T>
+__device__ __noinline__ void find_alone(const Plan<T>* p, Int row) {
+  Group<T, 1> g = group_of_rows<T, 1>(p, row, 1);
+  if (!search_again(g)) integrate_samples(g, true);
+}
+
+template <typename T, int S>
+__global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, Int) {
+  Group<T, S> g = group_of_block<T, S>(p);
+  T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
+  T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
+  int *is_found = g.flags, *is_unsolved = g.flags + S;
+  int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
+  const T* u_out = p->u_out + g.first * n;
+  first_response(g);
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
+  start_from_open_loop(g);
+  // What concerns outputs alone is done by a warp a sample, whose lanes do not wait for the
+  // block; it meets at the neurons. The first step starts from the open loop, where these rest.
+  for (int iteration = 0; iteration <= MAX_ITERATIONS; ++iteration) {
+    if (iteration > 0) relax<FOR_ALL>(g, is_found, is_unsolved, c, 1);
+    for (int s = warp; s < g.samples; s += warps) {
+      if (is_found[s]) continue;
+      if (iteration > 0) {
+        keep_output(g, s);
+        correct(g, s);
+      }
+      control_step(g, s);
+      if (iteration > 0 && !is_unsolved[s] && has_been_found(g, s)) {
+        keep_integral(g, s);
+        __syncwarp();
+        if (lane_of_thread() == 0) {
+          is_found[s] = 1;
+          atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
+        }
+        continue;
+      }
+      // Until here every lane has looked at what one of them now changes.
+      __syncwarp();
+      for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
+        move[at] = left[at];
+        c[at] += left[at];
+        before[at] = u_out[at];
+      }
+    }
+    __syncthreads();
+    int sought = 0;
+    for (int s = 0; s < g.samples; ++s) sought += !is_found[s];
+    if (sought == 0) break;
+  }
+  unsigned sought = samples_with(g, is_found, 0);
+  for (int s = 0; s < g.samples; ++s)
+    if (sought >> s & 1) find_alone(p, g.first + s);
 }

@@ -117,3 +117,17 @@ __global__ void average_feedback(const Plan<T>* p, Int l) {
   for (int b = threadIdx.x; b < batch; b += blockDim.x)
     p->strength[(replica * batch + b) * p->n_hidden + l] = strength;
 }
+
+// c Q^l of sample s at unit i, Q^l (S, n_out, n).
+template <typename T>
+__device__ inline T disinhibition(const T* Q, int n_out, int n, int s, int i, const T* c) {
+  T q = 0, of_output[AT_ONCE];
+  for (int first = 0; first < n_out; first += AT_ONCE) {
+    int left = n_out - first;
+    read_at_once(of_output, Q + (s * n_out + first) * n + i, n, left);
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k)
+      q += (k < left ? c[s * n_out + first + k] : T(0)) * of_output[k];
+  }
+  return q;
+}

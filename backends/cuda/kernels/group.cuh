@@ -27,29 +27,47 @@ enum { WIDEST_PACK = 16 };
 // What a group keeps of each sample; of partial sums so many a thread.
 enum { N_PARTIAL = 4, N_OUTPUT_ARRAYS = 6, N_FLAGS = 4, N_SCALARS = 8 };
 
+// The group of `samples` rows from `first` on, in the memory of the block.
 template <typename T, int S>
-__device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
+__device__ inline Group<T, S> group_of_rows(const Plan<T>* p, Int first, int samples) {
   Group<T, S> g;
   g.p = p;
-  Int per_replica = (p->batch + S - 1) / S;
-  g.replica = blockIdx.x / per_replica;
-  Int sample = (blockIdx.x % per_replica) * S;
-  g.first = g.replica * p->batch + sample;
-  g.samples = int(p->batch - sample < S ? p->batch - sample : S);
+  g.replica = first / p->batch;
+  g.first = first;
+  g.samples = samples;
   g.settings = p->settings + g.replica * N_SETTINGS;
   Int width = p->widest > p->n_out ? p->widest : p->n_out;
   g.scalars = (double*)BLOCK_MEMORY;
-  T* free = (T*)(g.scalars + N_SCALARS * S);
-  g.below = free;
+  // What lies at known places takes no registers to find; four integers a sample keep what follows
+  // aligned for either precision.
+  g.flags = (int*)(g.scalars + N_SCALARS * S);
+  g.below = (T*)(g.flags + N_FLAGS * S);
   g.above = g.below + S * width;
   g.partial = g.above + S * width;
   g.outputs = g.partial + S * blockDim.x * N_PARTIAL;
-  free = g.outputs + N_OUTPUT_ARRAYS * S * p->n_out;
-  g.flags = (int*)free;
-  // Four integers a sample keep what follows aligned for either precision.
-  free = (T*)(g.flags + N_FLAGS * S);
+  T* free = g.outputs + N_OUTPUT_ARRAYS * S * p->n_out;
   g.matrices = p->matrices_in_block ? free : p->matrices + g.first * 2 * p->n_out * p->n_out;
   return g;
+}
+
+// The group that this block is for.
+template <typename T, int S>
+__device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
+  int per_replica = int((p->batch + S - 1) / S);
+  Int replica = blockIdx.x / per_replica, sample = (blockIdx.x % per_replica) * S;
+  Int left = p->batch - sample;
+  return group_of_rows<T, S>(p, replica * p->batch + sample, int(left < S ? left : S));
+}
+
+// Which samples' flags are `wanted`, as bits: what a thread still knows when another group has the
+// block's memory. All threads must call; they meet at both ends.
+template <typename T, int S>
+__device__ inline unsigned samples_with(const Group<T, S>& g, const int* flags, int wanted) {
+  __syncthreads();
+  unsigned found = 0;
+  for (int s = 0; s < g.samples; ++s) found |= unsigned(flags[s] == wanted) << s;
+  __syncthreads();
+  return found;
 }
 
 // Array k of (S, n_out), of those that a group keeps at hand.
@@ -86,15 +104,20 @@ __device__ inline void add_terms(
   }
 }
 
-// The product below for W columns a thread. A function of its own: it is long, and called often.
-// It is told where in the block's memory rates, results and partial sums lie: behind pointers,
-// which might point anywhere, loads from there and those of weights would wait for each other.
-template <int W, int S, typename T>
+// Who asks for a product: what a kernel does for every sample, or what it does for the few that
+// this leaves, whose callers need registers of their own. Each has its copy, so that the few do not
+// take from all others the registers in which their weights arrive.
+enum Caller { FOR_ALL, FOR_FEW };
+
+// The product below for W columns a thread. A function of its own: it is long, and called often. It
+// is told where in the block's memory its arrays begin: of a pointer it would not know that what
+// it points to is no weight, and would wait for each weight before it reads the next.
+template <Caller CALLER, int W, int S, typename T>
 __device__ __noinline__ void product_in_packs(
     int samples, const T* weights, int n, int m, int below_at, int above_at, int partial_at) {
-  T* memory = (T*)BLOCK_MEMORY;
-  const T* below = memory + below_at;
-  T *above = memory + above_at, *partial = memory + partial_at;
+  T* block = (T*)BLOCK_MEMORY;
+  const T* below = block + below_at;
+  T *above = block + above_at, *partial = block + partial_at;
   int threads = int(blockDim.x), packs = m / W, at_once = packs < threads ? packs : threads;
   // Threads that share the terms of a sum; each has enough of them to read several at once.
   int parts = threads / at_once, enough = (n + WEIGHTS_AT_ONCE - 1) / WEIGHTS_AT_ONCE;
@@ -131,18 +154,17 @@ __device__ __noinline__ void product_in_packs(
   }
 }
 
-// above[s] = below[s] W for every sample, W (n, m), both arrays in the block's memory; the terms
-// of a sum are shared out where there are more threads than columns. All threads must call; they
-// meet at both ends.
-template <typename T, int S>
-__device__ inline void group_product(
-    const Group<T, S>& g, const T* weights, Int n, Int m, const T* below, T* above) {
+// above[s] = below[s] W for every sample, W (n, m); the terms of a sum are shared out where there
+// are more threads than columns. All threads must call; they meet at both ends.
+template <Caller CALLER, typename T, int S>
+__device__ inline void group_product(const Group<T, S>& g, const T* weights, Int n, Int m) {
   enum { W = WIDEST_PACK / sizeof(T) };
-  const T* memory = (const T*)BLOCK_MEMORY;
-  int from = int(below - memory), to = int(above - memory), partial = int(g.partial - memory);
+  T* block = (T*)BLOCK_MEMORY;
+  int below = int(g.below - block), above = int(g.above - block);
+  int partial = int(g.partial - block);
   bool lies_in_packs = m % W == 0 && (unsigned long long)weights % WIDEST_PACK == 0;
   if (lies_in_packs)
-    product_in_packs<W, S>(g.samples, weights, int(n), int(m), from, to, partial);
+    product_in_packs<CALLER, W, S>(g.samples, weights, int(n), int(m), below, above, partial);
   else
-    product_in_packs<1, S>(g.samples, weights, int(n), int(m), from, to, partial);
+    product_in_packs<CALLER, 1, S>(g.samples, weights, int(n), int(m), below, above, partial);
 }

@@ -5,16 +5,15 @@
 // until its group's last has come to rest too.
 #pragma once
 
-#include "closed_loop.cuh"
+#include "feedback.cuh"
 #include "group.cuh"
 #include "neurons.cuh"
-
-enum { OPEN = 0, CLOSED = 1, EVERY_SAMPLE = 2 };
+#include "readout.cuh"
 
 // dy/dt of every sample of the group, y and k packed as states.
 template <typename T, int S>
 __device__ __noinline__ void derivative(
-    const Group<T, S>& g, bool is_closed, const T* y, Int y_stride, T* k, Int k_stride) {
+    const Group<T, S>& g, bool is_closed, const T* y, int y_stride, T* k, int k_stride) {
   const Plan<T>* p = g.p;
   const T *settings = g.settings, *theta = p->theta + g.replica * p->n_parameters;
   T *c = output_array(g, 0), *e = output_array(g, 1);
@@ -35,10 +34,10 @@ __device__ __noinline__ void derivative(
     }
   }
   __syncthreads();
-  Int start = 0;
-  for (Int l = 0; l < p->n_hidden; ++l) {
+  int start = 0;
+  for (int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    if (l > 0) group_product<FOR_FEW>(g, weight(p, g.replica, l), p->sizes[l], n);
     // All addresses now: after a store, which might have changed it, the plan is read anew.
     const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
     const T* Q = feedback_row(p, l, g.first);
@@ -58,7 +57,7 @@ __device__ __noinline__ void derivative(
     start += n;
   }
   Int top = p->n_hidden;
-  group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
+  group_product<FOR_FEW>(g, weight(p, g.replica, top), p->sizes[top], n_out);
   for (int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x) {
     int s = at / n_out, j = at % n_out;
     T direct = p->to_readout ? c[at] : T(0);
@@ -222,13 +221,11 @@ __device__ inline double small_speed(const Plan<T>* p, T extent) {
   return atol + rtol * sqrt(double(extent) / state_size(p));
 }
 
-// Integrate until every sample has come to rest: those that a search left, or all.
+// Integrate until every sample has come to rest.
 template <typename T, int S>
-__global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int what) {
-  Group<T, S> g = group_of_block<T, S>(p);
-  bool is_closed = what & CLOSED;
+__device__ inline void integrate_samples(const Group<T, S>& g, bool is_closed) {
+  const Plan<T>* p = g.p;
   int size = int(state_size(p)), n_stages = int(p->n_stages), k_stride = (n_stages + 1) * size;
-  const Int* is_left = is_closed ? p->closed_left : p->open_left;
   Count* counts = p->counts + (is_closed ? N_WAYS : 0);
   const double* control = p->control;
   double *dt = g.scalars + NEXT_STEP * S, *step = g.scalars + STEP * S;
@@ -237,8 +234,9 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int 
   int* outcome = is_kept + S;
   T *y = p->state + g.first * size, *y_next = p->next_state + g.first * size;
   T *k = p->stages + g.first * k_stride, *sums = output_array(g, 2);
+  __syncthreads();
   for (int s = threadIdx.x; s < S; s += blockDim.x) {
-    is_active[s] = s < g.samples && ((what & EVERY_SAMPLE) || is_left[g.first + s]);
+    is_active[s] = s < g.samples;
     dt[s] = control[DT];
     time[s] = 0;
     at_minimum[s] = 0;
@@ -246,9 +244,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int 
     g.scalars[LAST_RATIO * S + s] = g.scalars[RATIO_BEFORE * S + s] = 1;
   }
   __syncthreads();
-  int active = 0;
-  for (int s = 0; s < S; ++s) active += is_active[s];
-  if (active == 0) return;
+  int active = g.samples;
   for (int at = threadIdx.x; at < g.samples * size; at += blockDim.x)
     y[at] = start_of(p, is_closed, g.first + at / size, at % size);
   derivative(g, is_closed, y, size, k, k_stride);
@@ -325,11 +321,15 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int 
   }
 }
 
+template <typename T, int S>
+__global__ void __launch_bounds__(GROUP_BOUNDS) integrate(const Plan<T>* p, Int is_closed) {
+  integrate_samples(group_of_block<T, S>(p), is_closed);
+}
+
 // Integrate with a constant step from `state` into path, (time, rows, n).
 template <typename T, int S>
-__global__ void __launch_bounds__(GROUP_BOUNDS) record(const Plan<T>* p, Int what) {
+__global__ void __launch_bounds__(GROUP_BOUNDS) record(const Plan<T>* p, Int is_closed) {
   Group<T, S> g = group_of_block<T, S>(p);
-  bool is_closed = what & CLOSED;
   Int size = state_size(p), n_stages = p->n_stages, k_stride = (n_stages + 1) * size;
   Int all = g.samples * size, frame = n_rows(p) * size;
   T *y = p->state + g.first * size, *y_next = p->next_state + g.first * size;

@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) factors(const Plan<T>* p, Int) {
   T *u_out = p->u_out + g.first * n_out, *delta_out = p->delta_out + g.first * n_out;
   if (p->to_readout) {
     Int top = p->n_hidden;
-    group_product(g, weight(p, g.replica, top), p->sizes[top], n_out, g.below, g.above);
+    group_product<FOR_ALL>(g, weight(p, g.replica, top), p->sizes[top], n_out);
     for (Int at = threadIdx.x; at < g.samples * n_out; at += blockDim.x)
       delta_out[at] = g.above[at] - u_out[at];
   } else {

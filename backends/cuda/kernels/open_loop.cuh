@@ -2,6 +2,7 @@
 #pragma once
 
 #include "group.cuh"
+#include "integration.cuh"
 #include "neurons.cuh"
 #include "readout.cuh"
 
@@ -27,6 +28,12 @@ __global__ void gather(const Plan<T>* p, Int) {
   for (Int k = threadIdx.x; k < p->n_out; k += blockDim.x) p->y[row * p->n_out + k] = label[k];
 }
 
+// A sample that Newton's method leaves. A function of its own: it is long, and hardly ever called.
+template <typename T>
+__device__ __noinline__ void integrate_alone(const Plan<T>* p, Int row) {
+  integrate_samples(group_of_rows<T, 1>(p, row, 1), false);
+}
+
 // Equilibrium at c = 0 of a group of samples, from x W^1, which a_1 holds.
 template <typename T, int S>
 __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int) {
@@ -37,7 +44,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
   __syncthreads();
   for (Int l = 0; l < p->n_hidden; ++l) {
     int n = int(p->sizes[l + 1]);
-    if (l > 0) group_product(g, weight(p, g.replica, l), p->sizes[l], n, g.below, g.above);
+    if (l > 0) group_product<FOR_ALL>(g, weight(p, g.replica, l), p->sizes[l], n);
     // All addresses now: after a store, which might have changed it, the plan is read anew.
     const T *bias = theta + bias_start(p, l), *a_1 = p->a_1 + g.first * n;
     T* u_E = layer_row(p, p->open_u_E, l, g.first);
@@ -60,12 +67,13 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
     }
   }
   Int top = p->n_hidden;
-  group_product(g, weight(p, g.replica, top), p->sizes[top], p->n_out, g.below, g.above);
+  group_product<FOR_ALL>(g, weight(p, g.replica, top), p->sizes[top], p->n_out);
   for (Int at = threadIdx.x; at < g.samples * p->n_out; at += blockDim.x) {
     p->open_u_out[g.first * p->n_out + at] = g.above[at];
   }
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
-    p->open_left[g.first + s] = is_left[s];
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
     if (!is_left[s]) atomicAdd(p->counts + FOUND, Count(1));
-  }
+  unsigned sought = samples_with(g, is_left, 1);
+  for (int s = 0; s < g.samples; ++s)
+    if (sought >> s & 1) integrate_alone(p, g.first + s);
 }

@@ -106,8 +106,6 @@ struct Plan {
   T* path;
   Int path_steps;
   Int path_every;
-  Int* open_left;
-  Int* closed_left;
   Count* counts;
   double* figures;
 };

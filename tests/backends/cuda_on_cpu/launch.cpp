@@ -144,7 +144,6 @@ std::function<void()> kernel_of(const std::string& name, int samples, const Plan
   PLAIN(closed_loop_target)
   PLAIN(mean_inhibition)
   PLAIN(linearize)
-  PLAIN(search_again)
   PLAIN(forward_layer)
   PLAIN(output_error)
   PLAIN(backward_layer)
