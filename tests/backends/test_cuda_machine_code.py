@@ -27,6 +27,8 @@ FLOAT64 = {
     "search_again": "fractions of the line search",
     "integrate_samples": "step control",
     "keeps_step": "step control",
+    "scaled_error": "step control",
+    "find_powers": "step control",
     "small_speed": "step control",
     "sums_of_squares": "step control",
     "distance_to_rest": "step control",

@@ -104,13 +104,20 @@ __device__ inline void put_end_state(const Plan<T>* p, bool is_closed, Int row, 
 // y_next = y + h (sum of the stage's coefficients times the derivatives so far).
 template <typename T, int S>
 __device__ inline void combine(
-    const Group<T, S>& g, Int stage, const double* step, const T* y, const T* k, T* y_next) {
-  int size = int(state_size(g.p)), k_stride = int(g.p->n_stages + 1) * size;
-  const T* coefficients = g.p->tableau + stage * g.p->n_stages;
+    const Group<T, S>& g, int stage, const double* step, const T* y, const T* k, T* y_next) {
+  int size = int(state_size(g.p)), n_stages = int(g.p->n_stages), k_stride = (n_stages + 1) * size;
+  const T* coefficients = g.p->tableau + stage * n_stages;
+  T slopes[AT_ONCE];
   for (int at = threadIdx.x; at < g.samples * size; at += blockDim.x) {
     int s = at / size, i = at % size;
-    T sum = y[at];
-    for (Int q = 0; q <= stage; ++q) sum += T(step[s]) * coefficients[q] * k[s * k_stride + q * size + i];
+    T sum = y[at], h = T(step[s]);
+    for (int first = 0; first <= stage; first += AT_ONCE) {
+      int left = stage + 1 - first;
+      read_at_once(slopes, k + s * k_stride + first * size + i, size, left);
+#pragma unroll
+      for (int q = 0; q < AT_ONCE; ++q)
+        if (q < left) sum += h * coefficients[first + q] * slopes[q];
+    }
     y_next[at] = sum;
   }
 }
@@ -161,8 +168,39 @@ __device__ inline void sums_of_squares(
   __syncthreads();
 }
 
-// What an integration knows of each of its samples, in the order of the group's scalars.
-enum StepScalar { NEXT_STEP, STEP, TIME, LAST_RATIO, RATIO_BEFORE };
+// What an integration knows of each of its samples, in the order of the group's scalars. POWERS
+// are three: of the ratios of the error that is allowed to that of this step and the last two.
+enum StepScalar { NEXT_STEP, STEP, TIME, LAST_RATIO, RATIO_BEFORE, POWERS };
+
+// Error of a step over what is allowed, from its sum of squares.
+template <typename T>
+__device__ inline double scaled_error(const Plan<T>* p, T errors) {
+  double scaled = sqrt(double(errors) / state_size(p));
+  return isfinite(scaled) ? scaled : INFINITE;
+}
+
+// The powers of every sample's ratios, a thread each: in float64 one takes as long as all that a
+// thread does for the neurons of a stage. All threads must call; they meet at the end.
+template <typename T, int S>
+__device__ inline void find_powers(const Group<T, S>& g, const T* sums) {
+  const double* control = g.p->control;
+  double P = control[GAIN_P], I = control[GAIN_I], D = control[GAIN_D];
+  double order = control[ERROR_ORDER];
+  for (int at = threadIdx.x; at < g.samples * 3; at += blockDim.x) {
+    int s = at / 3, which = at % 3;
+    double ratio, exponent;
+    if (which == 0) {
+      double scaled = scaled_error(g.p, sums[s * N_SUMS + ERRORS]);
+      ratio = scaled > 0 ? 1 / scaled : INFINITE;
+      exponent = (P + I + D) / order;
+    } else {
+      ratio = g.scalars[(which == 1 ? LAST_RATIO : RATIO_BEFORE) * S + s];
+      exponent = (which == 1 ? -(P + 2 * D) : D) / order;
+    }
+    g.scalars[(POWERS + which) * S + s] = pow(ratio, exponent);
+  }
+  __syncthreads();
+}
 
 // The step control of sample s: whether the step is kept, and how long the next one is. By one
 // thread.
@@ -171,15 +209,10 @@ __device__ inline bool keeps_step(const Group<T, S>& g, int s, T errors, int* at
   const double* control = g.p->control;
   if (control[ADAPTIVE] == 0) return true;
   double *next = g.scalars + NEXT_STEP * S + s, *last = g.scalars + LAST_RATIO * S + s;
-  double* before = g.scalars + RATIO_BEFORE * S + s;
-  double scaled = sqrt(double(errors) / state_size(g.p));
-  if (!isfinite(scaled)) scaled = INFINITE;
+  double *before = g.scalars + RATIO_BEFORE * S + s, *powers = g.scalars + POWERS * S + s;
+  double scaled = scaled_error(g.p, errors), inverse = scaled > 0 ? 1 / scaled : INFINITE;
   bool kept = scaled < 1 || at_minimum[s];
-  double inverse = scaled > 0 ? 1 / scaled : INFINITE;
-  double P = control[GAIN_P], I = control[GAIN_I], D = control[GAIN_D];
-  double order = control[ERROR_ORDER];
-  double factor = control[SAFETY] * pow(inverse, (P + I + D) / order) *
-                  pow(*last, -(P + 2 * D) / order) * pow(*before, D / order);
+  double factor = control[SAFETY] * powers[0] * powers[S] * powers[2 * S];
   // A kept step never shrinks the next; a rejected one always does.
   double lower = kept ? 1.0 : control[FACTOR_MIN];
   double upper = kept ? control[FACTOR_MAX] : control[SAFETY];
@@ -259,6 +292,7 @@ __device__ inline void integrate_samples(const Group<T, S>& g, bool is_closed) {
       derivative(g, is_closed, y_next, size, k + (stage + 1) * size, k_stride);
     }
     sums_of_squares(g, step, y, y_next, k, sums);
+    if (control[ADAPTIVE] != 0) find_powers(g, sums);
     for (int s = threadIdx.x; s < g.samples; s += blockDim.x) {
       T errors = sums[s * N_SUMS + ERRORS], speed = sums[s * N_SUMS + SPEED];
       T extent = sums[s * N_SUMS + EXTENT];
