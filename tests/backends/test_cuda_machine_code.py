@@ -22,6 +22,7 @@ where the step control and a product need nearly all registers; no product's own
 
 FLOAT64 = {
     "block_sum": "losses are summed in float64",
+    "warp_sum": "a block's sum ends in it",
     "sum_up": "losses are summed in float64",
     "distance_from_root": "a line search compares what rounding of float32 would decide",
     "search_again": "fractions of the line search",
