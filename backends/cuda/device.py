@@ -17,7 +17,7 @@ import numpy as np
 
 from ..backend import BackendUnavailable
 from .cublas import BRANCH_WORKSPACE_BYTES, WORKSPACE_BYTES, Cublas, Product, cublas_library
-from .source import instance, instances, source
+from .source import compiled_with, instance, source
 
 DeviceArray = Any
 """An array in the device's memory; only the device looks inside."""
@@ -140,15 +140,8 @@ class CupyDevice:
         self.processors = attribute("MultiProcessorCount")
         self.block_bytes = attribute("MaxSharedMemoryPerBlockOptin")
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        module = cupy.RawModule(
-            code=source(),
-            options=("-std=c++17",),
-            backend="nvrtc",
-            name_expressions=instances(self._ctype),
-        )
-        self._kernels = {name: module.get_function(name) for name in instances(self._ctype)}
-        for kernel in self._kernels.values():
-            kernel.max_dynamic_shared_size_bytes = self.block_bytes
+        self._kernels: dict[str, Any] = {}
+        self._only_compiles = False
         library = cublas_library(runtime.runtimeGetVersion() // 1000)
 
         def line(stream: Any, workspace_bytes: int) -> Line:
@@ -162,6 +155,19 @@ class CupyDevice:
             line(cupy.cuda.Stream(non_blocking=True), BRANCH_WORKSPACE_BYTES)
             for _ in range(BRANCHES)
         ]
+
+    def _kernel(self, name: str) -> Any:
+        """Compile what is not compiled yet, which takes seconds: only what is asked for."""
+        if name not in self._kernels:
+            names = compiled_with(name, self._ctype)
+            module = self._cupy.RawModule(
+                code=source(), options=("-std=c++17",), backend="nvrtc", name_expressions=names
+            )
+            found = {one: module.get_function(one) for one in names}
+            for kernel in found.values():
+                kernel.max_dynamic_shared_size_bytes = self.block_bytes
+            self._kernels |= found
+        return self._kernels[name]
 
     def _refuse_after_fork(self) -> None:
         # CUDA's context belongs to the process that made it.
@@ -214,7 +220,9 @@ class CupyDevice:
 
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
         """Run a kernel."""
-        function = self._kernels[instance(kernel, self._ctype, how.samples)]
+        function = self._kernel(instance(kernel, self._ctype, how.samples))
+        if self._only_compiles:
+            return
         with self._line.stream:
             function(
                 (how.blocks,), (how.threads,), (plan, np.int64(argument)),
@@ -223,7 +231,8 @@ class CupyDevice:
 
     def multiply(self, product: Product) -> None:
         """Run a product."""
-        self._line.products.multiply(product)
+        if not self._only_compiles:
+            self._line.products.multiply(product)
 
     def beside(self, works: Sequence[Callable[[], None]]) -> None:
         """Run side by side: the first on the stream itself, the others on branches of it."""
@@ -246,6 +255,12 @@ class CupyDevice:
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture as a CUDA graph; a replay is one launch."""
+        # What is compiled while a stream is captured would have to be loaded there too.
+        self._only_compiles = True
+        try:
+            work()
+        finally:
+            self._only_compiles = False
         with self._stream:
             self._stream.begin_capture()
             try:

@@ -39,6 +39,15 @@ def instances(ctype: str) -> list[str]:
     ]
 
 
+def compiled_with(name: str, ctype: str) -> list[str]:
+    """Instances that are compiled in one go with one of them.
+
+    Those of a group's kernels, which take seconds each, alone; all others together.
+    """
+    plain = [instance(kernel, ctype, 1) for kernel, grouped in kernels().items() if not grouped]
+    return plain if name in plain else [name]
+
+
 def instance(name: str, ctype: str, samples: int) -> str:
     """One kernel's template, instantiated."""
     return f"{name}<{ctype}, {samples}>" if kernels()[name] else f"{name}<{ctype}>"
