@@ -47,14 +47,14 @@ FEWER_AT_ONCE = {"integrate<float, 4>": 4, "record<float, 4>": 3}
 GROUPED = ("open_loop", "closed_loop", "integrate", "record", "factors")
 
 
-def faults(name, code):
-    """What is wrong with a kernel's machine code, a line each."""
+def faults(name, code, architecture="90"):
+    """What is wrong with a kernel's machine code, a line each; the tables are of sm_90."""
     kernel, ctype = re.match(r"(\w+)<(\w+)", name).groups()
     threads = CupyDevice.group_threads if kernel in GROUPED else CupyDevice.threads
     registers = -(-code.registers // REGISTERS_AT_ONCE) * REGISTERS_AT_ONCE
     if registers * threads > REGISTERS:
         yield f"{name}: {threads} threads with {registers} registers"
-    if ctype == "double":
+    if ctype == "double" or architecture != "90":
         return
     if code.spilled > SPILLED.get(kernel, 0):
         yield f"{name}: {code.spilled} bytes spilled"
@@ -122,7 +122,8 @@ def test_a_device_can_run_what_is_compiled_and_has_no_more_to_do_than_is_meant(
     names = part(ctype, of)
     codes = machine_code(names, architecture, f"{architecture}-{ctype}-{of}")
     assert set(codes) == set(names)
-    assert [fault for name, code in codes.items() for fault in faults(name, code)] == []
+    found = [faults(name, code, architecture) for name, code in codes.items()]
+    assert [fault for of_kernel in found for fault in of_kernel] == []
 
 
 @pytest.mark.parametrize(
