@@ -24,6 +24,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENT = ROOT / ".gpu-venv"
 TESTED_WITH = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
+VARIABLES = {"PYTHONUNBUFFERED": "1", "COLUMNS": "100", "PYTHONPATH": str(HERE)}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""For what runs side by side: threads of one's BLAS would wait for another's."""
 PYTHON = str(ENVIRONMENT / "bin" / "python")
 
 
@@ -48,9 +51,10 @@ def steps_of(backend: str, out: Path) -> list[Step]:
         report = str(out / f"conform-{dtype}.json")
         return (*disinhib, "conform", "--backend", backend, "--dtype", dtype, "--json", report)
 
-    pytest = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10", "-m", "gpu")
+    plugins = ("-p", "failures_at_once", "-p", "no:cacheprovider")
+    pytest = (PYTHON, "-m", "pytest", "-q", *plugins, "--durations=10", "-m", "gpu")
     sanitizer = "test_no_thread_reads_what_it_must_not"
-    tests = (*pytest, "-n", "8", "--dist", "worksteal", "-k", f"not {sanitizer}")
+    tests = (*pytest, "-n", "12", "--dist", "worksteal", "-k", f"not {sanitizer}")
     sanitized = (*pytest, "-k", sanitizer, "tests/backends/test_cupy.py")
     profile = (*bench, "--profile", "--dtype", "float32", "--json", str(out / "profile.json"))
     results = ("--json", str(out / "published.json"), "--chart", str(out / "published.png"))
@@ -63,7 +67,8 @@ def steps_of(backend: str, out: Path) -> list[Step]:
         Step("conform-float64", 100, conform("float64"), beside=True),
         Step("tests", 150, tests, beside=True, says=" passed"),
         Step("profile", 30, profile),
-        Step("published", 60, (*published, *results)),
+        Step("kernels", 30, (PYTHON, str(HERE / "gpu_kernels.py"), str(out / "kernels.json"))),
+        Step("published", 90, (*published, *results)),
         Step("targets", 90, (*targets, "--json", str(out / "targets.json"))),
         Step("sanitizer", 120, sanitized, says=" passed"),
         Step("all-rows", 150, (*bench, "--json", str(out / "all.json"))),
@@ -98,7 +103,7 @@ def run(steps: list[Step], out: Path) -> list[dict[str, object]]:
         log = (out / f"{step.name}.log").open("wb")
         process = subprocess.Popen(
             step.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100"},
+            env={**os.environ, **VARIABLES, **(ONE_THREAD if step.beside else {})},
             cwd=ROOT,
         )  # fmt: skip
         log.close()

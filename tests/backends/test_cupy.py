@@ -12,6 +12,7 @@ from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 
 from ..experiments.test_command_line import disinhib, one_line
+from .test_threads_forks_and_copies import can_fork, in_child
 
 DESCRIPTION = {d.name: d for d in backend_descriptions()}["cupy"]
 SIZES = (784, 256, 256, 256, 10)
@@ -94,6 +95,23 @@ class TestOnGpu:
         readout = backend.learner().parameters.readout
         np.testing.assert_array_equal(readout[0], readout[1])
         np.testing.assert_array_equal(readout[0], readout[2])
+
+    @can_fork
+    def test_a_forked_child_is_told_in_a_line_and_its_parent_goes_on(self):
+        backend = network(np.float32)
+        order = np.arange(1000).reshape(10, 100)
+        data = backend.place(*images(), 255)
+        backend.train(data, order)
+
+        def refusal():
+            try:
+                backend.train(data, order)
+            except BackendUnavailable as problem:
+                return str(problem).encode()
+            return b"worked"
+
+        assert in_child(refusal).startswith(b"backend 'cupy' was made before this process was")
+        assert np.isfinite(backend.train(data, order).loss).all()
 
     def test_too_large_a_batch_names_what_would_fit(self):
         backend = network(np.float64, replicas=64)
