@@ -509,6 +509,8 @@ __device__ inline bool search_again(const Group<T, 1>& g) {
 // seldom called.
 template <typename T>
 __device__ __noinline__ void find_alone(const Plan<T>* p, Int row) {
+  // No thread may still be looking at the flags of the sample before, which lie at the same place.
+  __syncthreads();
   Group<T, 1> g = group_of_rows<T, 1>(p, row, 1);
   if (!search_again(g)) integrate_samples(g, true);
 }
