@@ -91,17 +91,22 @@ def why_unavailable() -> str:
     """Say why no CUDA device can be used here, in one line; empty if one can."""
     try:
         import cupy
-        from cupy_backends.cuda.libs import cublas  # noqa: F401 # loads the library itself
     except ImportError as problem:
         # CuPy's own text runs over many lines; a library that it lacks is worth naming.
         missing = isinstance(problem, ModuleNotFoundError) and problem.name == "cupy"
         return INSTALL if missing else f"CuPy cannot be imported: {str(problem).splitlines()[0]}"
     try:
-        if cupy.cuda.runtime.getDeviceCount() > 0:
-            return ""
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "no CUDA device"
     except cupy.cuda.runtime.CUDARuntimeError as problem:
         return f"no CUDA device: {problem}"
-    return "no CUDA device"
+    try:
+        # Loads the library itself.
+        from cupy_backends.cuda.libs import cublas  # noqa: F401
+    except ImportError as problem:
+        reason = str(problem).splitlines()[0]
+        return f"cuBLAS, which disinhib[cuda13] brings, cannot be loaded: {reason}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def print_profile(console: Console, case: Case, profile: Mapping[str, float]) ->
     say(console, case, "bold")
     table = Table("stage", *(Column(name, justify="right") for name in ("ms", "of the step")))
     for stage, seconds in profile.items():
-        table.add_row(stage, f"{1e3 * seconds:.2f}", f"{seconds / whole:.0%}")
+        table.add_row(stage, f"{1e3 * seconds:.3g}", f"{seconds / whole:.0%}")
     console.print(table)
 
 
