@@ -114,8 +114,12 @@ def test_a_missing_barrier_shows(function):
 
 @NO_COMPILER
 @pytest.mark.parametrize("seed", [1, 2])
-def test_blocks_that_run_together_leave_each_other_alone(seed):
-    """Layers of unequal width, and samples that the first search leaves to the second."""
+@pytest.mark.parametrize(("processors", "threads"), [(1000, 8), (1, 8), (1, 64)])
+def test_blocks_that_run_together_leave_each_other_alone(processors, threads, seed):
+    """Layers of unequal width, and samples that the first search leaves to the second.
+
+    Groups of one sample, and of four, of which a group then leaves several.
+    """
     sizes = (6, 12, 8, 5, 3)
     configuration = NetworkConfiguration(
         sizes=sizes,
@@ -128,7 +132,7 @@ def test_blocks_that_run_together_leave_each_other_alone(seed):
     x, y = generator.random((7, sizes[0])), 2 * generator.normal(size=(7, 3))
     ends = []
     for order in (0, seed):
-        backend = cpu_backend(threads=8, processors=1000, seed=order)(
+        backend = cpu_backend(threads=threads, processors=processors, seed=order)(
             configuration, parameters, np.float64, Solver()
         )
         open_loop, _ = backend.open_loop(x)
