@@ -19,6 +19,7 @@ from ...refimpl import (
     NetworkConfiguration,
     NetworkState,
     Parameters,
+    Setting,
     Solver,
     error_jacobian,
     forward,
@@ -54,6 +55,9 @@ from .tolerance import (
     TRAJECTORY_TOLERANCE,
     Arithmetic,
     MoveTarget,
+    StepLeft,
+    admitted_step,
+    coarser,
     disturbance,
     largest,
     largest_effects,
@@ -110,6 +114,11 @@ def has_fixed_point(configuration: NetworkConfiguration) -> bool:
     return bool(np.all(np.asarray(configuration.controller.leak) > 0))
 
 
+def has_gain(configuration: NetworkConfiguration) -> bool:
+    """Tell whether there is a control signal to search for."""
+    return bool(np.any(np.asarray(integral_gain(configuration)) > 0))
+
+
 def rounding_effects(
     stage: Stage,
     reference: NumpyBackend,
@@ -146,7 +155,7 @@ def rounding_effects(
         key: effect + own_rounding(arithmetic, size, exact[key], mean)
         for key, effect in effects.items()
     }
-    if stage is not CLOSED_LOOP or not by_fixed_point:
+    if stage is not CLOSED_LOOP or not (by_fixed_point and has_gain(trace.configuration)):
         return exact, effects
 
     def short(generators: Sequence[np.random.Generator], along: bool) -> Arrays:
@@ -154,7 +163,7 @@ def rounding_effects(
         move = stopped_short(trace.configuration, arithmetic, generators, along=along)
         assert circuit is not None
         given = repeat(circuit.closed_loop_target)
-        target = move(repeat(exact["u_out"]), given, reach)
+        target = move(repeat(exact["u_out"]), given, left)
         load_learner(drawn, trace, step, repeat)
         ended, _ = drawn.closed_loop(
             trace.inputs[step], circuit.feedback, target, circuit.open_loop
@@ -167,33 +176,49 @@ def rounding_effects(
     circuit = trace.steps[step].circuit
     assert circuit is not None
     parameters = learner_before(trace, step).parameters
-    reach = control_reach(trace.configuration, parameters, circuit.feedback, state_from(exact))
+    left = step_left(trace.configuration, parameters, circuit.feedback, state_from(exact))
     residuals = [
         largest_effects(partial(short, along=along), exact, f"{name} residual", 1.0, at_once)
         for along in (True, False)
     ]
+    # An integral that is c and the step left, over its gain, is off by as much as the steps that
+    # would still follow: one such step, whatever little an error answers.
+    steps_to_come = (STEPS_LEFT - 1) / STEPS_LEFT * largest(left.in_control)
+    of_control = coarser(arithmetic) * steps_to_come / integral_gain(trace.configuration)
+    residuals.append({key: float(of_control) if key == "c_int" else 0.0 for key in effects})
     return exact, {
         key: effect + max(residual[key] for residual in residuals)
         for key, effect in effects.items()
     }
 
 
-def control_reach(
+STEPS_LEFT = 2.0
+"""Of the step that a search may leave: each that would follow is at most half of the last."""
+
+
+def step_left(
     configuration: NetworkConfiguration,
     parameters: Parameters,
     Q: FeedbackWeights,
     state: NetworkState,
-) -> np.ndarray:
-    """How far a control signal reaches through the neurons into the error, at least 1, (batch, 1).
+) -> StepLeft:
+    """How far from a closed-loop end state, (batch, n), a search may stop by the step in c.
 
-    A search that leaves a step in c leaves that times D S, without c's own way to the readout, in
-    the error, which is more where neurons answer strongly.
+    Its matrix may be a rough one, so that the step is not the error: what shows is that steps
+    halve. The end of c = κ (target − softmax(u_out)) moves by dc where the target moves by
+    dc (1/κ + D S), for u_out answers with D, and the softmax to that with S, for MSE the identity.
     """
+    kappa = configuration.controller.steady_gain
     D = output_sensitivity(configuration, parameters, Q, state)
-    if configuration.feedback.to_readout:
-        D = D - np.eye(D.shape[-1])
-    answer = np.abs(D @ error_jacobian(configuration.loss, state.u_out))
-    return np.maximum(1.0, np.max(np.sum(answer, axis=-1), axis=-1))[..., None]
+    in_target = D @ error_jacobian(configuration.loss, state.u_out) + np.eye(D.shape[-1]) / kappa
+    step = admitted_step(kappa, integral_gain(configuration) * state.z, state.u_out)
+    return StepLeft(STEPS_LEFT * step, in_target)
+
+
+def integral_gain(configuration: NetworkConfiguration) -> Setting:
+    """What c is over z at an end state, k_p leak + k_i."""
+    controller = configuration.controller
+    return controller.k_p * controller.leak + controller.k_i
 
 
 def _for_draws(reference: NumpyBackend, trace: Trace, n_draws: int) -> tuple[NumpyBackend, Disturb]:
@@ -272,17 +297,17 @@ def run_effects(
     Two right runs may differ by twice this. The steps of the trace are not read. A closed loop that
     is found by fixed point may stop at the residual that the model admits.
     """
+    by_fixed_point = by_fixed_point and has_gain(trace.configuration)
     size = rounding_size(arithmetic, CLOSED_LOOP.longest_sum(trace))
     mean, mean_stored = (mean_error(arithmetic, n) for n in (CLOSED_LOOP.longest_sum(trace), 1))
     applied = max(size, LEAST_DISTURBANCE)
     magnified = applied / size
     stored = magnified * rounding_size(arithmetic, 1)
 
-    def unmoved(u_out: np.ndarray, target: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    def unmoved(u_out: np.ndarray, target: np.ndarray, left: StepLeft) -> np.ndarray:
         return target
 
-    reaches: list[np.ndarray] = []
-
+    lefts: list[StepLeft] | None = [] if by_fixed_point else None
     of_gradients: list[Arrays] = [{} for _ in trace.inputs]
     exact_gradients: list[Arrays] = []
 
@@ -300,7 +325,7 @@ def run_effects(
             disturbance(arithmetic, stored, generators, mean_stored),
             move_target,
             gradients,
-            reaches,
+            lefts,
         )
         for largest_change, right, draws in zip(
             of_gradients, exact_gradients, gradients, strict=True
@@ -312,7 +337,7 @@ def run_effects(
 
     exact = _disturbed_run(
         *(reference, trace, undisturbed, undisturbed, undisturbed, unmoved),
-        *(exact_gradients, reaches),
+        *(exact_gradients, lefts),
     )
     effects = largest_effects(
         run_disturbed, exact, LEARNING_RUN, 1 / magnified, _draws_at_once(trace)
@@ -350,23 +375,22 @@ def _disturbed_run(
     disturb_stored: Disturb,
     move_target: MoveTarget,
     gradients: list[Arrays],
-    reaches: list[np.ndarray],
+    lefts: list[StepLeft] | None,
 ) -> Arrays:
     """Train like `learning_run`, but stage by stage, with a disturbance between all stages.
 
     `enter` is applied to every array of the trace first, and may give it an axis of draws;
     `disturb` to what passes from one stage to the next, `disturb_stored` to the parameters that
     pass from one step to the next. The gradients of each step are added to a list, and by the first
-    run so is the control's reach.
+    run, to another if there is one, so is what a search may leave.
     """
     configuration = backend.configuration
     with_circuit = configuration.rule != "backprop"
 
     def passed_on(stage: Stage, value: Any, before: dict[str, Any]) -> Any:
         value = disturbed(configuration, value, disturb)
-        if stage is CLOSED_LOOP_TARGET:
-            reach = reaches[len(gradients)] if len(gradients) < len(reaches) else np.ones(1)
-            return move_target(before["open_loop"].u_out, value, reach)
+        if stage is CLOSED_LOOP_TARGET and lefts is not None and len(gradients) < len(lefts):
+            return move_target(before["open_loop"].u_out, value, lefts[len(gradients)])
         return value
 
     load_learner(backend, trace, 0, enter)
@@ -386,9 +410,9 @@ def _disturbed_run(
         else:
             outputs = [forward(configuration, backend.learner().parameters, x)[1]]
             backend.load(stored)
-        if with_circuit and len(reaches) == len(gradients):
+        if with_circuit and lefts is not None and len(lefts) == len(gradients):
             parts = (done["feedback"], done["closed_loop"])
-            reaches.append(control_reach(configuration, backend.learner().parameters, *parts))
+            lefts.append(step_left(configuration, backend.learner().parameters, *parts))
         gradients.append(dict(named_arrays(done["gradients"])))
         backend.update(done["gradients"], done["mean_inhibition"])
         for values, u_out in zip(losses.values(), outputs, strict=True):

@@ -139,8 +139,20 @@ def named_arithmetic(name: str) -> Arithmetic:
     )
 
 
-MoveTarget = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""From (u_out, target, reach of the control) to the target that the closed loop is given."""
+@dataclass(frozen=True)
+class StepLeft:
+    """How far from its end a search in float64 may stop that tests the step in c.
+
+    In each element of c, (batch, 1); and of how much more target that is the end, row k for a
+    change of c_k, (batch, n_out, n_out).
+    """
+
+    in_control: np.ndarray
+    in_target: np.ndarray
+
+
+MoveTarget = Callable[[np.ndarray, np.ndarray, StepLeft], np.ndarray]
+"""From (u_out, target, what a search leaves) to the target that the closed loop is given."""
 CONFIDENCE = 4
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
@@ -274,6 +286,19 @@ def admitted_residual(kappa: Setting, u_out: np.ndarray, target: np.ndarray) -> 
     return np.asarray(np.finfo(np.float64).eps ** 0.75 * scale)
 
 
+def admitted_step(kappa: Setting, c: np.ndarray, u_out: np.ndarray) -> np.ndarray:
+    """Step in c that a search in float64 may leave where it stops, in each c_k, (batch, 1)."""
+    scale = np.max(np.abs(c), axis=-1, keepdims=True) + np.minimum(kappa, 1) * (
+        1 + np.max(np.abs(u_out), axis=-1, keepdims=True)
+    )
+    return np.asarray(np.finfo(np.float64).eps ** 0.75 * scale)
+
+
+def coarser(arithmetic: Arithmetic) -> float:
+    """By how much more than one in float64 a search may leave: it goes with ε^¾."""
+    return float((arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75)
+
+
 def stopped_short(
     configuration: NetworkConfiguration,
     arithmetic: Arithmetic,
@@ -286,22 +311,23 @@ def stopped_short(
     A search that stops on the way it came (`along`) leaves all outputs short of their end, or all
     beyond it; else each output has a sign of its own. The generators choose the signs, each of a
     draw. `magnified` is by how much, where the effect is to be scaled down again. Given is the move
-    from (u_out, target), arrays (draws, batch, n_out), to the target, which is as much larger as
-    the control reaches further: a search stops by what is left in c.
+    from (u_out, target), arrays (draws, batch, n_out), to the target. It stands for what a test of
+    the residual leaves, or one of the step in c, whichever moves a sample's target further.
     """
     kappa = configuration.controller.steady_gain
-    # What the model admits goes with ε^¾ of the arithmetic.
-    coarser = (arithmetic.epsilon / float(np.finfo(np.float64).eps)) ** 0.75
 
-    def moved(u_out: np.ndarray, target: np.ndarray, reach: np.ndarray) -> np.ndarray:
-        residual = coarser * reach * admitted_residual(kappa, u_out, target)
+    def moved(u_out: np.ndarray, target: np.ndarray, left: StepLeft) -> np.ndarray:
         if along:
             e = error(configuration.loss, u_out, target)
             sides = np.reshape([one.choice([-1.0, 1.0]) for one in generators], (-1, 1, 1))
             signs = sides * np.where(e < 0, -1.0, 1.0)
         else:
             signs = np.stack([one.choice([-1.0, 1.0], target.shape[1:]) for one in generators])
-        return np.asarray(target + magnified * signs * residual / kappa, dtype=np.float64)
+        by_residual = signs * admitted_residual(kappa, u_out, target) / kappa
+        by_step = ((signs * left.in_control)[..., None, :] @ left.in_target)[..., 0, :]
+        is_further = np.max(np.abs(by_step), axis=-1) > np.max(np.abs(by_residual), axis=-1)
+        shift = np.where(is_further[..., None], by_step, by_residual)
+        return np.asarray(target + magnified * coarser(arithmetic) * shift, dtype=np.float64)
 
     return moved
 
