@@ -21,6 +21,9 @@ CASES = {case.name: case for case in standard_cases()}
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 QUICK = (
     "linear-threshold-fixed-mse-clipped",
+    "linear-threshold-fixed-mse-unnormalised",
+    "linear-threshold-softmax-cross-entropy-readout-free",
+    "without-weights",
     "depth-5",
     "unequal-activations-linear-threshold",
     "strong-gain",

@@ -52,6 +52,7 @@ from .stages import (
 )
 from .tolerance import (
     LEAST_DISTURBANCE,
+    SURE,
     TRAJECTORY_TOLERANCE,
     Arithmetic,
     MoveTarget,
@@ -74,6 +75,8 @@ from .verdict import StageToJudge
 MOST_ELEMENTS = 2**18
 """Of the largest array that draws have together: larger ones are no quicker than one by one."""
 LEARNING_RUN = "learning steps in one run"
+SURE_DRAWS = 32
+"""Where only the direction of a disturbance matters: a few draws miss the worst ones."""
 
 
 def stages_to_judge(trace: Trace, solver: Solver) -> Iterator[StageToJudge]:
@@ -310,13 +313,17 @@ def run_effects(
     lefts: list[StepLeft] | None = [] if by_fixed_point else None
     of_gradients: list[Arrays] = [{} for _ in trace.inputs]
     exact_gradients: list[Arrays] = []
+    exact_feedback: list[FeedbackWeights] = []
+    is_hidden = False
 
     def run_disturbed(generators: Sequence[np.random.Generator]) -> Arrays:
+        nonlocal is_hidden
         drawn, repeat = _for_draws(reference, trace, len(generators))
         move_target: MoveTarget = unmoved
         if by_fixed_point:
             move_target = stopped_short(trace.configuration, arithmetic, generators, magnified)
         gradients: list[Arrays] = []
+        feedback: list[FeedbackWeights] = []
         run = _disturbed_run(
             drawn,
             trace,
@@ -326,7 +333,9 @@ def run_effects(
             move_target,
             gradients,
             lefts,
+            feedback,
         )
+        is_hidden |= _direction_is_hidden(trace.configuration, exact_feedback, feedback, magnified)
         for largest_change, right, draws in zip(
             of_gradients, exact_gradients, gradients, strict=True
         ):
@@ -337,13 +346,40 @@ def run_effects(
 
     exact = _disturbed_run(
         *(reference, trace, undisturbed, undisturbed, undisturbed, unmoved),
-        *(exact_gradients, lefts),
+        *(exact_gradients, lefts, exact_feedback),
     )
-    effects = largest_effects(
-        run_disturbed, exact, LEARNING_RUN, 1 / magnified, _draws_at_once(trace)
-    )
+    at_once = _draws_at_once(trace)
+    effects = largest_effects(run_disturbed, exact, LEARNING_RUN, 1 / magnified, at_once)
+    if is_hidden:
+        # The smallest rounding does as much as the largest: its size has no confidence to give.
+        sure = largest_effects(
+            run_disturbed, exact, f"{LEARNING_RUN} anew", 1.0, at_once, SURE_DRAWS, SURE
+        )
+        effects = {name: max(effect, sure[name]) for name, effect in effects.items()}
     signs = _unknown_signs(trace.configuration, exact_gradients, of_gradients)
     return {name: effect + signs.get(name, 0.0) for name, effect in effects.items()}
+
+
+def _direction_is_hidden(
+    configuration: NetworkConfiguration,
+    exact: Sequence[FeedbackWeights],
+    drawn: Sequence[FeedbackWeights],
+    magnified: float,
+) -> bool:
+    """Whether rounding alone says where some sample's feedback to a layer points.
+
+    Weights above that are 0 give none, but what rounding leaves there, be it never so small, is
+    normalised to the same norm. Exact and drawn are those of the steps.
+    """
+    if not configuration.feedback.normalize:
+        return False
+    for right, found in zip(exact, drawn, strict=True):
+        for Q, Q_drawn in zip(right, found, strict=True):
+            norm = np.linalg.norm(Q, axis=(-2, -1))
+            moved = np.linalg.norm(Q_drawn - Q, axis=(-2, -1)) / magnified
+            if np.any((moved > 0) & (norm <= 2 * moved)):
+                return True
+    return False
 
 
 def _unknown_signs(
@@ -376,13 +412,14 @@ def _disturbed_run(
     move_target: MoveTarget,
     gradients: list[Arrays],
     lefts: list[StepLeft] | None,
+    feedback: list[FeedbackWeights],
 ) -> Arrays:
     """Train like `learning_run`, but stage by stage, with a disturbance between all stages.
 
     `enter` is applied to every array of the trace first, and may give it an axis of draws;
     `disturb` to what passes from one stage to the next, `disturb_stored` to the parameters that
-    pass from one step to the next. The gradients of each step are added to a list, and by the first
-    run, to another if there is one, so is what a search may leave.
+    pass from one step to the next. The gradients of each step are added to a list, the feedback
+    weights to another, and by the first run, if there is a list for it, what a search may leave.
     """
     configuration = backend.configuration
     with_circuit = configuration.rule != "backprop"
@@ -413,6 +450,8 @@ def _disturbed_run(
         if with_circuit and lefts is not None and len(lefts) == len(gradients):
             parts = (done["feedback"], done["closed_loop"])
             lefts.append(step_left(configuration, backend.learner().parameters, *parts))
+        if with_circuit:
+            feedback.append(done["feedback"])
         gradients.append(dict(named_arrays(done["gradients"])))
         backend.update(done["gradients"], done["mean_inhibition"])
         for values, u_out in zip(losses.values(), outputs, strict=True):

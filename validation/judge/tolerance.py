@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import erfc, sqrt
 
 import numpy as np
 
@@ -154,6 +155,8 @@ class StepLeft:
 MoveTarget = Callable[[np.ndarray, np.ndarray, StepLeft], np.ndarray]
 """From (u_out, target, what a search leaves) to the target that the closed loop is given."""
 CONFIDENCE = 4
+SURE = 1 - erfc(CONFIDENCE / sqrt(2)) / 2
+"""How certain the confidence of that many standard deviations is."""
 ELEMENTWISE_OPERATIONS = 16
 N_DRAWS = 4
 LEAST_DISTURBANCE = 2.0**-30
@@ -236,10 +239,10 @@ def own_rounding(
     return size * largest(array) + arithmetic.smallest / arithmetic.epsilon
 
 
-def generators(name: str) -> list[np.random.Generator]:
+def generators(name: str, n_draws: int = N_DRAWS) -> list[np.random.Generator]:
     """One source of random numbers a draw; the same stage always gets the same ones."""
     seed = zlib.crc32(name.encode())
-    return [np.random.default_rng([seed, draw]) for draw in range(N_DRAWS)]
+    return [np.random.default_rng([seed, draw]) for draw in range(n_draws)]
 
 
 def largest_effects(
@@ -248,29 +251,31 @@ def largest_effects(
     name: str,
     factor: float,
     at_once: int = N_DRAWS,
+    n_draws: int = N_DRAWS,
+    certainty: float = 0.95,
 ) -> dict[str, float]:
     """Run a stage disturbed, several draws at once, and bound the largest change of each array.
 
-    The bound is the larger of the largest change seen and the 95 % prediction limit for one more
-    draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard deviation.
+    The bound is the larger of the largest change seen and the prediction limit, 95 % certain, for
+    one more draw, of which a right candidate is one: mean + t √(1 + 1/n) times the standard
+    deviation.
 
     `run` takes as many generators as there are draws; these are the first axis of its arrays, of
     which `exact` has those undisturbed. `factor` scales the changes back to the size of rounding.
     """
     changes: dict[str, list[float]] = {key: [] for key in exact}
-    draws = generators(name)
+    draws = generators(name, n_draws)
     for first in range(0, len(draws), at_once):
         for key, arrays in run(draws[first : first + at_once]).items():
             changes[key] += [factor * largest(array - exact[key]) for array in arrays]
-    return {key: _prediction_limit(np.array(seen)) for key, seen in changes.items()}
+    return {key: _prediction_limit(np.array(seen), certainty) for key, seen in changes.items()}
 
 
-def _prediction_limit(seen: np.ndarray) -> float:
+def _prediction_limit(seen: np.ndarray, certainty: float) -> float:
     if not np.all(np.isfinite(seen)):
         return float(np.inf)
-    limit = np.mean(seen) + student_t(seen.size - 1) * np.sqrt(1 + 1 / seen.size) * np.std(
-        seen, ddof=1
-    )
+    t = student_t(seen.size - 1, certainty)
+    limit = np.mean(seen) + t * np.sqrt(1 + 1 / seen.size) * np.std(seen, ddof=1)
     return float(max(limit, np.max(seen)))
 
 
@@ -333,12 +338,12 @@ def stopped_short(
 
 
 @cache
-def student_t(freedom: int) -> float:
-    """Student's t that 95 % stay below."""
+def student_t(freedom: int, certainty: float = 0.95) -> float:
+    """Student's t that so much of all stays below."""
     # Imported here: slow to load, and most commands judge nothing.
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.95))
+    return float(stdtrit(freedom, certainty))
 
 
 def student_t_beyond(freedom: int, t: float) -> float:
