@@ -145,6 +145,56 @@ def test_blocks_that_run_together_leave_each_other_alone(processors, threads, se
 
 
 @NO_COMPILER
+@pytest.mark.parametrize("n_out", [10, 11])
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5"])
+def test_no_sample_of_a_group_changes_another_by_a_bit(method, n_out):
+    """Groups of 1, 2 and 4, some of whose samples are found, found anew, or come to no rest.
+
+    Systems of ten and eleven outputs are solved in different ways.
+    """
+    sizes, n_samples, lost = (6, 33, 8, n_out), 7, 1
+    configuration = NetworkConfiguration(
+        sizes=sizes,
+        loss="mse",
+        controller=Controller(k_p=500, k_i=500),
+        feedback=Feedback(to_readout=False),
+    )
+    generator = np.random.default_rng(0)
+    parameters = initial_parameters(sizes, generator)
+    x = generator.random((n_samples, sizes[0]))
+    start, _ = NumpyBackend(configuration, parameters, np.float64, Solver()).open_loop(x)
+    # Errors of all sizes: the small ones are found at once.
+    error_sizes = 0.3 * np.array([0.1, 0.1, 0.3, 1, 2, 4, 8])[:, None]
+    target = start.u_out + error_sizes * generator.normal(size=start.u_out.shape)
+    too_large = x.copy()
+    too_large[lost] = np.finfo(np.float64).max * np.sign(parameters.weights[0][:, 0])
+    others, ends = np.delete(np.arange(n_samples), lost), []
+    for inputs in (x, too_large):
+        for processors in (1000, 4, 2):
+            network = cpu_backend(threads=8, processors=processors)(
+                configuration, parameters, np.float64, Solver(method=method, max_steps=50)
+            )._network
+            w = network.with_inputs(inputs)
+            network.put(w, "target", target)
+            network.clear_counts()
+            with np.errstate(over="ignore"):
+                network.find_open_loop(w)
+            network.find_feedback_weights(w)
+            network.find_closed_loop(w)
+            of_open_loop, of_control = network.counts()
+            state = network.state(w, "u_E", "u_I", "u_out", "z")
+            ends.append([*state.u_E, *state.u_I, state.u_out, state.z])
+            if inputs is too_large:
+                assert of_open_loop.unsettled > 0
+                assert np.all(np.isnan(state.u_out[lost]))
+            if method == "fixed-point":
+                assert of_control.frozen_newton > 1 < of_control.fresh_newton
+    for end in ends[1:]:
+        for a, b in zip(end, ends[0], strict=True):
+            np.testing.assert_array_equal(a[others], b[others])
+
+
+@NO_COMPILER
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rates_and_slopes(dtype):
     u = np.linspace(-80, 80, 200_001).astype(dtype)
