@@ -300,6 +300,16 @@ def run_effects(
     Two right runs may differ by twice this. The steps of the trace are not read. A closed loop that
     is found by fixed point may stop at the residual that the model admits.
     """
+    return run_and_step_effects(reference, trace, arithmetic, by_fixed_point)[0]
+
+
+def run_and_step_effects(
+    reference: NumpyBackend, trace: Trace, arithmetic: Arithmetic, by_fixed_point: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Effects in a run, as `run_effects`, and in steps that each start from the trace's learner.
+
+    These have no parameters of 0 that rounding moved in the step before.
+    """
     by_fixed_point = by_fixed_point and has_gain(trace.configuration)
     size = rounding_size(arithmetic, CLOSED_LOOP.longest_sum(trace))
     mean, mean_stored = (mean_error(arithmetic, n) for n in (CLOSED_LOOP.longest_sum(trace), 1))
@@ -350,14 +360,19 @@ def run_effects(
     )
     at_once = _draws_at_once(trace)
     effects = largest_effects(run_disturbed, exact, LEARNING_RUN, 1 / magnified, at_once)
+    of_run = effects
     if is_hidden:
         # The smallest rounding does as much as the largest: its size has no confidence to give.
         sure = largest_effects(
             run_disturbed, exact, f"{LEARNING_RUN} anew", 1.0, at_once, SURE_DRAWS, SURE
         )
-        effects = {name: max(effect, sure[name]) for name, effect in effects.items()}
+        of_run = {name: max(effect, sure[name]) for name, effect in effects.items()}
     signs = _unknown_signs(trace.configuration, exact_gradients, of_gradients)
-    return {name: effect + signs.get(name, 0.0) for name, effect in effects.items()}
+    run, steps = (
+        {name: effect + signs.get(name, 0.0) for name, effect in found.items()}
+        for found in (of_run, effects)
+    )
+    return run, steps
 
 
 def _direction_is_hidden(

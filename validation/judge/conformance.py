@@ -25,6 +25,7 @@ from .allowance import (
     loss_effects,
     reference_for,
     rounding_effects,
+    run_and_step_effects,
     run_effects,
     stages_to_judge,
     tolerance_of_run,
@@ -139,12 +140,12 @@ def conform_each(
     backends, reference = begun(), reference_for(trace, solver)
     by_fixed_point = solver.method == "fixed-point"
     results = [[start_verdict(backend, trace, arithmetic)] for backend in backends]
-    effects = run_effects(reference, trace, arithmetic, by_fixed_point)
+    effects, of_steps = run_and_step_effects(reference, trace, arithmetic, by_fixed_point)
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
         golden = [item.stage.golden(trace, step) for step in item.steps]
         rounding = [
-            _rounding(item, reference, trace, step, arithmetic, by_fixed_point, effects)[1]
+            _rounding(item, reference, trace, step, arithmetic, by_fixed_point, of_steps)[1]
             for step in item.steps
         ]
         for backend, judgements in zip(backends, results, strict=True):
