@@ -54,7 +54,8 @@ def steps_of(backend: str, out: Path) -> list[Step]:
     plugins = ("-p", "failures_at_once", "-p", "no:cacheprovider")
     pytest = (PYTHON, "-m", "pytest", "-q", *plugins, "--durations=10", "-m", "gpu")
     sanitizer = "test_no_thread_reads_what_it_must_not"
-    tests = (*pytest, "-n", "12", "--dist", "worksteal", "-k", f"not {sanitizer}")
+    workers = str(min(12, os.cpu_count() or 1))
+    tests = (*pytest, "-n", workers, "--dist", "worksteal", "-k", f"not {sanitizer}")
     sanitized = (*pytest, "-k", sanitizer, "tests/backends/test_cupy.py")
     profile = (*bench, "--profile", "--dtype", "float32", "--json", str(out / "profile.json"))
     results = ("--json", str(out / "published.json"), "--chart", str(out / "published.png"))
