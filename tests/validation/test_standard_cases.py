@@ -106,6 +106,9 @@ def test_every_implementation_agrees(case, dtype, names):
             # In a run Adam may divide a gradient that rounding rules by its own size.
             for r in results[:-1]:
                 limit = 1e-12 if "trajectory" in r.stage else 1e-9
+                if r.stage == "losses":
+                    # The figures are relative, but a loss's tolerance is in natural units.
+                    limit *= max(1.0, np.max(trace.open_loop_loss))
                 assert r.tolerance <= limit * (1 + 1e-12), r
 
 
