@@ -101,7 +101,7 @@ def part(ctype, of):
 
 
 # What the published network runs; half a minute of one core, all told.
-PARTS = [("90", "float", "cheap"), ("90", "float", "1"), ("90", "double", "cheap")]
+PARTS = [("90", "float", "cheap"), ("90", "float", "1")]
 SLOW = [
     (architecture, ctype, of)
     for architecture in ("80", "90", "100")

@@ -156,7 +156,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("stage", FAULTS)
+# Of the two trajectories one stands for both in the fast tests.
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param("closed-loop trajectory", marks=pytest.mark.slow)]
+    + [stage for stage in FAULTS if stage != "closed-loop trajectory"],
+)
 def test_a_fault_of_a_few_tolerances_is_blamed_on_its_own_stage(stage):
     name = "exact-inverse" if "trajectory" in stage else "average-feedback"
     if stage == "mean inhibition":
