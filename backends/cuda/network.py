@@ -178,7 +178,7 @@ class CudaNetwork:
         return stages | last
 
     def learning_step(self, w: Workspace) -> None:
-        """All of them on the batch that is bound, side by side what does not wait for another."""
+        """The same stages as training runs them: side by side what does not wait for another."""
         beside = self._device.beside
         self._by_row(w, "gather")
         if self.is_backprop:
