@@ -24,7 +24,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENT = ROOT / ".gpu-venv"
 TESTED_WITH = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
-VARIABLES = {"PYTHONUNBUFFERED": "1", "COLUMNS": "100", "PYTHONPATH": str(HERE)}
+VARIABLES = {
+    "PYTHONUNBUFFERED": "1",
+    "COLUMNS": "100",
+    "PYTHONPATH": str(HERE),
+    # compute-sanitizer comes with CUDA's own installation, which is not always on the path.
+    "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/cuda/bin"]),
+}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """For what runs side by side: threads of one's BLAS would wait for another's."""
 PYTHON = str(ENVIRONMENT / "bin" / "python")
@@ -56,7 +62,7 @@ def steps_of(backend: str, out: Path) -> list[Step]:
     sanitizer = "test_no_thread_reads_what_it_must_not"
     workers = str(min(12, os.cpu_count() or 1))
     tests = (*pytest, "-n", workers, "--dist", "worksteal", "-k", f"not {sanitizer}")
-    sanitized = (*pytest, "-k", sanitizer, "tests/backends/test_cupy.py")
+    sanitized = (*pytest, "-n", "2", "-k", sanitizer, "tests/backends/test_cupy.py")
     profile = (*bench, "--profile", "--dtype", "float32", "--json", str(out / "profile.json"))
     results = ("--json", str(out / "published.json"), "--chart", str(out / "published.png"))
     smoke = (PYTHON, str(HERE / "gpu_smoke.py"))
@@ -66,12 +72,12 @@ def steps_of(backend: str, out: Path) -> list[Step]:
         Step("smoke-float64", 90, (*smoke, "float64"), beside=True),
         Step("conform-float32", 100, conform("float32"), beside=True),
         Step("conform-float64", 100, conform("float64"), beside=True),
-        Step("tests", 150, tests, beside=True, says=" passed"),
+        Step("tests", 180, tests, beside=True, says=" passed"),
+        Step("sanitizer", 180, sanitized, beside=True, says=" passed"),
         Step("profile", 30, profile),
         Step("kernels", 30, (PYTHON, str(HERE / "gpu_kernels.py"), str(out / "kernels.json"))),
         Step("published", 90, (*published, *results)),
         Step("targets", 90, (*targets, "--json", str(out / "targets.json"))),
-        Step("sanitizer", 120, sanitized, says=" passed"),
         Step("all-rows", 150, (*bench, "--json", str(out / "all.json"))),
     ]
 
