@@ -54,6 +54,11 @@ def faults(name, code, architecture="90"):
     registers = -(-code.registers // REGISTERS_AT_ONCE) * REGISTERS_AT_ONCE
     if registers * threads > REGISTERS:
         yield f"{name}: {threads} threads with {registers} registers"
+    if kernel in GROUPED:
+        samples = int(re.search(r", (\d+)>", name).group(1))
+        flags = max(flags_read(i) for i in code.instructions)
+        if flags > samples:
+            yield f"{name}: {flags} flags are read at once, past those of {samples} samples"
     if ctype == "double" or architecture != "90":
         return
     if code.spilled > SPILLED.get(kernel, 0):
@@ -86,6 +91,20 @@ def is_product(instruction):
 def weights_read(instruction):
     match = re.match(r"LDG?\.E(?:\.\w+)*?(?:\.(64|128))? ", instruction.text)
     if not match or "(weights + k * step)" not in instruction.line:
+        return 0
+    return int(match.group(1) or 32) // 32
+
+
+def flags_read(instruction):
+    """Flags of samples that one load brings.
+
+    The compiler may read more than it is asked for, and does so up to an end that it does not
+    know. Behind a group's S flags lie others, which a thread that is ahead may be writing.
+    """
+    match = re.match(r"LDS(?:\.(64|128))? ", instruction.text)
+    of_flags = re.search(r"\b(is_\w+|flags)\[s\]", instruction.line)
+    # An atomic addition reads its counter, which to the compiler might lie in the block's memory.
+    if not match or not of_flags or "atomicAdd" in instruction.line:
         return 0
     return int(match.group(1) or 32) // 32
 
@@ -132,8 +151,9 @@ def test_a_device_can_run_what_is_compiled_and_has_no_more_to_do_than_is_meant(
         ("open_loop<float, 4>", "MOST_THREADS = 512", "MOST_THREADS = 1024", "bytes spilled"),
         ("linearize<float>", "T v = k * (u - m);", "T v = 1.1 * k * (u - m);", "float64 in rate"),
         ("factors<float, 1>", "WEIGHTS_AT_ONCE = 8", "WEIGHTS_AT_ONCE = 2", "weights are read"),
+        ("open_loop<float, 1>", "s < S; ++s) found", "s < g.samples; ++s) found", "flags are read"),
     ],
-    ids=["registers", "spills", "float64", "loads"],
+    ids=["registers", "spills", "float64", "loads", "flags"],
 )
 def test_what_a_device_runs_badly_shows(name, right, wrong, fault):
     """The check above can fail."""

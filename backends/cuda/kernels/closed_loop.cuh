@@ -523,6 +523,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
   int *is_found = g.flags, *is_unsolved = g.flags + S;
   int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
   const T* u_out = p->u_out + g.first * n;
+  unsigned sought = 0;
   first_response(g);
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
   start_from_open_loop(g);
@@ -555,11 +556,9 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
       }
     }
     __syncthreads();
-    int sought = 0;
-    for (int s = 0; s < g.samples; ++s) sought += !is_found[s];
+    sought = samples_with(g, is_found, 0);
     if (sought == 0) break;
   }
-  unsigned sought = samples_with(g, is_found, 0);
   for (int s = 0; s < g.samples; ++s)
     if (sought >> s & 1) find_alone(p, g.first + s);
 }

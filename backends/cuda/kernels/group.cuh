@@ -60,13 +60,13 @@ __device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
 }
 
 // Which samples' flags are `wanted`, as bits: what a thread still knows when another group has the
-// block's memory. All threads must call; they meet at both ends.
+// block's memory. It looks at S flags, be there fewer samples: up to an end that it does not know
+// the compiler reads four at once, and behind the S lie others, which a thread ahead may set.
 template <typename T, int S>
 __device__ inline unsigned samples_with(const Group<T, S>& g, const int* flags, int wanted) {
-  __syncthreads();
   unsigned found = 0;
-  for (int s = 0; s < g.samples; ++s) found |= unsigned(flags[s] == wanted) << s;
-  __syncthreads();
+#pragma unroll
+  for (int s = 0; s < S; ++s) found |= unsigned(s < g.samples && flags[s] == wanted) << s;
   return found;
 }
 

@@ -73,6 +73,8 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
   }
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
     if (!is_left[s]) atomicAdd(p->counts + FOUND, Count(1));
+  // Nobody need wait here, but where all meet the compiler has less to keep, and spills less.
+  __syncthreads();
   unsigned sought = samples_with(g, is_left, 1);
   for (int s = 0; s < g.samples; ++s)
     if (sought >> s & 1) integrate_alone(p, g.first + s);
