@@ -209,10 +209,12 @@ def learner_arrays(learner):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [(("numba", "float32"), ("numpy", "float64")), (("numpy", "float64"), ("numba", "float32"))],
+    ("first", "second", "stop_after"),
+    [
+        (("numba", "float32"), ("numpy", "float64"), 27),
+        (("numpy", "float64"), ("numba", "float32"), 40),
+    ],
 )
-@pytest.mark.parametrize("stop_after", [27, 40])
 def test_a_run_moves_to_another_backend_and_precision(tmp_path, first, second, stop_after):
     """At the moment of resuming it is the saved run, cast; it ends near where it would have."""
     out, whole = tmp_path / "run", tmp_path / "whole"

@@ -109,10 +109,16 @@ def test_the_epoch_is_the_reference_s_own_steps_in_the_stated_order(tmp_path, ru
     assert (record.train_closed_loop_loss is None) == (rule == "backprop")
 
 
-@pytest.mark.parametrize("rule", ["linear-threshold", "backprop"])
 @pytest.mark.parametrize(
-    ("stop_after", "dtype"),
-    [(0, "float32"), (5, "float32"), (27, "float32"), (40, "float32"), (27, "float64")],
+    ("stop_after", "dtype", "rule"),
+    [
+        (0, "float32", "linear-threshold"),
+        (5, "float32", "linear-threshold"),
+        (27, "float32", "linear-threshold"),
+        (40, "float32", "linear-threshold"),
+        (27, "float64", "linear-threshold"),
+        (27, "float32", "backprop"),
+    ],
 )
 def test_a_run_stopped_and_resumed_is_the_same_run(tmp_path, dtype, rule, stop_after):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -50,17 +50,29 @@ def stacked(networks):
     )
 
 
+WAYS = [
+    *itertools.product(
+        ["exact-inverse", "linear-threshold", "linear-threshold-fixed"],
+        ["fixed-point", "tsit5", "euler"],
+    ),
+    ("backprop", "fixed-point"),
+]
+
+
+# Precisions in turns in the fast tests.
 @pytest.mark.parametrize(
-    ("rule", "method"),
+    ("rule", "method", "dtype"),
     [
-        *itertools.product(
-            ["exact-inverse", "linear-threshold", "linear-threshold-fixed"],
-            ["fixed-point", "tsit5", "euler"],
-        ),
-        ("backprop", "fixed-point"),
+        pytest.param(
+            *way,
+            dtype,
+            id="-".join([*way, dtype]),
+            marks=[] if (number + turn) % 2 else pytest.mark.slow,
+        )
+        for number, way in enumerate(WAYS)
+        for turn, dtype in enumerate(["float32", "float64"])
     ],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_replicas_learn_as_if_alone(rule, method, dtype):
     settings = [SCALES, GAINS, RATES, NORMS, MEANS]
     together = configuration(rule, *(np.reshape(s, (3, 1, 1)) for s in settings))

@@ -48,8 +48,20 @@ def in_a_block_shape(name, dtype):
 
 
 @pytest.mark.parametrize("backends", JUDGED_TOGETHER)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", sorted(TRACES))
+# Real images once in the fast tests, in the precision of training.
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(
+            name,
+            dtype,
+            id=f"{name}-{dtype}",
+            marks=[] if name in SMALL or dtype == np.float32 else pytest.mark.slow,
+        )
+        for name in sorted(TRACES)
+        for dtype in DTYPES
+    ],
+)
 def test_every_implementation_computes_the_published_model(name, dtype, backends):
     trace = read_trace(TRACES[name])
     kinds = [
@@ -84,13 +96,11 @@ def test_judged_together_backends_are_judged_as_alone():
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        # In the fast tests two traces stand for all, for the reference a third.
+        # In the fast tests one trace stands for all.
         pytest.param(
             name,
             backend.values[0],
-            marks=backend.marks
-            if name == "one-hidden-mse" or (backend.id, name) == ("numpy", "weak-feedback")
-            else [*backend.marks, pytest.mark.slow],
+            marks=backend.marks if name == "one-hidden-mse" else [*backend.marks, pytest.mark.slow],
         )
         for name in SMALL
         for backend in AVAILABLE
@@ -156,20 +166,29 @@ FAULTS = {
 }
 
 
-# Of the two trajectories one stands for both in the fast tests.
+def trace_of_fault(stage):
+    """The quickest that has the stage."""
+    if "trajectory" in stage:
+        return "tuned-activations"
+    return "linear-threshold" if stage == "mean inhibition" else "average-feedback"
+
+
+# That of the paths takes long; test_mutations has one in the fast tests.
 @pytest.mark.parametrize(
-    "stage",
-    [pytest.param("closed-loop trajectory", marks=pytest.mark.slow)]
-    + [stage for stage in FAULTS if stage != "closed-loop trajectory"],
+    "name",
+    [
+        "average-feedback",
+        "linear-threshold",
+        pytest.param("tuned-activations", marks=pytest.mark.slow),
+    ],
 )
-def test_a_fault_of_a_few_tolerances_is_blamed_on_its_own_stage(stage):
-    name = "exact-inverse" if "trajectory" in stage else "average-feedback"
-    if stage == "mean inhibition":
-        name = "linear-threshold"
-    results = conform(
-        read_trace(TRACES[name]), altered(*FAULTS[stage]), np.dtype(np.float64), "fixed-point"
-    )
-    assert [r.stage for r in results if not r.passed] == [stage]
+def test_a_fault_of_a_few_tolerances_is_blamed_on_its_own_stage(name):
+    stages = [stage for stage in FAULTS if trace_of_fault(stage) == name]
+    assert stages
+    kinds = [altered(*FAULTS[stage]) for stage in stages]
+    judged = conform_each(read_trace(TRACES[name]), kinds, np.dtype(np.float64), "fixed-point")
+    blamed = [[r.stage for r in results if not r.passed] for results in judged]
+    assert blamed == [[stage] for stage in stages]
 
 
 def wrong_update(self, gradients, r_bar):

@@ -28,7 +28,9 @@ def powers(trace, dtype):
     return power(trace, float_arithmetic(dtype), solver)
 
 
-@pytest.mark.parametrize("name", ["weak-feedback", "linear-threshold"])
+@pytest.mark.parametrize(
+    "name", ["linear-threshold", pytest.param("weak-feedback", marks=pytest.mark.slow)]
+)
 def test_in_float64_nothing_beyond_the_tolerance_passes(name):
     """A state's tolerance is of its largest array, so that a small one has room in proportion."""
     trace = read_trace(shipped_directory() / f"{name}.h5")
@@ -48,7 +50,9 @@ def test_in_float64_nothing_beyond_the_tolerance_passes(name):
         assert 1e-9 <= 1.01 * stage.whole_array <= 1.2 * limit, stage
 
 
-@pytest.mark.parametrize("name", ["tuned-activations", "linear-threshold"])
+@pytest.mark.parametrize(
+    "name", ["linear-threshold", pytest.param("tuned-activations", marks=pytest.mark.slow)]
+)
 def test_in_float32_an_error_of_a_thousandth_never_passes(name, record_property):
     """4.5e8 machine epsilons, another simulator's default, would be a factor of fifty."""
     trace = read_trace(shipped_directory() / f"{name}.h5")
