@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -52,6 +52,9 @@ from ..training import (
     stop_on_interrupt,
     train,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 console = terminal_console()
 MOST_SEEDS, MOST_LAYERS = 1000, 100
@@ -468,7 +471,7 @@ def _mean_and_deviation(values: np.ndarray | None) -> str:
 def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult]) -> None:
     """Draw every seed's accuracy and the means, a panel a dataset and depth."""
     # Imported here: slow to load, and most commands draw nothing.
-    from .figures.style import PAGE, RULE_COLOURS, new_figure
+    from .figures.style import PAGE, new_figure
 
     path = Path(path)
     table = grouped(results)
@@ -477,20 +480,32 @@ def draw_accuracies(path: str | os.PathLike[str], results: Sequence[CellResult])
     figure = new_figure(PAGE, 1.0 + 0.28 * len(rows))
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
     for axes, place in zip(panels, places, strict=True):
-        for height, row in enumerate(rows):
-            values = table[place].get(row)
-            if values is None:
-                continue
-            colour, marker = RULE_COLOURS[row.rule], MARKERS[row.feedback, row.strength]
-            heights = np.full(values.size, height)
-            seeds = {"markersize": 3, "alpha": 0.4, "linestyle": "none"}
-            axes.plot(values, heights, marker, color=colour, **seeds)
-            spread = values.std(ddof=1) if values.size > 1 else 0.0
-            mean = {"xerr": spread, "fmt": marker, "capsize": 3, "markersize": 5}
-            axes.errorbar(values.mean(), height, color=colour, **mean)
-        axes.set_title(f"{place[0].replace('_', '-')}, depth {place[1]}")
-        axes.set_xlabel("test accuracy, %")
-        axes.grid(axis="x", alpha=0.3)
-        axes.margins(x=0.15, y=0.1)
+        draw_column(axes, place, table[place], rows)
     panels[0].set_yticks(range(len(rows)), [str(row) for row in rows])
     figure.savefig(path, dpi=200)
+
+
+def draw_column(
+    axes: Axes,
+    place: tuple[str, int],
+    column: Mapping[AccuracyRow, np.ndarray],
+    rows: Sequence[AccuracyRow],
+) -> None:
+    """Draw accuracies (seeds,) of one dataset and depth in percent, the first row lowest."""
+    from .figures.style import RULE_COLOURS
+
+    for height, row in enumerate(rows):
+        values = column.get(row)
+        if values is None:
+            continue
+        colour, marker = RULE_COLOURS[row.rule], MARKERS[row.feedback, row.strength]
+        heights = np.full(values.size, height)
+        seeds: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "linestyle": "none"}
+        axes.plot(values, heights, marker, color=colour, **seeds)
+        spread = values.std(ddof=1) if values.size > 1 else 0.0
+        mean: dict[str, Any] = {"xerr": spread, "fmt": marker, "capsize": 3, "markersize": 5}
+        axes.errorbar(values.mean(), height, color=colour, **mean)
+    axes.set_title(f"{place[0].replace('_', '-')}, depth {place[1]}")
+    axes.set_xlabel("test accuracy, %")
+    axes.grid(axis="x", alpha=0.3)
+    axes.margins(x=0.15, y=0.1)
