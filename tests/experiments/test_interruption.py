@@ -361,7 +361,7 @@ def killed_again_and_again(
 
 
 @on_both_kinds
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_kill_before_an_operation_on_files_loses_a_run(tmp_path, every, kind):
     """What goes on is the run at the last moment saved, bit for bit, and all of it is there."""
     killed_again_and_again(

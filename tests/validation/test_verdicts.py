@@ -9,16 +9,20 @@ import pytest
 
 from disinhib.backends import NumpyBackend
 from disinhib.experiments.conformance.report import TraceReport, explanation
+from disinhib.refimpl import EndStateCounts
 from disinhib.validation import (
     compare,
     conform,
+    conform_each,
     first_deviation,
     float_arithmetic,
     named_arithmetic,
     read_candidate,
     read_trace,
+    record_standard_case,
     record_trace,
     shipped_directory,
+    standard_cases,
     stored_precision_in_words,
     write_trace,
 )
@@ -242,6 +246,72 @@ def test_a_backend_that_counts_wrongly_is_caught(trace):
 
     found = first_deviation(conform(trace, Backend, np.dtype(np.float64)))
     assert (found.stage, found.element.array) == ("losses", "n_correct")
+
+
+MISCOUNTED = [
+    ({"frozen_newton": 4}, r"4 \+ 0 \+ 0 end states were counted .*, of 5"),
+    ({"fresh_newton": 5}, r"5 \+ 5 \+ 0 end states were counted .*, of 5"),
+    ({"unsettled": 2}, "2 of 0 integrations are counted as unsettled"),
+]
+
+
+def miscounting(method, change):
+    """A backend that counts wrongly in a loop, or in a whole step's closed loop."""
+
+    def wrong(self, *given):
+        found = getattr(NumpyBackend, method)(self, *given)
+        if method == "learning_step":
+            counts = dataclasses.replace(found.closed_loop_counts, **change)
+            return dataclasses.replace(found, closed_loop_counts=counts)
+        state, counts = found
+        return state, dataclasses.replace(counts, **change)
+
+    return type("Miscounting", (NumpyBackend,), {method: wrong})
+
+
+def test_every_sample_is_counted_once(trace):
+    """Each of the five of a batch has one end state, found in one way."""
+    stages = {"open_loop": "open loop", "closed_loop": "closed loop", "learning_step": "losses"}
+    cases = [(m, change, said) for m in stages for change, said in MISCOUNTED]
+    kinds = [miscounting(method, change) for method, change, _ in cases]
+    judged = conform_each(trace, kinds, np.dtype(np.float64))
+    for (method, _, said), results in zip(cases, judged, strict=True):
+        found = first_deviation(results)
+        assert (found.stage, found.first_step) == (stages[method], 0)
+        assert re.search(said, found.problem)
+        report = TraceReport("trace", "candidate", [found])
+        assert any(found.problem in line for line in explanation(report))
+
+
+def test_a_step_counts_the_open_loop_as_the_stage_does(trace):
+    """It is the same search, from the same parameters."""
+
+    class Backend(StagedBackend):
+        def learning_step(self, x, y):
+            metrics = super().learning_step(x, y)
+            counts = EndStateCounts(frozen_newton=4, fresh_newton=1)
+            return dataclasses.replace(metrics, open_loop_counts=counts)
+
+    found = first_deviation(conform(trace, Backend, np.dtype(np.float64)))
+    assert (found.stage, found.first_step) == ("losses", 0)
+    assert found.problem.startswith("in open loop a learning step counts EndStateCounts(frozen")
+
+
+@pytest.mark.slow
+def test_a_fault_without_a_leak_is_blamed_and_no_hint_divides_by_it():
+    (case,) = (case for case in standard_cases() if case.name == "without-leak")
+    trace = record_standard_case(case)
+    one_step = record_trace(
+        trace.configuration, trace.initial_parameters, trace.inputs[:1], trace.targets[:1]
+    )
+
+    class Backend(NumpyBackend):
+        def closed_loop(self, *given):
+            state, counts = NumpyBackend.closed_loop(self, *given)
+            return dataclasses.replace(state, z=1.001 * state.z), counts
+
+    failed = [r for r in conform(one_step, Backend, np.dtype(np.float64)) if not r.passed]
+    assert [(result.stage, result.hint) for result in failed] == [("closed loop", "")]
 
 
 # Names and precisions.

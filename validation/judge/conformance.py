@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backends import Backend, NumpyBackend
-from ...refimpl import Learner, Solver, tolerances_to_rest
+from ...refimpl import EndStateCounts, Learner, Solver, tolerances_to_rest
 from ..mistakes import mistake_in_final_parameters, usual_mistake
 from ..storage import named_arrays
 from ..trace import Candidate, Trace
@@ -149,10 +149,12 @@ def conform_each(
             for step in item.steps
         ]
         for backend, judgements in zip(backends, results, strict=True):
-            found = [_found(item.stage, backend, trace, step) for step in item.steps]
+            miscounted: dict[int, str] = {}
+            found = [_found(item.stage, backend, trace, step, miscounted) for step in item.steps]
             compared = list(map(Comparison, item.steps, golden, found, rounding))
             result = stage_verdict(item, compared, arithmetic, trace)
-            judgements.append(_with_hint(result, item.stage, trace, compared, reference))
+            result = _with_hint(result, item.stage, trace, compared, reference)
+            judgements.append(_refuted_by_counts(result, miscounted))
     progress(LEARNING_RUN)
     # Of their own start, which nobody has loaded.
     for backend, judgements in zip(begun(), results, strict=True):
@@ -161,18 +163,57 @@ def conform_each(
     return results
 
 
-def _found(stage: Stage, backend: Backend, trace: Trace, step: int) -> Arrays:
-    """What a backend computes from what the trace has; losses are those that it reports itself."""
+def _found(
+    stage: Stage, backend: Backend, trace: Trace, step: int, miscounted: dict[int, str]
+) -> Arrays:
+    """What a backend computes from what the trace has; losses are those that it reports itself.
+
+    Counts of end states that are not those of a batch are put into `miscounted`.
+    """
+
+    def told(counts: EndStateCounts, of: str = "") -> None:
+        wrong = _wrong_counts(counts, trace.inputs.shape[1])
+        if wrong:
+            miscounted.setdefault(step, f"{of}{wrong}")
+
     if stage is not LOSSES:
-        return stage.run(backend, trace, step, undisturbed)
+        return stage.run(backend, trace, step, undisturbed, told)
     load_learner(backend, trace, step, undisturbed)
+    _, alone = backend.open_loop(trace.inputs[step])
     metrics = backend.learning_step(trace.inputs[step], trace.targets[step])
+    if trace.configuration.rule != "backprop":
+        told(metrics.open_loop_counts, "in open loop ")
+        told(metrics.closed_loop_counts, "in closed loop ")
+        if metrics.open_loop_counts != alone:
+            counted = f"in open loop a learning step counts {metrics.open_loop_counts}"
+            miscounted.setdefault(step, f"{counted}, the stage alone {alone}")
     figures = {
         OPEN_LOSS: metrics.loss,
         CLOSED_LOSS: metrics.closed_loop_loss,
         N_CORRECT: metrics.n_correct,
     }
     return {name: np.asarray(figures[name]) for name in stage.golden(trace, step)}
+
+
+def _wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
+    """Say what is wrong with counts of end states; in whatever way, each sample has one."""
+    ways = (counts.frozen_newton, counts.fresh_newton, counts.integrated)
+    if min(*ways, counts.unsettled) < 0 or sum(ways) != n_samples:
+        listed = " + ".join(map(str, ways))
+        return f"{listed} end states were counted (frozen, fresh, integrated), of {n_samples}"
+    if counts.unsettled > counts.integrated:
+        return f"{counts.unsettled} of {counts.integrated} integrations are counted as unsettled"
+    return ""
+
+
+def _refuted_by_counts(result: StageResult, miscounted: dict[int, str]) -> StageResult:
+    """Fail a stage whose numbers are right, and whose counts of end states are not."""
+    if not miscounted or not result.passed:
+        return result
+    step = min(miscounted)
+    return dataclasses.replace(
+        result, used=float(np.inf), first_step=step, problem=miscounted[step], element=None
+    )
 
 
 def _rounding(

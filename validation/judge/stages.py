@@ -125,15 +125,27 @@ class Stage:
         """Give a trace that has these arrays instead."""
         return with_part(trace, step, self.part, self.form.value(arrays), self.is_path)
 
-    def run(self, backend: Backend, trace: Trace, step: int, disturb: Disturb) -> Arrays:
-        """Let a backend compute it from what the trace has, each array through `disturb` first."""
+    def run(
+        self,
+        backend: Backend,
+        trace: Trace,
+        step: int,
+        disturb: Disturb,
+        told: Callable[[EndStateCounts], None] = lambda counts: None,
+    ) -> Arrays:
+        """Let a backend compute it from what the trace has, each array through `disturb` first.
+
+        `told` hears how end states were found.
+        """
         if self.loads:
             load_learner(backend, trace, step, disturb)
         given = (given_to(trace, step, name) for name in self.given)
         found = self.compute(
             backend, *(disturbed(trace.configuration, value, disturb) for value in given)
         )
-        found, _ = found if self.finds_end_state else (found, None)
+        if self.finds_end_state:
+            found, counts = found
+            told(counts)
         if self.part == "feedback":
             # Averaged weights may come with a batch axis of 1; the files repeat them.
             found = repeated(found, trace.inputs.shape[1])

@@ -78,8 +78,9 @@ def _results(result: Result, places: Sequence[Setting]) -> Iterator[Arrays | Non
     for setting in places:
         try:
             yield result(setting)
-        except (ValueError, KeyError, np.linalg.LinAlgError):
-            # A mistaken network may have no answer at all, or what shows a mistake was not given.
+        except (ValueError, KeyError, ZeroDivisionError, np.linalg.LinAlgError):
+            # A mistaken network may have no answer at all, as without a leak there is no steady
+            # gain, or what shows a mistake was not given.
             yield None
 
 
