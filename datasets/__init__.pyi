@@ -1,4 +1,5 @@
 from .dataset import (
+    SPLITS as SPLITS,
     Dataset as Dataset,
     DatasetError as DatasetError,
     Split as Split,

@@ -17,6 +17,9 @@ from numpy.typing import DTypeLike
 
 Purpose = Literal["initial-parameters", "batch-order"]
 
+SPLITS = ("train", "validation", "test")
+"""Parts of a dataset, by the names of its fields."""
+
 # Part of what a seed means: a code once given is never changed nor reused.
 PURPOSE_CODES: dict[str, int] = {"initial-parameters": 0, "batch-order": 1}
 

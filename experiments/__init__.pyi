@@ -1,3 +1,8 @@
+from .trained import (
+    SplitEvaluation as SplitEvaluation,
+    TrainedNetwork as TrainedNetwork,
+    load_trained as load_trained,
+)
 from .training import (
     EpochRecord as EpochRecord,
     RunConfiguration as RunConfiguration,

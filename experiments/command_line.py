@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ..backends import PRECISIONS
-from ..datasets import DATASETS
+from ..datasets import DATASETS, SPLITS
 from ..refimpl import METHODS, RULES, ConfigurationError, shown
 from .output import OutputFailed, any_stream, tell_user
 from .paper.figures import FIGURES, FORMATS
@@ -94,6 +94,7 @@ Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[mi
 Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
+SplitName = Enum("SplitName", {name: name for name in SPLITS}, type=str)  # type: ignore[misc]
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
@@ -260,6 +261,40 @@ def inspect_command(
     from .about import show_contents
 
     show_contents(file)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName["test"],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data lies now; else where the run had it.")
+    ] = None,
+    confusion_file: Annotated[
+        Path | None,
+        typer.Option("--confusion", metavar="FILE", help="Draw which classes are taken for which."),
+    ] = None,
+    predictions_file: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="FILE.csv", help="Write a row a sample."),
+    ] = None,
+    json_file: JsonFile = None,
+    backend: Annotated[str | None, typer.Option(help="Else the one that trained it.")] = None,
+    dtype: Annotated[Precision | None, typer.Option(help="Else that of the training.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Evaluate a trained network on a part of its data; the run is not changed."""
+    from .trained import evaluate_run
+
+    evaluate_run(
+        run,
+        str(split.value),
+        data_dir=data_dir,
+        chosen={"backend": backend, "dtype": _chosen(dtype), "threads": threads},
+        confusion_file=confusion_file,
+        predictions_file=predictions_file,
+        json_file=json_file,
+    )
 
 
 @app.command("demo")

@@ -1,0 +1,387 @@
+"""A trained network in use: loaded from its run, it predicts and is evaluated.
+
+The command `disinhib evaluate`. Nothing is written into a run's directory, and no lock is taken: a
+run that is still being trained may be looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Column, Table
+
+from ..backends import Backend, backend_class
+from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_labels
+from ..refimpl import ArgumentError, ConfigurationError, sample_loss, shown
+from ..validation import FileError, generations, newest_checkpoint, read_checkpoint
+from .output import (
+    refuse_unwritable,
+    replace_text,
+    say,
+    tell_user,
+    terminal_console,
+    working,
+    write_output,
+)
+from .training import RunConfiguration, run_configuration
+
+console = terminal_console()
+AT_ONCE = 1000
+"""Samples whose end states are found together."""
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network as a checkpoint has it, in a backend.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+        Of the run that trained it.
+    backend : Backend
+        The network itself.
+    epochs, steps : int
+        How far its training had come: whole epochs, and learning steps of the next.
+    source : Path
+        The checkpoint.
+    data_digest : str
+        Of the data that it learnt; empty in checkpoints of before it was kept.
+    """
+
+    configuration: RunConfiguration
+    backend: Backend
+    epochs: int
+    steps: int
+    source: Path
+    data_digest: str
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """Compute the outputs u_out at rest without control, a column a class (section 2).
+
+        Parameters
+        ----------
+        x : array of float, (n, ...)
+            Inputs, scaled as those that were learnt (0 to 1); what follows the first axis is
+            flattened.
+
+        Returns
+        -------
+        array, (n, classes)
+            In the run's precision.
+
+        Raises
+        ------
+        ArgumentError
+            Inputs are of another number than the network has, whole numbers, or no numbers.
+        """
+        return self._outputs(x)[0]
+
+    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """Outputs, and how many samples did not come to rest."""
+        x, n_inputs = np.asarray(x), self.backend.configuration.sizes[0]
+        if x.ndim < 2 or int(np.prod(x.shape[1:])) != n_inputs:
+            raise ArgumentError(f"x has shape {x.shape}: (n, {n_inputs}) is needed, a row a sample")
+        if x.dtype.kind != "f":
+            raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1")
+        flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
+        found, unsettled = [np.zeros((0, self.backend.configuration.sizes[-1]), flat.dtype)], 0
+        for first in range(0, len(flat), AT_ONCE):
+            state, counts = self.backend.open_loop(flat[first : first + AT_ONCE])
+            found.append(state.u_out)
+            unsettled += counts.unsettled
+        return np.concatenate(found), unsettled
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Class of each input, that of the largest output; see `outputs`.
+
+        Returns
+        -------
+        array of int64, (n,)
+            −1 where an output is no number, as of a sample that has no end state.
+        """
+        return predictions(self.outputs(x))
+
+    def evaluate(
+        self, split: str = "test", data_dir: str | os.PathLike[str] | None = None
+    ) -> SplitEvaluation:
+        """Evaluate on a part of the data that it was trained with.
+
+        Parameters
+        ----------
+        split : {'test', 'validation', 'train'}
+            Part.
+        data_dir : path, optional
+            Where the data lies now; else where the run had it.
+
+        Returns
+        -------
+        SplitEvaluation
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such part, or the data is not what the run had.
+        DatasetError
+            The data cannot be had.
+        """
+        if split not in SPLITS:
+            raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
+        dataset = self._dataset(data_dir)
+        part = getattr(dataset, split)
+        u_out, unsettled = self._outputs(part.images / dataset.full_scale)
+        y = softened_labels(part.labels, dataset.n_classes)
+        return SplitEvaluation(
+            dataset.name,
+            split,
+            labels=part.labels,
+            predictions=predictions(u_out),
+            losses=sample_loss(self.configuration.loss, u_out.astype(np.float64), y),
+            n_classes=dataset.n_classes,
+            unsettled=unsettled,
+        )
+
+    def _dataset(self, data_dir: str | os.PathLike[str] | None) -> Dataset:
+        name = self.configuration.dataset
+        dataset = load_dataset(name, data_dir or self.configuration.data_dir)
+        found = dataset_digest(dataset)
+        if self.data_digest and found != self.data_digest:
+            raise ConfigurationError(
+                f"data: {name} ({dataset.source}) has SHA-256 {found[:12]}…, that of "
+                f"{self.source} had {self.data_digest[:12]}…: it learnt something else"
+            )
+        return dataset
+
+
+def predictions(u_out: np.ndarray) -> np.ndarray:
+    """Class of the largest output, −1 where one is no number; (n,) of (n, classes)."""
+    largest = np.argmax(u_out, axis=-1)
+    return np.where(np.all(np.isfinite(u_out), axis=-1), largest, -1)
+
+
+@dataclass(frozen=True)
+class SplitEvaluation:
+    """What a network makes of a part of its data, in open loop.
+
+    Parameters
+    ----------
+    dataset, split : str
+        What it was evaluated on.
+    labels, predictions : array of int64, (n,)
+        True classes, and those of the largest output, −1 where one is no number.
+    losses : array of float64, (n,)
+        Of each sample, to its softened label.
+    n_classes : int
+        Number of classes.
+    unsettled : int
+        Samples that were integrated and did not come to rest.
+    """
+
+    dataset: str
+    split: str
+    labels: np.ndarray
+    predictions: np.ndarray
+    losses: np.ndarray
+    n_classes: int
+    unsettled: int
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of samples that are right."""
+        return float(np.mean(self.labels == self.predictions))
+
+    @property
+    def loss(self) -> float:
+        """Mean loss; no number where a sample has none."""
+        return float(np.mean(self.losses))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Samples by true class (row) and prediction (column), int64, (classes, classes).
+
+        Those that have no prediction are left out.
+        """
+        counts = np.zeros((self.n_classes, self.n_classes), dtype=np.int64)
+        has_one = self.predictions >= 0
+        np.add.at(counts, (self.labels[has_one], self.predictions[has_one]), 1)
+        return counts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Turn into plain JSON values."""
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "samples": int(self.labels.size),
+            "accuracy": self.accuracy,
+            "loss": self.loss if np.isfinite(self.loss) else None,
+            "unsettled": self.unsettled,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def load_trained(
+    path: str | os.PathLike[str],
+    *,
+    backend: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+) -> TrainedNetwork:
+    """Load a trained network.
+
+    Parameters
+    ----------
+    path : path
+        A run's directory, whose newest whole checkpoint is taken, or a checkpoint.
+    backend, dtype, threads : optional
+        To run it with; else those that trained it.
+    notify : callable
+        Told, a line each, of damaged checkpoints and of the one taken in their place.
+
+    Raises
+    ------
+    ConfigurationError, FileError, BackendUnavailable
+        There is no checkpoint, it cannot be read, or the backend cannot run here.
+    """
+    path = Path(path)
+    if path.is_dir():
+        source = path / "checkpoint.h5"
+        if not any(file.is_file() for file in generations(source, keep=2)):
+            raise ConfigurationError(f"{path} holds no run: checkpoint.h5 is missing")
+        checkpoint, problems = newest_checkpoint(source)
+        for problem in problems:
+            notify(problem)
+    else:
+        source, checkpoint = path, read_checkpoint(path)
+    chosen = {"backend": backend, "dtype": dtype, "threads": threads}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    configuration = run_configuration({**checkpoint.configuration, **given}, str(source))
+    parameters = checkpoint.learner.parameters
+    weights = (*parameters.weights, parameters.readout)
+    if [W.shape[1] for W in weights[:-1]] != configuration.hidden:
+        raise FileError(f"{source} has other layers than its own configuration")
+    network = configuration.network(weights[0].shape[0], weights[-1].shape[1])
+    kind = backend_class(configuration.backend)
+    return TrainedNetwork(
+        configuration,
+        kind(
+            network,
+            parameters,
+            np.dtype(configuration.dtype),
+            configuration.solver,
+            threads=configuration.threads,
+        ),
+        checkpoint.position.epochs,
+        checkpoint.position.steps,
+        source,
+        checkpoint.data,
+    )
+
+
+# The command.
+
+
+def evaluate_run(
+    path: Path,
+    split: str,
+    *,
+    data_dir: Path | None = None,
+    chosen: dict[str, Any] | None = None,
+    confusion_file: Path | None = None,
+    predictions_file: Path | None = None,
+    json_file: Path | None = None,
+) -> None:
+    """Evaluate a run, print what was found, and write what was asked for."""
+    for file in (confusion_file, predictions_file, json_file):
+        refuse_unwritable(file)
+    if confusion_file is not None:
+        _refuse_other_pictures(confusion_file)
+    with working(console, f"evaluating {path}"):
+        network = load_trained(path, notify=tell_user, **(chosen or {}))
+        found = network.evaluate(split, data_dir)
+    configuration = network.configuration
+    after = f"{network.epochs} epochs" + (f" and {network.steps} steps" if network.steps else "")
+    say(
+        console,
+        f"{found.dataset} {found.split}: {found.accuracy:.2%} of {found.labels.size:,} right, "
+        f"loss {found.loss:.4f} ({configuration.rule}, after {after}; {configuration.backend} "
+        f"{configuration.dtype})",
+    )
+    for n, what in (
+        (found.unsettled, "samples did not come to rest"),
+        (int(np.sum(found.predictions < 0)), "samples have outputs that are no numbers"),
+    ):
+        if n:
+            say(console, f"  {n:,} {what}", "yellow")
+    console.print(_by_class(found))
+    write_output(confusion_file, draw_confusion, found)
+    write_output(predictions_file, write_predictions, found)
+    about = {"source": str(network.source), "epochs": network.epochs, "steps": network.steps}
+    text = json.dumps({**about, **found.as_dict()}, indent=1, allow_nan=False) + "\n"
+    write_output(json_file, replace_text, text)
+
+
+def _by_class(found: SplitEvaluation) -> Table:
+    headings = ("class", "samples", "right", "most often taken for")
+    table = Table(*(Column(heading, justify="right") for heading in headings))
+    for label, row in enumerate(found.confusion):
+        if not row.sum():
+            continue
+        others = np.where(np.arange(row.size) == label, -1, row)
+        other = int(np.argmax(others))
+        taken = f"{other} ({others[other]:,})" if others[other] > 0 else ""
+        table.add_row(str(label), f"{row.sum():,}", f"{row[label] / row.sum():.1%}", taken)
+    return table
+
+
+def write_predictions(path: Path, found: SplitEvaluation) -> None:
+    """Write a row a sample: its place in the split from 0, label, prediction and loss."""
+    columns = zip(found.labels.tolist(), found.predictions.tolist(), found.losses, strict=True)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        yield "sample", "label", "prediction", "loss"
+        for sample, (label, prediction, loss) in enumerate(columns):
+            yield sample, label, prediction, f"{loss:.6g}"
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows())
+
+
+def draw_confusion(path: Path, found: SplitEvaluation) -> None:
+    """Draw the counts, each row coloured by its own fractions."""
+    # Imported here: slow to load, and most commands draw nothing.
+    from .paper.figures.style import new_figure
+
+    counts, n = found.confusion, found.n_classes
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(3.2, 0.42 * n + 1.2)
+    figure = new_figure(size, size)
+    axes = figure.subplots()
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    if n <= MOST_WRITTEN:
+        for row, column in np.argwhere(counts):
+            colour = "w" if fractions[row, column] > 0.5 else "k"
+            axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center")
+        axes.set_xticks(range(n))
+        axes.set_yticks(range(n))
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("class")
+    axes.set_title(f"{found.dataset} {found.split}, {found.accuracy:.2%} right")
+    figure.savefig(path, dpi=200)
+
+
+MOST_WRITTEN = 30
+"""Classes of which every count is written into the picture."""
+
+PICTURES = (".png", ".pdf", ".svg")
+
+
+def _refuse_other_pictures(file: Path) -> None:
+    if file.suffix.lower() not in PICTURES:
+        raise ConfigurationError(f"{file}: a picture's name ends in {', '.join(PICTURES)}")

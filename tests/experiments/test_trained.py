@@ -1,0 +1,176 @@
+"""A trained network in use: what it predicts, and how it is evaluated."""
+
+import csv
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from disinhib import ArgumentError, ConfigurationError, load_dataset, load_trained, read_records
+from disinhib.experiments.trained import SplitEvaluation, draw_confusion, predictions
+from disinhib.validation import read_checkpoint
+
+from .test_command_line import disinhib
+
+SETTINGS = ("--dataset", "digits", "--hidden", "24,16", "--epochs", "2", "--backend", "numba")
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def run(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / request.param
+    result = disinhib("train", *SETTINGS, "--dtype", request.param, "--out", directory)
+    assert result.returncode == 0, result.stderr
+    return directory
+
+
+def outputs_by_hand(run, x):
+    """At rest without control u_I = φ_E(u_E) and u_E = a − φ_I(u_I): solved by bisection."""
+
+    def phi(u):
+        return np.logaddexp(0, u)
+
+    parameters = read_checkpoint(run / "checkpoint.h5").learner.parameters
+    r = x
+    for W, b in zip(parameters.weights, parameters.biases, strict=True):
+        a = r @ W.astype(float) + b.astype(float)
+        low, high = a - 50, a + 0.0
+        for _ in range(80):
+            u = (low + high) / 2
+            is_above = u + phi(phi(u)) > a
+            low, high = np.where(is_above, low, u), np.where(is_above, u, high)
+        r = phi(u)
+    return r @ parameters.readout.astype(float)
+
+
+def test_outputs_are_those_of_the_equations(run):
+    x = load_dataset("digits").test.images[:50] / 16
+    network = load_trained(run)
+    found = network.outputs(x)
+    assert found.dtype == run.name
+    expected = outputs_by_hand(run, x)
+    tolerance = 1e-12 if run.name == "float64" else 2e-6
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_array_equal(network.outputs(x.reshape(50, 8, 8)), found)
+    assert network.outputs(x[:0]).shape == (0, 10)
+    assert list(network.predict(x)) == [int(np.argmax(row)) for row in found]
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_run_s_own_figures_come_again(run, split):
+    record = read_records(run / "metrics.jsonl")[-1]
+    evaluation = load_trained(run).evaluate(split)
+    name = {"validation": "valid"}.get(split, split)
+    assert evaluation.accuracy == getattr(record, f"{name}_accuracy")
+    assert evaluation.loss == pytest.approx(getattr(record, f"{name}_loss"), rel=1e-6)
+    assert np.trace(evaluation.confusion) == round(evaluation.accuracy * evaluation.labels.size)
+    np.testing.assert_array_equal(
+        evaluation.confusion.sum(axis=1), np.bincount(evaluation.labels, minlength=10)
+    )
+
+
+def test_the_command_writes_what_it_is_asked_for_and_leaves_the_run_alone(run, tmp_path):
+    before = {file: file.read_bytes() for file in run.iterdir()}
+    files = {name: tmp_path / name for name in ("c.png", "p.csv", "e.json")}
+    result = disinhib(
+        *("evaluate", run, "--split", "validation", "--confusion", files["c.png"]),
+        *("--predictions", files["p.csv"], "--json", files["e.json"]),
+    )
+    assert result.returncode == 0, result.stderr
+    assert {file: file.read_bytes() for file in run.iterdir()} == before
+    evaluation = load_trained(run).evaluate("validation")
+    assert f"{evaluation.accuracy:.2%} of 150 right" in result.stdout
+    assert files["c.png"].read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader(files["p.csv"].open(encoding="utf-8")))
+    assert [int(row["prediction"]) for row in rows] == list(evaluation.predictions)
+    assert [int(row["label"]) for row in rows] == list(load_dataset("digits").validation.labels)
+    said = json.loads(files["e.json"].read_text(encoding="utf-8"))
+    assert (said["samples"], said["epochs"], said["accuracy"]) == (150, 2, evaluation.accuracy)
+    assert np.sum(said["confusion"]) == 150
+
+
+def test_another_backend_and_precision_give_the_same_classes(run):
+    x = load_dataset("digits").test.images / 16
+    a, b = load_trained(run), load_trained(run, backend="numpy", dtype="float64")
+    np.testing.assert_allclose(a.outputs(x), b.outputs(x), rtol=0, atol=1e-5)
+    assert (b.epochs, b.steps, b.configuration.backend) == (2, 0, "numpy")
+
+
+def test_a_checkpoint_is_taken_by_itself(run, tmp_path):
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes((run / "checkpoint.h5").read_bytes())
+    x = load_dataset("digits").test.images[:5] / 16
+    np.testing.assert_array_equal(load_trained(moved).outputs(x), load_trained(run).outputs(x))
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_said(run, tmp_path):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for file in run.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    whole = (copy / "checkpoint.h5").read_bytes()
+    (copy / "checkpoint.h5").write_bytes(whole[: len(whole) // 2])
+    lines = []
+    network = load_trained(copy, notify=lines.append)
+    assert network.epochs == 1
+    assert len(lines) >= 1
+    assert "checkpoint.h5" in lines[0]
+
+
+def test_outputs_that_are_no_numbers_predict_nothing(tmp_path):
+    u_out = np.array([[0.0, 1.0], [np.nan, 3.0], [2.0, -np.inf]])
+    np.testing.assert_array_equal(predictions(u_out), [1, -1, -1])
+    labels = np.array([1, 0, 0])
+    found = SplitEvaluation("own", "test", labels, predictions(u_out), np.full(3, np.nan), 2, 2)
+    assert found.accuracy == pytest.approx(1 / 3)
+    assert found.as_dict()["loss"] is None
+    np.testing.assert_array_equal(found.confusion, [[0, 0], [0, 1]])
+    draw_confusion(tmp_path / "confusion.png", found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such file"),
+        (["."], "holds no run: checkpoint.h5 is missing"),
+        (["RUN", "--split", "tset"], "tset"),
+        (["RUN", "--confusion", "picture.jpeg"], "ends in .png, .pdf, .svg"),
+        (["RUN", "--json", "missing/e.json"], "cannot be written: missing is not a directory"),
+        (["RUN", "--backend", "nubma"], "nubma"),
+        (["RUN", "--data-dir", "."], "digits is embedded and takes no directory"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(run, tmp_path, arguments, said):
+    given = [run if argument == "RUN" else argument for argument in arguments]
+    result = disinhib("evaluate", *given, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.zeros(64), r"x has shape \(64,\): \(n, 64\) is needed"),
+        (np.zeros((3, 8, 7)), r"x has shape \(3, 8, 7\)"),
+        (np.zeros((3, 64), np.uint8), "x is of uint8: floats are needed, scaled to 0 to 1"),
+        (np.full((3, 64), np.nan), "x"),
+    ],
+    ids=["a vector", "other pixels", "bytes", "no numbers"],
+)
+def test_inputs_that_are_none_are_refused(run, x, said):
+    with pytest.raises(ArgumentError, match=said):
+        load_trained(run).predict(x)
+
+
+def test_other_data_than_it_learnt_are_refused(run, tmp_path):
+    other = tmp_path / "other.h5"
+    other.write_bytes((run / "checkpoint.h5").read_bytes())
+    network = load_trained(other)
+    changed = type(network)(**{**vars(network), "data_digest": "0" * 64})
+    with pytest.raises(ConfigurationError, match="it learnt something else"):
+        changed.evaluate()
+    with pytest.raises(ConfigurationError, match="split is 'tset': choose from train"):
+        network.evaluate("tset")
+    with h5py.File(other, "r") as file:
+        assert file.attrs["data"] == network.data_digest
