@@ -10,3 +10,4 @@ from .dataset import (
     softened_labels as softened_labels,
 )
 from .load import DATASETS as DATASETS, digits as digits, load_dataset as load_dataset
+from .own_file import is_own_file as is_own_file, read_own_file as read_own_file

@@ -41,8 +41,8 @@ class Split:
 
     Parameters
     ----------
-    images : array of uint8, (n, n_pixels)
-        Flattened row by row; 0 to the dataset's `full_scale`.
+    images : array of uint8 or float, (n, n_pixels)
+        Flattened row by row; bytes are 0 to the dataset's `full_scale`.
     labels : array of int64, (n,)
         Class of each image, 0 to n_classes − 1.
     """
@@ -59,26 +59,37 @@ class Dataset:
     ----------
     name : str
         Name that `load_dataset` takes.
-    image_shape : (int, int)
-        Rows and columns of an image before flattening.
+    image_shape : tuple of int
+        Of an image before flattening: rows and columns, or more.
     n_classes : int
         Number of classes.
-    full_scale : int
-        Pixel value that becomes 1.0.
+    full_scale : int or None
+        Byte that becomes 1.0; None where images are floats.
     train, validation, test : Split
         Disjoint; `validation` was the beginning of the published training split.
     source : str
-        Where the data came from: a directory, or the package.
+        Where the data came from: a directory, a file, or the package.
+    class_names : tuple of str
+        A name for each class; empty if they are called by their numbers.
     """
 
     name: str
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
     n_classes: int
-    full_scale: int
+    full_scale: int | None
     train: Split
     validation: Split
     test: Split
     source: str
+    class_names: tuple[str, ...] = ()
+
+    def name_of(self, label: int) -> str:
+        """What a class is called."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    def inputs(self, images: np.ndarray) -> np.ndarray:
+        """Images as a network takes them, floats; of the same shape."""
+        return images if self.full_scale is None else images / self.full_scale
 
 
 def split_off_validation(published: Split, source: str) -> tuple[Split, Split]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .dataset import Dataset, DatasetError, Split, split_off_validation
 from .image_files import SUBDIRECTORIES, find_image_files, read_image_files
+from .own_file import is_own_file, read_own_file
 from .tensorflow_datasets_source import find_prepared, prepare_and_read, read_prepared
 
 DATASETS = ("digits", "fashion_mnist", "mnist")
@@ -33,8 +34,8 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
 
     Parameters
     ----------
-    name : {'digits', 'fashion_mnist', 'mnist'}
-        Dataset.
+    name : {'digits', 'fashion_mnist', 'mnist'} or path of a .npz file
+        Dataset, or somebody's own: see `read_own_file`.
     data_dir : path, optional
         Directory with the data. None looks where said above.
 
@@ -49,8 +50,16 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
         If there is no such dataset or directory, the directory has no data, the data is
         not what it should be, or none is found and the download fails.
     """
+    if is_own_file(name):
+        if data_dir is not None:
+            raise DatasetError(
+                f"data_dir: found {os.fspath(data_dir)!r}, expected none: {name} is a file itself"
+            )
+        return read_own_file(name)
     if name not in DATASETS:
-        raise DatasetError(f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}")
+        raise DatasetError(
+            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, or a .npz file"
+        )
     if name == "digits":
         if data_dir is not None:
             raise DatasetError(

@@ -93,7 +93,6 @@ app.add_typer(reproduce_app, name="reproduce")
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
 Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
-DatasetName = Enum("DatasetName", {name: name for name in DATASETS}, type=str)  # type: ignore[misc]
 SplitName = Enum("SplitName", {name: name for name in SPLITS}, type=str)  # type: ignore[misc]
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
@@ -172,7 +171,12 @@ def train_command(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; flags override them.")
     ] = None,
-    dataset: Annotated[DatasetName | None, typer.Option(help="Images to learn.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join([*DATASETS, "FILE.npz"]), help="Images to learn, or arrays x and y."
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Directory of IDX files, or of a prepared tfds dataset.")
     ] = None,
@@ -207,7 +211,7 @@ def train_command(
     from .training import run_training
 
     flags = {
-        "dataset": _chosen(dataset),
+        "dataset": dataset,
         "data_dir": data_dir,
         "rule": _chosen(rule),
         "hidden": None if hidden is None else whole_numbers("--hidden", hidden),

@@ -27,6 +27,7 @@ from .output import (
     say,
     tell_user,
     terminal_console,
+    visible,
     working,
     write_output,
 )
@@ -135,7 +136,7 @@ class TrainedNetwork:
             raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
         dataset = self._dataset(data_dir)
         part = getattr(dataset, split)
-        u_out, unsettled = self._outputs(part.images / dataset.full_scale)
+        u_out, unsettled = self._outputs(dataset.inputs(part.images))
         y = softened_labels(part.labels, dataset.n_classes)
         return SplitEvaluation(
             dataset.name,
@@ -143,7 +144,7 @@ class TrainedNetwork:
             labels=part.labels,
             predictions=predictions(u_out),
             losses=sample_loss(self.configuration.loss, u_out.astype(np.float64), y),
-            n_classes=dataset.n_classes,
+            class_names=tuple(dataset.name_of(label) for label in range(dataset.n_classes)),
             unsettled=unsettled,
         )
 
@@ -177,8 +178,8 @@ class SplitEvaluation:
         True classes, and those of the largest output, −1 where one is no number.
     losses : array of float64, (n,)
         Of each sample, to its softened label.
-    n_classes : int
-        Number of classes.
+    class_names : tuple of str
+        A name for each class.
     unsettled : int
         Samples that were integrated and did not come to rest.
     """
@@ -188,7 +189,7 @@ class SplitEvaluation:
     labels: np.ndarray
     predictions: np.ndarray
     losses: np.ndarray
-    n_classes: int
+    class_names: tuple[str, ...]
     unsettled: int
 
     @property
@@ -207,7 +208,7 @@ class SplitEvaluation:
 
         Those that have no prediction are left out.
         """
-        counts = np.zeros((self.n_classes, self.n_classes), dtype=np.int64)
+        counts = np.zeros((len(self.class_names), len(self.class_names)), dtype=np.int64)
         has_one = self.predictions >= 0
         np.add.at(counts, (self.labels[has_one], self.predictions[has_one]), 1)
         return counts
@@ -221,6 +222,7 @@ class SplitEvaluation:
             "accuracy": self.accuracy,
             "loss": self.loss if np.isfinite(self.loss) else None,
             "unsettled": self.unsettled,
+            "classes": list(self.class_names),
             "confusion": self.confusion.tolist(),
         }
 
@@ -335,12 +337,13 @@ def _by_class(found: SplitEvaluation) -> Table:
             continue
         others = np.where(np.arange(row.size) == label, -1, row)
         other = int(np.argmax(others))
-        taken = f"{other} ({others[other]:,})" if others[other] > 0 else ""
-        table.add_row(str(label), f"{row.sum():,}", f"{row[label] / row.sum():.1%}", taken)
+        taken = f"{found.class_names[other]} ({others[other]:,})" if others[other] > 0 else ""
+        name = visible(found.class_names[label])
+        table.add_row(name, f"{row.sum():,}", f"{row[label] / row.sum():.1%}", taken)
     return table
 
 
-def write_predictions(path: Path, found: SplitEvaluation) -> None:
+def write_predictions(path: str | os.PathLike[str], found: SplitEvaluation) -> None:
     """Write a row a sample: its place in the split from 0, label, prediction and loss."""
     columns = zip(found.labels.tolist(), found.predictions.tolist(), found.losses, strict=True)
 
@@ -349,16 +352,16 @@ def write_predictions(path: Path, found: SplitEvaluation) -> None:
         for sample, (label, prediction, loss) in enumerate(columns):
             yield sample, label, prediction, f"{loss:.6g}"
 
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows())
 
 
-def draw_confusion(path: Path, found: SplitEvaluation) -> None:
+def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None:
     """Draw the counts, each row coloured by its own fractions."""
     # Imported here: slow to load, and most commands draw nothing.
     from .paper.figures.style import new_figure
 
-    counts, n = found.confusion, found.n_classes
+    counts, n = found.confusion, len(found.class_names)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(3.2, 0.42 * n + 1.2)
     figure = new_figure(size, size)
@@ -368,8 +371,10 @@ def draw_confusion(path: Path, found: SplitEvaluation) -> None:
         for row, column in np.argwhere(counts):
             colour = "w" if fractions[row, column] > 0.5 else "k"
             axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center")
-        axes.set_xticks(range(n))
-        axes.set_yticks(range(n))
+        names = [name.replace("$", r"\$") for name in found.class_names]
+        longest = max(map(len, names))
+        axes.set_xticks(range(n), names, rotation=90 if longest > 3 else 0)
+        axes.set_yticks(range(n), names)
     axes.set_xlabel("prediction")
     axes.set_ylabel("class")
     axes.set_title(f"{found.dataset} {found.split}, {found.accuracy:.2%} right")

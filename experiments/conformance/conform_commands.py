@@ -275,7 +275,7 @@ def record(
         trace = record_trace(
             network,
             initial_parameters(network.sizes, generator),
-            dataset.train.images[indices] / dataset.full_scale,
+            dataset.inputs(dataset.train.images[indices]),
             softened_labels(dataset.train.labels, dataset.n_classes)[indices],
             with_trajectory=trajectories,
             backend_class=backend_class(backend),

@@ -284,7 +284,7 @@ def _angles(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
 
 def inputs_of(dataset: Dataset, split: Split) -> np.ndarray:
     """Images scaled to [0, 1], (n, n_pixels)."""
-    return split.images / dataset.full_scale
+    return dataset.inputs(split.images)
 
 
 def labels_of(dataset: Dataset, split: Split) -> np.ndarray:

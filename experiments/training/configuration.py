@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from ...backends import checked_threads
+from ...datasets import DATASETS, is_own_file
 from ...refimpl import (
     ConfigurationError,
     Controller,
@@ -73,6 +74,17 @@ def _text(name: str, value: Any) -> str:
     return str.__str__(value)
 
 
+def _dataset(name: str, value: Any) -> str:
+    """A dataset's name, or the path of a file with one."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if isinstance(text, str) and is_own_file(text):
+        return str(_path(name, text))
+    if text not in DATASETS:
+        known = ", ".join(repr(one) for one in DATASETS)
+        raise ConfigurationError(f"{name} is {shown(value)}: must be {known}, or a file FILE.npz")
+    return str(text)
+
+
 def _path(name: str, value: Any) -> Path | None:
     if value is None:
         return None
@@ -129,7 +141,7 @@ class RunConfiguration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    dataset: Literal["digits", "fashion_mnist", "mnist"] = "digits"
+    dataset: Annotated[str, _checked(_dataset)] = "digits"
     data_dir: OptionalPath = None
     rule: Literal["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"] = (
         "exact-inverse"

@@ -25,6 +25,7 @@ from ...datasets import (
     Split,
     batch_order,
     dataset_digest,
+    is_own_file,
     load_dataset,
     order_digest,
     random_generator,
@@ -232,6 +233,7 @@ def _resumed(
     for field, now, then in _differences(written.as_dict(), saved.as_dict()):
         # With a start file or without is another run; where it lies is not.
         moved = field in FREE and (field != "start" or None not in (now, then))
+        moved |= field == "dataset" and is_own_file(str(now)) and is_own_file(str(then))
         if moved or field in given:
             continue
         way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""

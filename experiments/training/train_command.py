@@ -108,8 +108,8 @@ def _refuse_with_resume(flags: dict[str, Any]) -> None:
 
 
 def _free_directory(dataset: str, rule: str) -> Path:
-    """Choose runs/DATASET-RULE, or the first free number after it."""
-    first = Path("runs") / f"{dataset}-{rule}"
+    """Choose runs/DATASET-RULE, of a file its name, or the first free number after it."""
+    first = Path("runs") / f"{Path(dataset).stem}-{rule}"
     directory, number = first, 1
     while directory.exists():
         number += 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import h5py
 import numpy as np
@@ -96,6 +97,45 @@ def test_another_backend_and_precision_give_the_same_classes(run):
     assert (b.epochs, b.steps, b.configuration.backend) == (2, 0, "numpy")
 
 
+@pytest.fixture
+def own_data(tmp_path):
+    """Three clouds that a network tells apart, of floats, with names."""
+    generator = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    x = np.eye(3)[y].repeat(4, axis=1) + 0.1 * generator.normal(size=(300, 12))
+    file = tmp_path / "own.npz"
+    np.savez(file, x=x.reshape(300, 3, 4), y=np.array(["ant", "bee", "cat"])[y])
+    return file
+
+
+def test_own_data_are_learnt_and_their_classes_called_by_their_names(tmp_path, own_data):
+    made = ("--hidden", "8", "--epochs", "20", "--batch-size", "20", "--learning-rate", "0.01")
+    result = disinhib("train", "--dataset", "own.npz", *made, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "runs" / "own-exact-inverse"
+    result = disinhib("evaluate", run, "--json", "found.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "own test: 100.00% of 30 right" in result.stdout
+    assert re.search(r"\bcat\b +│", result.stdout)
+    assert json.loads((tmp_path / "found.json").read_text())["classes"] == ["ant", "bee", "cat"]
+
+
+def test_own_data_may_move_but_not_change(tmp_path, own_data):
+    made = ("--hidden", "4", "--epochs", "1", "--batch-size", "20", "--out", "run")
+    assert disinhib("train", "--dataset", "own.npz", *made, cwd=tmp_path).returncode == 0
+    config = tmp_path / "run" / "config.toml"
+    moved = own_data.rename(tmp_path / "moved.npz")
+    config.write_text(config.read_text().replace("own.npz", "moved.npz"))
+    result = disinhib("train", "--resume", "run", "--epochs", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    with np.load(moved) as arrays:
+        np.savez(moved, x=2 * arrays["x"], y=arrays["y"])
+    for command in (("train", "--resume", "run", "--epochs", "3"), ("evaluate", "run")):
+        result = disinhib(*command, cwd=tmp_path)
+        assert result.returncode == 2
+        assert re.search(r"data: \w*moved\S* .*has SHA-256 \w{12}…", result.stderr)
+
+
 def test_a_checkpoint_is_taken_by_itself(run, tmp_path):
     moved = tmp_path / "moved.h5"
     moved.write_bytes((run / "checkpoint.h5").read_bytes())
@@ -121,7 +161,9 @@ def test_outputs_that_are_no_numbers_predict_nothing(tmp_path):
     u_out = np.array([[0.0, 1.0], [np.nan, 3.0], [2.0, -np.inf]])
     np.testing.assert_array_equal(predictions(u_out), [1, -1, -1])
     labels = np.array([1, 0, 0])
-    found = SplitEvaluation("own", "test", labels, predictions(u_out), np.full(3, np.nan), 2, 2)
+    found = SplitEvaluation(
+        "own", "test", labels, predictions(u_out), np.full(3, np.nan), ("a", "b"), 2
+    )
     assert found.accuracy == pytest.approx(1 / 3)
     assert found.as_dict()["loss"] is None
     np.testing.assert_array_equal(found.confusion, [[0, 0], [0, 1]])

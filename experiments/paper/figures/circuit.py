@@ -166,7 +166,7 @@ def _control_shown(traces: Traces) -> tuple[np.ndarray, np.ndarray]:
     return time, np.where(np.arange(len(time))[:, None] <= OPEN_LOOP_MS, 0, c)
 
 
-def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, int]) -> Figure:
+def _picture(traces: Traces, units: list[np.ndarray], image_shape: tuple[int, ...]) -> Figure:
     figure = new_figure(PAGE, 5.0)
     panels = figure.subplot_mosaic(
         [["circuit", "E1", "E2"], ["circuit", "I1", "I2"], ["image", "out", "c"]],
@@ -217,7 +217,7 @@ def _draw_classes(axes: Axes, traces: Traces, time: np.ndarray, values: np.ndarr
     axes.plot(time, values[:, label], color=ORANGE)
 
 
-def _draw_image(axes: Axes, traces: Traces, image_shape: tuple[int, int]) -> None:
+def _draw_image(axes: Axes, traces: Traces, image_shape: tuple[int, ...]) -> None:
     axes.imshow(traces.x.reshape(image_shape), cmap="gray_r", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)

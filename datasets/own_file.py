@@ -1,0 +1,205 @@
+"""Somebody's own data from a `.npz` file, which NumPy's `savez` and `savez_compressed` write.
+
+It has `x`, (n, ...), and `y`, (n,): inputs of any shape, which are flattened, and a class each.
+Parts that are to validate or test are `x_valid`, `y_valid`, `x_test`, `y_test`; for each of those
+that are not there a tenth is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import Dataset, DatasetError, Split
+from .image_files import ALWAYS_ALLOWED, MOST_EXPANSION
+
+SUFFIX = ".npz"
+PARTS = {"train": "", "validation": "_valid", "test": "_test"}
+ARRAYS = [f"{letter}{part}" for part in PARTS.values() for letter in "xy"]
+LEAST = 20
+"""Samples to train on: two for each tenth that may be drawn of them."""
+BYTES_FULL_SCALE = 255
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a dataset's name is that of a file."""
+    return name.lower().endswith(SUFFIX)
+
+
+def read_own_file(path: str | os.PathLike[str]) -> Dataset:
+    """Read somebody's own data.
+
+    Bytes are divided by 255, truth values are 0 and 1, floats are taken as they are. Classes are
+    the values of `y`, whole numbers or text, in their order. A part that the file does not have is
+    a tenth of its `x` and `y`, drawn by a fixed seed, so that it is the same in every run.
+
+    Parameters
+    ----------
+    path : path
+        A `.npz` file.
+
+    Returns
+    -------
+    Dataset
+        With the file as its source, and its class names.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read, an array is missing, unknown, or not what it should be.
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    given = {}
+    for part, ending in PARTS.items():
+        x, y = arrays.get(f"x{ending}"), arrays.get(f"y{ending}")
+        if (x is None) != (y is None):
+            there, missing = ("x", "y") if y is None else ("y", "x")
+            raise DatasetError(f"{path}: found {there}{ending} without {missing}{ending}")
+        if x is not None and y is not None:
+            given[part] = _checked_pair(path, x, y, ending)
+    if "train" not in given:
+        raise DatasetError(f"{path}: found no x and y, expected inputs (n, ...) and a class each")
+    shape, dtype = given["train"][0].shape[1:], given["train"][0].dtype
+    for part, (x, _) in given.items():
+        if x.shape[1:] != shape or x.dtype != dtype:
+            raise DatasetError(
+                f"{path}: found {x.dtype} {x.shape[1:]} a sample in x{PARTS[part]}, "
+                f"expected {dtype} {shape} as in x"
+            )
+    drawn = [part for part in ("validation", "test") if part not in given]
+    given |= _drawn(path, *given.pop("train"), drawn)
+    classes = np.unique(np.concatenate([given["train"][1], *(given[part][1] for part in drawn)]))
+    if classes.size < 2:
+        raise DatasetError(f"{path}: found the class {classes[0]} alone in y, expected at least 2")
+    splits = {part: _split(path, x, y, classes, PARTS[part]) for part, (x, y) in given.items()}
+    return Dataset(
+        name=path.stem,
+        image_shape=shape,
+        n_classes=int(classes.size),
+        full_scale=_full_scale(arrays["x"].dtype),
+        source=str(path),
+        class_names=tuple(str(name) for name in classes),
+        **splits,
+    )
+
+
+def _full_scale(dtype: np.dtype) -> int | None:
+    """Value that becomes 1; None for floats, which are taken as they are."""
+    return {"u": BYTES_FULL_SCALE, "b": 1}.get(dtype.kind)
+
+
+def _checked_pair(
+    path: Path, x: np.ndarray, y: np.ndarray, ending: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs that are bytes or finite floats, and as many labels."""
+    if x.ndim < 2 or x.size == 0:
+        raise DatasetError(f"{path}: found x{ending} of shape {x.shape}, expected (n, ...)")
+    if y.shape != x.shape[:1]:
+        raise DatasetError(
+            f"{path}: found y{ending} of shape {y.shape}, expected ({len(x)},), "
+            f"a class for each of x{ending}"
+        )
+    if y.dtype.kind not in "biuUS":
+        raise DatasetError(
+            f"{path}: found y{ending} of {y.dtype}, expected whole numbers or text, a class each"
+        )
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8), y
+    if x.dtype.kind == "f":
+        x = x.astype(np.float32 if x.dtype.itemsize < 8 else np.float64)
+        if not np.all(np.isfinite(x)):
+            n = np.count_nonzero(~np.isfinite(x))
+            raise DatasetError(f"{path}: found {n} values of x{ending} that are no finite numbers")
+        return x, y
+    if x.dtype != np.uint8:
+        raise DatasetError(
+            f"{path}: found x{ending} of {x.dtype}, expected uint8, 0 to 255, or floats"
+        )
+    return x, y
+
+
+def _drawn(
+    path: Path, x: np.ndarray, y: np.ndarray, parts: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Training samples, in their order, without a tenth for each part, drawn by a fixed seed."""
+    if len(x) < LEAST:
+        raise DatasetError(f"{path}: found {len(x)} samples in x, expected at least {LEAST}")
+    order, tenth = np.random.default_rng(0).permutation(len(x)), len(x) // 10
+    pairs = {}
+    for number, part in enumerate(parts):
+        taken = np.sort(order[number * tenth : (number + 1) * tenth])
+        pairs[part] = x[taken], y[taken]
+    left = np.sort(order[len(parts) * tenth :])
+    return {"train": (x[left], y[left]), **pairs} if parts else {"train": (x, y)}
+
+
+def _split(path: Path, x: np.ndarray, y: np.ndarray, classes: np.ndarray, ending: str) -> Split:
+    comparable = (y.dtype.kind in "US") == (classes.dtype.kind in "US")
+    strange = y[~np.isin(y, classes)] if comparable else y
+    if strange.size:
+        listed = ", ".join([*map(str, classes[:10]), *(["…"] if classes.size > 10 else [])])
+        raise DatasetError(
+            f"{path}: found the class {strange[0]} in y{ending}, expected one of y's: {listed}"
+        )
+    images = np.ascontiguousarray(x.reshape(len(x), math.prod(x.shape[1:])))
+    return Split(images, np.searchsorted(classes, y).astype(np.int64))
+
+
+# The file: a zip archive of NumPy's arrays, of which no more is taken than it can hold.
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays; what NumPy would unpickle is refused."""
+    if not path.is_file():
+        trouble = "not a file" if path.exists() else "no such file"
+        raise DatasetError(f"{path}: {trouble}, expected one that numpy.savez wrote")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            unknown = sorted(set(entries) - set(ARRAYS))
+            if unknown:
+                raise DatasetError(
+                    f"{path}: found an array {unknown[0]!r}, expected {', '.join(ARRAYS)}"
+                )
+            most = max(ALWAYS_ALLOWED, MOST_EXPANSION * path.stat().st_size)
+            unpacked = sum(entry.file_size for entry in entries.values())
+            if unpacked > most:
+                raise DatasetError(
+                    f"{path}: found {unpacked:,} bytes packed in it, expected at most {most:,}"
+                )
+            return {name: _array(archive, entry) for name, entry in entries.items()}
+    except DatasetError:
+        raise
+    except OSError as problem:
+        raise DatasetError(f"{path}: cannot be read ({problem.strerror or problem})") from problem
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError,
+    ) as problem:  # fmt: skip
+        raise DatasetError(f"{path}: not a file that numpy.savez wrote: {problem}") from problem
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array, of as many bytes as its own header says."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{entry.filename} is of an unknown version")
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, in_columns, dtype = read_header(file)
+        if dtype.kind not in "biufUS":
+            raise ValueError(f"{entry.filename} is of {dtype}, and numbers or text are needed")
+        content = file.read()
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{entry.filename} has {len(content)} bytes for {dtype} of shape {shape}")
+    flat = np.frombuffer(content, dtype=dtype)
+    array = flat.reshape(shape[::-1]).T if in_columns else flat.reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
