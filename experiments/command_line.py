@@ -77,10 +77,10 @@ def _all(options: Iterable[Enum]) -> list[str]:
 # The commands.
 
 app = typer.Typer(
-    help="Deep networks that learn by a Hebbian rule under top-down dis-inhibition.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 trace_app = typer.Typer(
     help="Record traces, hand out their questions, and judge a port's answers.",
@@ -162,8 +162,30 @@ def _ending(problem: Exception) -> tuple[str, int] | None:
 
 
 def _fail(message: str, code: int) -> None:
-    tell_user(message)
+    # Where a command's name is missing the help has been printed, and there is no more to say.
+    if message:
+        tell_user(message)
     sys.exit(code)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from disinhib import __version__
+
+        print(f"disinhib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def disinhib(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Deep networks that learn by a Hebbian rule under top-down dis-inhibition."""
 
 
 @app.command("train")
@@ -200,6 +222,14 @@ def train_command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")
     ] = None,
+    given_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any setting, as in controller.k_p=0.3; may be given again.",
+        ),
+    ] = None,
     resume_from: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
     ] = None,
@@ -224,7 +254,8 @@ def train_command(
         "solver.method": _chosen(method),
         "start": start,
     }
-    return run_training(config, flags, epochs, out, resume_from, checkpoint_every)
+    settings = given_settings or ()
+    return run_training(config, flags, settings, epochs, out, resume_from, checkpoint_every)
 
 
 @app.command("backends")

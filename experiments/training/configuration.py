@@ -263,6 +263,51 @@ def load_run_configuration(
     return run_configuration(settings, "command line")
 
 
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Read settings as TOML has them, NAME=VALUE each, names of sections before a point.
+
+    A value that TOML does not know is taken for a text, so that quotes may be left out.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or not value:
+            raise ConfigurationError(
+                f"--set {shown(text)}: NAME=VALUE is needed, as in controller.k_p=0.3"
+            )
+        section, _, key = name.rpartition(".")
+        if key not in SETTINGS.get(section, ()):
+            raise ConfigurationError(f"--set {shown(text)}: {_no_such_setting(name)}")
+        if name in SECTIONS:
+            raise ConfigurationError(
+                f"--set {shown(text)}: {name} is a section; give its settings one by one, as in "
+                f"{name}.{SETTINGS[name][0]}=…"
+            )
+        if name in settings:
+            raise ConfigurationError(f"--set {shown(text)}: {name} is given twice")
+        settings[name] = _toml_value(value)
+    return settings
+
+
+def _no_such_setting(name: str) -> str:
+    every = [
+        f"{section}.{key}" if section else key for section in SETTINGS for key in SETTINGS[section]
+    ]
+    # First those that end alike: the section is what is forgotten most often.
+    last = name.rpartition(".")[2].lower()
+    near = [one for one in every if one.rpartition(".")[2].lower() == last]
+    near = near or difflib.get_close_matches(name, every, n=1)
+    meant = f": did you mean {' or '.join(near)}?" if near else ""
+    return f"there is no setting {shown(name)}{meant}"
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
 def write_run_configuration(path: str | os.PathLike[str], configuration: RunConfiguration) -> None:
     """Write a configuration as TOML that `load_run_configuration` reads back."""
     replace_text(path, tomli_w.dumps(configuration.as_dict()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from ..output import (
     terminal_console,
     working,
 )
-from .configuration import load_run_configuration
+from .configuration import load_run_configuration, parse_settings
 from .epochs import CheckpointInterval, parse_checkpoint_interval, train
 from .interruption import stop_on_interrupt
 from .metrics import EpochRecord
@@ -42,6 +42,7 @@ console = terminal_console()
 def run_training(
     config: Path | None,
     flags: dict[str, Any],
+    given_settings: Sequence[str],
     epochs: int | None,
     out: Path | None,
     resume_from: Path | None,
@@ -49,17 +50,23 @@ def run_training(
 ) -> int:
     """Begin a run or go on with one, and give the exit code.
 
-    `flags` are by setting, None where not given.
+    `flags` are by setting, None where not given; `given_settings` are those of `--set`.
     """
     interval = parse_checkpoint_interval(checkpoint_every)
+    settings = parse_settings(given_settings)
     if resume_from is not None:
         chosen = {name: flags[name] for name in CHOSEN_ANEW}
         fixed = {name: value for name, value in flags.items() if name not in CHOSEN_ANEW}
-        _refuse_with_resume({**fixed, "config": config, "out": out})
+        given = {"set": settings or None}
+        _refuse_with_resume({**fixed, "config": config, "out": out, **given})
         with working(console, f"getting {resume_from} ready to go on"):
             run, position, records = resume(resume_from, epochs, tell_user, chosen)
     else:
-        configuration = load_run_configuration(config, {**flags, "epochs": epochs})
+        flags = {**flags, "epochs": epochs}
+        for name in settings:
+            if flags.get(name) is not None:
+                raise ConfigurationError(f"{name} is given twice: by its flag and by --set")
+        configuration = load_run_configuration(config, {**flags, **settings})
         directory = out or _free_directory(configuration.dataset, configuration.rule)
         with working(console, f"getting {configuration.dataset} and the network ready"):
             run, position, records = begin(configuration, directory), Position(0), []

@@ -1,6 +1,7 @@
 """Numbers on the command line in plain digits, and networks that fit into memory."""
 
 import re
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -87,3 +88,65 @@ def test_the_limit_is_what_is_free():
         refuse_more_than_memory(too_many, 100, "float64")
     with pytest.raises(ConfigurationError, match="endlessly many GiB"):
         refuse_more_than_memory((64, 10**400, 10), 100, "float64")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("controller.k_p=0.3", "k_p = 0.3"),
+        (" hidden = [8, 4] ", "hidden = [\n    8,\n    4,\n]"),
+        ("dtype=float64", 'dtype = "float64"'),
+        ("feedback.average=true", "average = true"),
+        ("optimizer.name=sgd", 'name = "sgd"'),
+    ],
+)
+def test_any_setting_may_be_given(tmp_path, given, line):
+    small = ("--batch-size", "675", "--epochs", "1")
+    result = disinhib("train", *small, "--set", given, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{line}\n" in (tmp_path / "run" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "seed"], "--set 'seed': NAME=VALUE is needed, as in controller.k_p=0.3"),
+        (["--set", "=3"], "NAME=VALUE is needed"),
+        (["--set", "k_p=3"], "there is no setting 'k_p': did you mean controller.k_p"),
+        (["--set", "sharpness=3"], "activation_E.sharpness or activation_I.sharpness"),
+        (["--set", "controler.k_p=3"], "did you mean controller.k_p"),
+        (["--set", "whatever=3"], "there is no setting 'whatever'$"),
+        (["--set", "controller=3"], "controller is a section; .* as in controller.k_p=…"),
+        (["--set", "seed=1", "--set", "seed=2"], "seed is given twice$"),
+        (["--set", "seed=1", "--seed", "2"], "seed is given twice: by its flag and by --set"),
+        (["--set", "seed=one"], "seed is 'one': a whole number"),
+        (["--set", "seed=[1"], r"seed is '\[1': a whole number"),
+        (["--set", "rule=hebb"], "rule is 'hebb': must be"),
+        (["--set", "controller.k_p=-1"], "Controller.k_p is -1: must be at least 0"),
+        (["--resume", ".", "--set", "seed=1"], "--set with --resume: a run goes on as it began"),
+    ],
+)
+def test_a_setting_that_is_none_is_told_what_was_meant(tmp_path, arguments, message):
+    line = one_line(disinhib("train", *arguments, cwd=tmp_path))
+    assert re.search(message, line), line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_the_package():
+    result = disinhib("--version")
+    assert (result.returncode, result.stdout) == (0, f"disinhib {version('disinhib')}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["trace"], ["trace", "record"]])
+def test_help_has_a_short_name_and_ends_well(command):
+    short, long = disinhib(*command, "-h"), disinhib(*command, "--help")
+    assert (short.returncode, short.stderr) == (0, "")
+    assert short.stdout == long.stdout
+    assert "Usage: disinhib" in short.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["trace"], ["reproduce"]])
+def test_without_a_command_there_is_help_and_nothing_else(command):
+    result = disinhib(*command)
+    assert (result.returncode, result.stderr) == (2, "")
+    assert "Commands" in result.stdout
