@@ -170,9 +170,10 @@ def _fail(message: str, code: int) -> None:
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        from disinhib import __version__
+        # Imported here: slow to load, and rarely asked for.
+        from importlib.metadata import version
 
-        print(f"disinhib {__version__}")
+        print(f"disinhib {version('disinhib')}")
         raise typer.Exit
 
 
@@ -330,6 +331,22 @@ def evaluate_command(
         predictions_file=predictions_file,
         json_file=json_file,
     )
+
+
+@app.command("compare")
+def compare_runs_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.")],
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a run.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw all learning curves.")
+    ] = None,
+) -> None:
+    """Set runs beside each other: in what they differ, and how they ended."""
+    from .runs_compared import compare_runs
+
+    compare_runs(runs, csv_file, plot_file)
 
 
 @app.command("demo")

@@ -261,6 +261,15 @@ def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
         raise _file_error(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
 
+PICTURES = (".png", ".pdf", ".svg")
+
+
+def refuse_other_pictures(path: str | os.PathLike[str] | None) -> None:
+    """Say before the work that no such picture can be drawn; raises FileError. None is no file."""
+    if path is not None and Path(path).suffix.lower() not in PICTURES:
+        raise _file_error(f"{path}: a picture's name ends in {', '.join(PICTURES)}")
+
+
 def make_directory(path: str | os.PathLike[str]) -> None:
     """Make a directory, with those above it, unless it is there; raises FileError."""
     path = Path(path)

@@ -22,6 +22,7 @@ from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_l
 from ..refimpl import ArgumentError, ConfigurationError, sample_loss, shown
 from ..validation import FileError, generations, newest_checkpoint, read_checkpoint
 from .output import (
+    refuse_other_pictures,
     refuse_unwritable,
     replace_text,
     say,
@@ -302,8 +303,7 @@ def evaluate_run(
     """Evaluate a run, print what was found, and write what was asked for."""
     for file in (confusion_file, predictions_file, json_file):
         refuse_unwritable(file)
-    if confusion_file is not None:
-        _refuse_other_pictures(confusion_file)
+    refuse_other_pictures(confusion_file)
     with working(console, f"evaluating {path}"):
         network = load_trained(path, notify=tell_user, **(chosen or {}))
         found = network.evaluate(split, data_dir)
@@ -383,10 +383,3 @@ def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None
 
 MOST_WRITTEN = 30
 """Classes of which every count is written into the picture."""
-
-PICTURES = (".png", ".pdf", ".svg")
-
-
-def _refuse_other_pictures(file: Path) -> None:
-    if file.suffix.lower() not in PICTURES:
-        raise ConfigurationError(f"{file}: a picture's name ends in {', '.join(PICTURES)}")

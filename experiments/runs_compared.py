@@ -1,0 +1,153 @@
+"""The command `disinhib compare`: runs beside each other, what sets them apart, how they ended."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Column, Table
+
+from ..refimpl import ConfigurationError
+from .output import (
+    refuse_other_pictures,
+    refuse_unwritable,
+    say,
+    terminal_console,
+    visible,
+    write_output,
+)
+from .training import (
+    EpochRecord,
+    RunConfiguration,
+    draw_learning_curves,
+    load_run_configuration,
+    read_records,
+)
+
+console = terminal_console()
+NOT_COMPARED = ("epochs", "data_dir", "threads")
+"""Settings that make no other network, or whose effect is a column of its own."""
+MEASURES = [
+    item.name
+    for item in dataclasses.fields(EpochRecord)
+    if item.name.endswith(("loss", "accuracy"))
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedRun:
+    """A run's settings and epochs, as its directory has them."""
+
+    directory: Path
+    configuration: RunConfiguration
+    records: Sequence[EpochRecord]
+
+    @property
+    def best(self) -> EpochRecord:
+        """The first epoch of highest validation accuracy."""
+        return max(self.records, key=lambda record: (record.valid_accuracy, -record.epoch))
+
+
+def read_run(directory: str | os.PathLike[str]) -> ComparedRun:
+    """Read what a run has written; ConfigurationError if there is no run, or no epoch of it."""
+    directory = Path(directory)
+    config, log = directory / "config.toml", directory / "metrics.jsonl"
+    if not config.is_file():
+        raise ConfigurationError(f"{directory} holds no run: config.toml is missing")
+    records = read_records(log)
+    if not records:
+        raise ConfigurationError(f"{directory} has no finished epoch yet")
+    return ComparedRun(directory, load_run_configuration(config, {}), records)
+
+
+def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """Make a row a run: settings in which the runs differ, by dotted names, and its figures.
+
+    Figures are those of the last epoch, by their names in metrics.jsonl, and, after `best_`, of the
+    first epoch of highest validation accuracy.
+    """
+    settings = [_flat(run.configuration.as_dict()) for run in runs]
+    names = dict.fromkeys(name for one in settings for name in one)
+    differing = [
+        name
+        for name in names
+        if name not in NOT_COMPARED and any(s.get(name) != settings[0].get(name) for s in settings)
+    ]
+    rows = []
+    for run, own in zip(runs, settings, strict=True):
+        last, best = run.records[-1], run.best
+        rows.append({
+            "run": str(run.directory),
+            **{name: own.get(name) for name in differing},
+            "epochs": last.epoch,
+            **{name: getattr(last, name) for name in MEASURES},
+            "best_epoch": best.epoch,
+            **{f"best_{name}": getattr(best, name) for name in MEASURES},
+            "seconds": sum(record.seconds for record in run.records),
+        })  # fmt: skip
+    return rows
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "-".join(map(str, value)) if name == "hidden" else value
+    return flat
+
+
+def compare_runs(
+    directories: Sequence[Path], csv_file: Path | None = None, plot_file: Path | None = None
+) -> None:
+    """Print a row a run, and write what was asked for."""
+    for file in (csv_file, plot_file):
+        refuse_unwritable(file)
+    refuse_other_pictures(plot_file)
+    if len({directory.resolve() for directory in directories}) < len(directories):
+        raise ConfigurationError("a run is given twice")
+    runs = [read_run(directory) for directory in directories]
+    rows = tidy_rows(runs)
+    first_measure = list(rows[0]).index("epochs")
+    settings = list(rows[0])[:first_measure]
+    figures = {
+        "epochs": "epochs",
+        "valid_accuracy": "valid, last",
+        "test_accuracy": "test, last",
+        "best_epoch": "best at",
+        "best_valid_accuracy": "valid, best",
+        "best_test_accuracy": "test, best",
+    }
+    table = Table(
+        *(Column(visible(name), overflow="fold") for name in settings),
+        *(Column(name, justify="right") for name in figures.values()),
+    )
+    for row in rows:
+        cells = ["" if row[name] is None else visible(row[name]) for name in settings]
+        measures = [
+            f"{row[name]:.2%}" if name.endswith("accuracy") else str(row[name]) for name in figures
+        ]
+        table.add_row(*cells, *measures)
+    console.print(table)
+    if len({run.configuration.dataset for run in runs}) > 1:
+        say(console, "  these runs learnt different data", "yellow")
+    write_output(csv_file, write_rows, rows)
+    # The table has what sets them apart, which a legend has no room for.
+    names = [run.directory.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.directory) for run in runs]
+    curves = {name: run.records for name, run in zip(names, runs, strict=True)}
+    write_output(plot_file, draw_learning_curves, curves)
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table with a heading, as `pandas.read_csv` takes it; what is unset stays empty."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
