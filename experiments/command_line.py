@@ -218,7 +218,11 @@ def train_command(
     dtype: Annotated[Precision | None, typer.Option(help="Precision.")] = None,
     method: Annotated[Method | None, typer.Option(help="Way to the end states.")] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE.h5", help="Initial parameters and first batches.")
+        Path | None,
+        typer.Option(
+            metavar="RUN|FILE.h5",
+            help="Begin with what a run has learnt, or with a file's parameters and batches.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")

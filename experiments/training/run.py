@@ -148,7 +148,7 @@ def resume(
         for problem in problems:
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
-        run = Run(directory=directory, lock=lock, **_prepare(configuration))
+        run = Run(directory=directory, lock=lock, **_prepare(configuration, checkpoint))
         _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
@@ -164,8 +164,8 @@ def resume(
             return run, position, keep_records(log, position.epochs)
 
 
-def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
-    """Load data and build the backend, before anything is written."""
+def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -> dict[str, Any]:
+    """Load data and build the backend, before anything is written; going on, of a saved moment."""
     kind = backend_class(configuration.backend)
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape
@@ -177,7 +177,10 @@ def _prepare(configuration: RunConfiguration) -> dict[str, Any]:
     network = configuration.network(n_inputs, dataset.n_classes)
     refuse_more_than_memory(network.sizes, configuration.batch_size, configuration.dtype)
     first_order, digest_of_start = None, ""
-    if configuration.start is not None:
+    if saved is not None and saved.start.startswith(TRAINED):
+        # Of the network that was started from there is nothing left to ask, be it gone or further.
+        parameters, digest_of_start = saved.learner.parameters, saved.start
+    elif configuration.start is not None:
         start = read_start(configuration.start, network.sizes, configuration.batch_size, n_samples)
         parameters, first_order = start.parameters, start.batch_order
         digest_of_start = _start_digest(start)
@@ -351,6 +354,10 @@ def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None
         notify(f"{log} lacks epochs {', '.join(gaps)} of {epochs}")
 
 
+TRAINED = "trained:"
+"""Before the digest of a start that is a trained network."""
+
+
 def _start_digest(start: Start) -> str:
     """SHA-256 of all that a start file gives a run, in hexadecimal."""
     arrays = named_arrays(start.parameters)
@@ -360,7 +367,7 @@ def _start_digest(start: Start) -> str:
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(array.tobytes())
-    return digest.hexdigest()
+    return f"{TRAINED if start.is_trained else ''}{digest.hexdigest()}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from disinhib import ArgumentError, ConfigurationError, load_dataset, load_trained, read_records
 from disinhib.experiments.trained import SplitEvaluation, draw_confusion, predictions
-from disinhib.validation import read_checkpoint
+from disinhib.validation import named_arrays, read_checkpoint
 
 from .test_command_line import disinhib
 
@@ -216,3 +216,60 @@ def test_other_data_than_it_learnt_are_refused(run, tmp_path):
         network.evaluate("tset")
     with h5py.File(other, "r") as file:
         assert file.attrs["data"] == network.data_digest
+
+
+# Going on from a trained network.
+
+
+def parameters_of(run):
+    return named_arrays(read_checkpoint(run / "checkpoint.h5").learner.parameters)
+
+
+@pytest.mark.parametrize("what", ["a run", "a checkpoint"])
+def test_a_run_begins_with_what_another_has_learnt(run, tmp_path, what):
+    start = run if what == "a run" else run / "checkpoint.h5"
+    made = ("--dataset", "digits", "--hidden", "24,16", "--dtype", run.name, "--epochs", "1")
+    other = ("--learning-rate", "0", "--rule", "linear-threshold", "--seed", "9")
+    result = disinhib("train", *made, *other, "--start", start, "--out", tmp_path / "b")
+    assert result.returncode == 0, result.stderr
+    # Nothing is learnt at rate 0, so that all is as it was.
+    for name, array in parameters_of(run).items():
+        np.testing.assert_array_equal(parameters_of(tmp_path / "b")[name], array, err_msg=name)
+    first, last = (
+        read_records(tmp_path / "b" / "metrics.jsonl")[0],
+        read_records(run / "metrics.jsonl")[-1],
+    )
+    assert first.test_accuracy == last.test_accuracy
+
+
+def test_it_goes_on_when_the_other_is_gone(run, tmp_path):
+    start = tmp_path / "a"
+    start.mkdir()
+    (start / "checkpoint.h5").write_bytes((run / "checkpoint.h5").read_bytes())
+    made = ("--dataset", "digits", "--hidden", "24,16", "--backend", "numba")
+    whole = ("train", *made, "--epochs", "2", "--start", "a", "--out", "whole")
+    assert disinhib(*whole, cwd=tmp_path).returncode == 0
+    assert disinhib(*whole[:-1], "b", "--epochs", "1", cwd=tmp_path).returncode == 0
+    (start / "checkpoint.h5").unlink()
+    start.rmdir()
+    result = disinhib("train", "--resume", "b", "--epochs", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name, array in parameters_of(tmp_path / "whole").items():
+        np.testing.assert_array_equal(parameters_of(tmp_path / "b")[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hidden", "24"], r"is of sizes \(64, 24, 16, 10\): \(64, 24, 10\) is configured"),
+        (["--hidden", "24,16", "--start", "."], "checkpoint.h5"),
+    ],
+)
+def test_another_network_is_no_start(run, tmp_path, arguments, said):
+    made = ("--dataset", "digits", "--epochs", "1", "--out", "b")
+    given = arguments if "--start" in arguments else [*arguments, "--start", run]
+    result = disinhib("train", *made, *given, cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert re.search(said, result.stderr)
+    assert not (tmp_path / "b").exists()

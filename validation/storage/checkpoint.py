@@ -31,6 +31,7 @@ from .arrays import (
 )
 from .hdf5 import (
     holds_text_or_numbers,
+    is_of_schema,
     objects,
     read_json,
     read_seconds,
@@ -334,10 +335,13 @@ class Start:
         In the precision of the file.
     batch_order : array of int64, (steps, batch), or None
         Positions in the training split, after the validation part was taken off the front.
+    is_trained : bool
+        They are a trained network's.
     """
 
     parameters: Parameters
     batch_order: np.ndarray | None
+    is_trained: bool = False
 
 
 def read_start(
@@ -345,10 +349,13 @@ def read_start(
 ) -> Start:
     """Read `initial_parameters/{hidden_l,readout}/{weight,bias}` and `batch_order`.
 
+    Or the parameters of a trained network: of a checkpoint, or of a run's directory, whose newest
+    whole one is taken.
+
     Parameters
     ----------
     path : str or Path
-        HDF5 file.
+        HDF5 file, or a run's directory.
     sizes : tuple of int
         Units per layer of the network that is to start from it.
     batch_size : int
@@ -362,6 +369,13 @@ def read_start(
         The file cannot be used for this run; the message says why.
     """
     path = Path(path)
+    if path.is_dir():
+        path = path / "checkpoint.h5"
+        return _trained_start(path, newest_checkpoint(path)[0], sizes)
+    with reading(path) as file:
+        is_checkpoint = is_of_schema(file, SCHEMA)
+    if is_checkpoint:
+        return _trained_start(path, read_checkpoint(path), sizes)
     with reading(path) as file:
         parameters = read_parameters(find_group(file, "initial_parameters"), sizes)
         order = read_array(file, "batch_order") if "batch_order" in file else None
@@ -369,6 +383,15 @@ def read_start(
         _check_order(path, order, batch_size, n_samples)
         order = order.astype(np.int64)
     return Start(parameters, order)
+
+
+def _trained_start(path: Path, checkpoint: Checkpoint, sizes: tuple[int, ...]) -> Start:
+    parameters = checkpoint.learner.parameters
+    weights = (*parameters.weights, parameters.readout)
+    found = (*(W.shape[0] for W in weights), weights[-1].shape[1])
+    if found != sizes:
+        raise FileError(f"{path} is of sizes {found}: {sizes} is configured")
+    return Start(parameters, None, is_trained=True)
 
 
 def _check_order(path: str | Path, order: np.ndarray, batch_size: int, n_samples: int) -> None:
