@@ -51,11 +51,8 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
         not what it should be, or none is found and the download fails.
     """
     if is_own_file(name):
-        if data_dir is not None:
-            raise DatasetError(
-                f"data_dir: found {os.fspath(data_dir)!r}, expected none: {name} is a file itself"
-            )
-        return read_own_file(name)
+        # Where it lies now, should the name be of a place where it is no more.
+        return read_own_file(name if data_dir is None else Path(data_dir) / Path(name).name)
     if name not in DATASETS:
         raise DatasetError(
             f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, or a .npz file"

@@ -261,6 +261,16 @@ def refuse_unwritable(path: str | os.PathLike[str] | None) -> None:
         raise _file_error(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
 
+MOST_DRAWN = 24
+"""Characters of a name in a picture."""
+
+
+def in_a_picture(name: str) -> str:
+    """Make a name fit to be drawn: no mathematics, nothing invisible, not too long."""
+    short = name if len(name) <= MOST_DRAWN else f"{name[: MOST_DRAWN - 1]}…"
+    return visible(short).replace("$", r"\$")
+
+
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -302,12 +312,32 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise not_written(Path(path), problem) from problem
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file that a user named: a device or a link stays one, any other is replaced whole.
+
+    What is no Unicode, as parts of names of files may be, is written as an escape.
+    """
+    path, text = Path(path), text.encode("utf-8", "backslashreplace").decode()
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8", newline="")
+    else:
+        replace_text(path, text)
+
+
+def refuse_twice(*paths: Path | None) -> None:
+    """Say before the work that one file cannot hold two things; raises FileError."""
+    given = [path.absolute() for path in paths if path is not None]
+    for number, path in enumerate(given):
+        if path in given[:number]:
+            raise _file_error(f"{path} is to be written twice: give each its own name")
+
+
 def replace_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file at once, so that a crash leaves it, or the one before, whole."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", newline="")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,13 @@ from rich.table import Column, Table
 from ..refimpl import ConfigurationError
 from .output import (
     refuse_other_pictures,
+    refuse_twice,
     refuse_unwritable,
     say,
     terminal_console,
     visible,
     write_output,
+    write_text,
 )
 from .training import (
     EpochRecord,
@@ -26,6 +29,7 @@ from .training import (
     draw_learning_curves,
     load_run_configuration,
     read_records,
+    refuse_files_of_run,
 )
 
 console = terminal_console()
@@ -106,8 +110,11 @@ def compare_runs(
     directories: Sequence[Path], csv_file: Path | None = None, plot_file: Path | None = None
 ) -> None:
     """Print a row a run, and write what was asked for."""
+    refuse_twice(csv_file, plot_file)
     for file in (csv_file, plot_file):
         refuse_unwritable(file)
+        for directory in directories:
+            refuse_files_of_run(directory, file)
     refuse_other_pictures(plot_file)
     if len({directory.resolve() for directory in directories}) < len(directories):
         raise ConfigurationError("a run is given twice")
@@ -147,7 +154,8 @@ def compare_runs(
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table with a heading, as `pandas.read_csv` takes it; what is unset stays empty."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -7,9 +7,10 @@ run that is still being trained may be looked at.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,19 @@ from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_l
 from ..refimpl import ArgumentError, ConfigurationError, sample_loss, shown
 from ..validation import FileError, generations, newest_checkpoint, read_checkpoint
 from .output import (
+    in_a_picture,
     refuse_other_pictures,
+    refuse_twice,
     refuse_unwritable,
-    replace_text,
     say,
     tell_user,
     terminal_console,
     visible,
     working,
     write_output,
+    write_text,
 )
-from .training import RunConfiguration, run_configuration
+from .training import RunConfiguration, refuse_files_of_run, run_configuration
 
 console = terminal_console()
 AT_ONCE = 1000
@@ -87,7 +90,11 @@ class TrainedNetwork:
 
     def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
         """Outputs, and how many samples did not come to rest."""
-        x, n_inputs = np.asarray(x), self.backend.configuration.sizes[0]
+        n_inputs = self.backend.configuration.sizes[0]
+        try:
+            x = np.asarray(x)
+        except ValueError as problem:
+            raise ArgumentError(f"x is no array: {problem}") from problem
         if x.ndim < 2 or int(np.prod(x.shape[1:])) != n_inputs:
             raise ArgumentError(f"x has shape {x.shape}: (n, {n_inputs}) is needed, a row a sample")
         if x.dtype.kind != "f":
@@ -137,14 +144,18 @@ class TrainedNetwork:
             raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
         dataset = self._dataset(data_dir)
         part = getattr(dataset, split)
-        u_out, unsettled = self._outputs(dataset.inputs(part.images))
+        # Outputs that are no numbers are counted as such below.
+        with np.errstate(all="ignore"):
+            u_out, unsettled = self._outputs(dataset.inputs(part.images))
         y = softened_labels(part.labels, dataset.n_classes)
+        with np.errstate(all="ignore"):
+            losses = sample_loss(self.configuration.loss, u_out.astype(np.float64), y)
         return SplitEvaluation(
             dataset.name,
             split,
             labels=part.labels,
             predictions=predictions(u_out),
-            losses=sample_loss(self.configuration.loss, u_out.astype(np.float64), y),
+            losses=losses,
             class_names=tuple(dataset.name_of(label) for label in range(dataset.n_classes)),
             unsettled=unsettled,
         )
@@ -301,8 +312,11 @@ def evaluate_run(
     json_file: Path | None = None,
 ) -> None:
     """Evaluate a run, print what was found, and write what was asked for."""
-    for file in (confusion_file, predictions_file, json_file):
+    files = (confusion_file, predictions_file, json_file)
+    refuse_twice(*files)
+    for file in files:
         refuse_unwritable(file)
+        refuse_files_of_run(path if path.is_dir() else path.parent, file)
     refuse_other_pictures(confusion_file)
     with working(console, f"evaluating {path}"):
         network = load_trained(path, notify=tell_user, **(chosen or {}))
@@ -321,39 +335,44 @@ def evaluate_run(
     ):
         if n:
             say(console, f"  {n:,} {what}", "yellow")
-    console.print(_by_class(found))
+    console.print(by_class(found))
     write_output(confusion_file, draw_confusion, found)
     write_output(predictions_file, write_predictions, found)
     about = {"source": str(network.source), "epochs": network.epochs, "steps": network.steps}
     text = json.dumps({**about, **found.as_dict()}, indent=1, allow_nan=False) + "\n"
-    write_output(json_file, replace_text, text)
+    write_output(json_file, write_text, text)
 
 
-def _by_class(found: SplitEvaluation) -> Table:
+def by_class(found: SplitEvaluation) -> Table:
+    """Count the samples of each class, those that are right, and what others are taken for."""
     headings = ("class", "samples", "right", "most often taken for")
-    table = Table(*(Column(heading, justify="right") for heading in headings))
+    table = Table(*(Column(heading, justify="right", overflow="fold") for heading in headings))
+    samples = np.bincount(found.labels, minlength=len(found.class_names))
     for label, row in enumerate(found.confusion):
-        if not row.sum():
+        if not samples[label]:
             continue
         others = np.where(np.arange(row.size) == label, -1, row)
         other = int(np.argmax(others))
-        taken = f"{found.class_names[other]} ({others[other]:,})" if others[other] > 0 else ""
-        name = visible(found.class_names[label])
-        table.add_row(name, f"{row.sum():,}", f"{row[label] / row.sum():.1%}", taken)
+        names = [visible(found.class_names[one]) for one in (label, other)]
+        taken = f"{names[1]} ({others[other]:,})" if others[other] > 0 else ""
+        right = row[label] / samples[label]
+        table.add_row(names[0], f"{samples[label]:,}", f"{right:.1%}", taken)
     return table
 
 
 def write_predictions(path: str | os.PathLike[str], found: SplitEvaluation) -> None:
-    """Write a row a sample: its place in the split from 0, label, prediction and loss."""
+    """Write a row a sample: its place in the split from 0, class, prediction and loss.
+
+    Classes are called as the data call them; a prediction that there is none of stays empty.
+    """
+    names = [*found.class_names, ""]
     columns = zip(found.labels.tolist(), found.predictions.tolist(), found.losses, strict=True)
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        yield "sample", "label", "prediction", "loss"
-        for sample, (label, prediction, loss) in enumerate(columns):
-            yield sample, label, prediction, f"{loss:.6g}"
-
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows())
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("sample", "label", "prediction", "loss"))
+    for sample, (label, prediction, loss) in enumerate(columns):
+        writer.writerow((sample, names[label], names[prediction], f"{loss:.6g}"))
+    write_text(path, text.getvalue())
 
 
 def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None:
@@ -363,7 +382,7 @@ def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None
 
     counts, n = found.confusion, len(found.class_names)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(3.2, 0.42 * n + 1.2)
+    size = min(max(3.2, 0.42 * n + 1.2), LARGEST)
     figure = new_figure(size, size)
     axes = figure.subplots()
     axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
@@ -371,15 +390,18 @@ def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None
         for row, column in np.argwhere(counts):
             colour = "w" if fractions[row, column] > 0.5 else "k"
             axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center")
-        names = [name.replace("$", r"\$") for name in found.class_names]
+        names = [in_a_picture(name) for name in found.class_names]
         longest = max(map(len, names))
         axes.set_xticks(range(n), names, rotation=90 if longest > 3 else 0)
         axes.set_yticks(range(n), names)
     axes.set_xlabel("prediction")
     axes.set_ylabel("class")
-    axes.set_title(f"{found.dataset} {found.split}, {found.accuracy:.2%} right")
+    name = in_a_picture(f"{found.dataset} {found.split}")
+    axes.set_title(f"{name}, {found.accuracy:.2%} right")
     figure.savefig(path, dpi=200)
 
 
+LARGEST = 14.0
+"""Inches of a picture, however many classes there are."""
 MOST_WRITTEN = 30
 """Classes of which every count is written into the picture."""

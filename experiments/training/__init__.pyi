@@ -12,6 +12,7 @@ from .metrics import (
 )
 from .run import (
     begin as begin,
+    refuse_files_of_run as refuse_files_of_run,
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,
 )

@@ -271,7 +271,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not name or not value:
+        if not equals or not name or not value or len(text.splitlines()) > 1:
             raise ConfigurationError(
                 f"--set {shown(text)}: NAME=VALUE is needed, as in controller.k_p=0.3"
             )

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ...backends import Evaluation, TrainingMetrics
 from ...refimpl import ConfigurationError, shown
 from ...validation import refuse_all_but_files
-from ..output import replace_text
+from ..output import in_a_picture, replace_text
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ def epoch_record(
     )
 
 
+LARGEST_FLOAT, MOST_EPOCHS = sys.float_info.max, 2**53
+"""Beyond which a number in a log is none that a run has written."""
+
+
 def append_record(path: str | os.PathLike[str], record: EpochRecord) -> None:
     """Add a line."""
     path = Path(path)
@@ -164,9 +169,11 @@ def _is_of_kind(value: Any, kind: str) -> bool:
     match kind:
         case "float" | "float | None":
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            return (is_number and math.isfinite(value)) or (value is None and "None" in kind)
+            # A whole number may be too large for a float, which is asked by comparison alone.
+            is_finite = is_number and -LARGEST_FLOAT <= value <= LARGEST_FLOAT
+            return is_finite or (value is None and "None" in kind)
         case "int":
-            return type(value) is int
+            return type(value) is int and abs(value) < MOST_EPOCHS
         case "str":
             return isinstance(value, str)
     whole = isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
@@ -193,7 +200,10 @@ def draw_learning_curves(
             for split, style in (("train", ":"), ("test", "-")):
                 values = [getattr(record, f"{split}_{what}") for record in records]
                 marker = "o" if len(records) < 20 else None
-                line = {"marker": marker, "markersize": 3, "label": f"{name}, {split}"}
+                # Matplotlib hides what begins with an underscore.
+                hidden = " " if name.startswith("_") else ""
+                label = f"{hidden}{in_a_picture(name)}, {split}"
+                line = {"marker": marker, "markersize": 3, "label": label}
                 axes.plot(epochs, values, style, color=colour, **line)
     loss_axes.set(xlabel="epoch", ylabel="loss (open loop)")
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (open loop)")

@@ -439,6 +439,20 @@ def json_state(generator: np.random.Generator) -> dict[str, Any]:
     return dict(generator.bit_generator.state)
 
 
+FILES = ("config.toml", "metrics.jsonl", "curves.png", "lock")
+
+
+def refuse_files_of_run(
+    directory: str | os.PathLike[str], file: str | os.PathLike[str] | None
+) -> None:
+    """Refuse to write something else in the place of what a run has in its directory."""
+    if file is None or Path(file).absolute().parent.resolve() != Path(directory).resolve():
+        return
+    name = Path(file).name
+    if name in FILES or (name.startswith("checkpoint") and name.endswith(".h5")):
+        raise ConfigurationError(f"{file} is the run's own file: choose another name")
+
+
 # Whether a network fits into memory, asked before any of it is made.
 
 COPIES = 4

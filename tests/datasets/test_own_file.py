@@ -100,7 +100,7 @@ def wrong(**changes):
         (wrong(y=np.zeros(N - 1, int)), r"found y of shape \(59,\), expected \(60,\)"),
         (wrong(y=np.zeros((N, 3), int)), r"found y of shape \(60, 3\)"),
         (wrong(y=np.zeros(N)), "found y of float64, expected whole numbers or text"),
-        (wrong(y=np.zeros(N, int)), "found the class 0 alone in y"),
+        (wrong(y=np.zeros(N, int)), "found the class '0' alone in y"),
         (wrong(x=np.zeros((N, 4), int)), "found x of int64, expected uint8, 0 to 255, or floats"),
         (wrong(x=np.full((N, 4), np.nan)), "found 240 values of x that are no finite numbers"),
         (wrong(x=np.zeros((19, 4)), y=np.arange(19) % 2), "found 19 samples in x, expected at lea"),
@@ -111,11 +111,11 @@ def wrong(**changes):
         ),
         (
             wrong(x_test=np.zeros((3, 4, 3), "f4"), y_test=np.array(["ant", "bee", "dog"])),
-            "found the class dog in y_test, expected one of y's: ant, bee, cat",
+            "found the class 'dog' in y_test, expected one of y's: ant, bee, cat",
         ),
         (
             wrong(x_test=np.zeros((2, 4, 3), "f4"), y_test=np.array([0, 1])),
-            "found the class 0 in y_test",
+            "found whole numbers in y_test, expected text as in y",
         ),
         (wrong(y=np.array([{}] * N)), "y.npy is of object, and numbers or text are needed"),
     ],
@@ -148,8 +148,23 @@ def header(shape, dtype="|u1"):
         ({"x.npy": b"no array"}, "not a file that numpy.savez wrote"),
         ({"x.npy": header((1,), "|O") + pickle.dumps([print])}, "is of object"),
         ({"x.npy": b"\x93NUMPY\x03\x00"}, "is of an unknown version"),
+        ({"x.npy": header("(True, 4)") + bytes(4)}, "not a file that numpy.savez wrote"),
+        ({"y.npy": header((1,), "<U1") + b"\x00\x00\x11\x00"}, "has text that is none"),
+        ({"y.npy": header((1,), "<U1") + b"\x00\xd8\x00\x00"}, "has text that is none"),
+        ({"y.npy": header((1,)) + b"0", "y": header((1,)) + b"0"}, "found an array twice"),
     ],
-    ids=["a lie", "too many", "a bomb", "no array", "a pickle", "a later version"],
+    ids=[
+        "a lie",
+        "too many",
+        "a bomb",
+        "no array",
+        "a pickle",
+        "a later version",
+        "a truth",
+        "no text",
+        "half a pair",
+        "twice",
+    ],
 )
 def test_no_file_takes_more_than_it_holds_nor_runs_anything(tmp_path, entries, said):
     path = tmp_path / "own.npz"
@@ -168,8 +183,30 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(DatasetError, match="not a file, expected one that"):
         load_dataset(str(tmp_path / "folder.npz"))
-    with pytest.raises(DatasetError, match=r"data_dir: found '.', expected none"):
-        load_dataset(written(tmp_path / "whole.npz", **arrays()), ".")
+
+
+def test_a_file_is_looked_for_where_the_data_are_said_to_lie(tmp_path):
+    written(tmp_path / "own.npz", **arrays())
+    assert load_dataset("elsewhere/own.npz", tmp_path).source == str(tmp_path / "own.npz")
+
+
+def test_great_labels_are_told_apart_whatever_their_type(tmp_path):
+    """In float64 2^53 and 2^53 + 1 are one."""
+    y = 2**53 + np.arange(N) % 3
+    given = {**arrays(), "y": y, "x_test": arrays()["x"], "y_test": y.astype(np.uint64)}
+    data = load_dataset(written(tmp_path / "own.npz", **given))
+    np.testing.assert_array_equal(data.test.labels, np.arange(N) % 3)
+    with pytest.raises(DatasetError, match=r"in y, expected at most 2\^63"):
+        load_dataset(
+            written(tmp_path / "own.npz", **{**arrays(), "y": np.uint64(2**63) + y.astype("u8")})
+        )
+
+
+def test_names_of_bytes_are_those_of_text(tmp_path):
+    given = arrays()
+    more = {"x_test": given["x"], "y_test": given["y"].astype("S")}
+    data = load_dataset(written(tmp_path / "own.npz", **given, **more))
+    assert data.class_names == ("ant", "bee", "cat")
 
 
 def test_a_flipped_bit_is_one_line_or_no_change(tmp_path):

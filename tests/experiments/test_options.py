@@ -112,6 +112,7 @@ def test_any_setting_may_be_given(tmp_path, given, line):
     [
         (["--set", "seed"], "--set 'seed': NAME=VALUE is needed, as in controller.k_p=0.3"),
         (["--set", "=3"], "NAME=VALUE is needed"),
+        (["--set", "seed=1\nepochs=9"], "NAME=VALUE is needed"),
         (["--set", "k_p=3"], "there is no setting 'k_p': did you mean controller.k_p"),
         (["--set", "sharpness=3"], "activation_E.sharpness or activation_I.sharpness"),
         (["--set", "controler.k_p=3"], "did you mean controller.k_p"),

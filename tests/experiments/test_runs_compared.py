@@ -83,3 +83,11 @@ def test_what_cannot_be_compared_is_said_in_a_line(runs, arguments, said):
 def test_a_run_that_has_no_epoch_is_told(runs, tmp_path):
     (tmp_path / "config.toml").write_bytes((runs / "a" / "config.toml").read_bytes())
     assert "has no finished epoch yet" in one_line(disinhib("compare", tmp_path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("seconds", 10**400), ("epoch", 10**400)])
+def test_numbers_that_no_run_writes_are_told(runs, tmp_path, name, value):
+    (tmp_path / "config.toml").write_bytes((runs / "a" / "config.toml").read_bytes())
+    epoch = {**epochs_of(runs / "a")[0], name: value}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    assert f"line 1 is not an epoch: {name} is 1" in one_line(disinhib("compare", tmp_path))

@@ -3,13 +3,22 @@
 import csv
 import json
 import re
+import warnings
 
 import h5py
 import numpy as np
 import pytest
+from matplotlib import image
 
 from disinhib import ArgumentError, ConfigurationError, load_dataset, load_trained, read_records
-from disinhib.experiments.trained import SplitEvaluation, draw_confusion, predictions
+from disinhib.experiments.runs_compared import write_rows
+from disinhib.experiments.trained import (
+    SplitEvaluation,
+    by_class,
+    draw_confusion,
+    predictions,
+    write_predictions,
+)
 from disinhib.validation import named_arrays, read_checkpoint
 
 from .test_command_line import disinhib
@@ -157,6 +166,44 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_said(run, tmp
     assert "checkpoint.h5" in lines[0]
 
 
+def test_a_link_that_is_written_stays_one(run, tmp_path):
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "target.json")
+    assert disinhib("evaluate", run, "--json", link).returncode == 0
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text())["samples"] == 297
+
+
+def test_names_of_any_characters_are_drawn_and_written(tmp_path):
+    """No mathematics, no colours, no line breaks; what is no Unicode as an escape."""
+    names = (r"$\frac{$", "[red]", "a\x1b[31mb\n", "_hidden", "x" * 5000)
+    labels = np.arange(5)
+    found = SplitEvaluation(r"a$\frac{$", "test", labels, labels[::-1], np.ones(5), names, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_confusion(tmp_path / "confusion.png", found)
+    write_predictions(tmp_path / "predictions.csv", found)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["prediction"] for row in csv.DictReader(file)] == list(names[::-1])
+    write_rows(tmp_path / "runs.csv", [{"run": "d\udcff", "epochs": 1}])
+    assert (tmp_path / "runs.csv").read_text(encoding="utf-8").splitlines()[1] == r"d\udcff,1"
+
+
+def test_a_thousand_classes_make_a_picture_of_bounded_size(tmp_path):
+    labels = np.arange(1000)
+    names = tuple(map(str, labels))
+    found = SplitEvaluation("own", "test", labels, labels, np.ones(1000), names, 0)
+    draw_confusion(tmp_path / "confusion.png", found)
+    assert max(image.imread(tmp_path / "confusion.png").shape) <= 14 * 200
+
+
+def test_what_has_no_prediction_counts_as_wrong_in_its_class():
+    labels, found = np.array([0, 0, 1]), np.array([0, -1, 1])
+    evaluation = SplitEvaluation("own", "test", labels, found, np.ones(3), ("a", "b"), 0)
+    cells = [list(column.cells) for column in by_class(evaluation).columns]
+    assert cells[1:3] == [["2", "1"], ["50.0%", "100.0%"]]
+
+
 def test_outputs_that_are_no_numbers_predict_nothing(tmp_path):
     u_out = np.array([[0.0, 1.0], [np.nan, 3.0], [2.0, -np.inf]])
     np.testing.assert_array_equal(predictions(u_out), [1, -1, -1])
@@ -180,10 +227,13 @@ def test_outputs_that_are_no_numbers_predict_nothing(tmp_path):
         (["RUN", "--json", "missing/e.json"], "cannot be written: missing is not a directory"),
         (["RUN", "--backend", "nubma"], "nubma"),
         (["RUN", "--data-dir", "."], "digits is embedded and takes no directory"),
+        (["RUN", "--json", "RUN/checkpoint.h5"], "is the run's own file: choose another name"),
+        (["RUN", "--predictions", "RUN/config.toml"], "is the run's own file"),
+        (["RUN", "--json", "one", "--predictions", "one"], "is to be written twice"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(run, tmp_path, arguments, said):
-    given = [run if argument == "RUN" else argument for argument in arguments]
+    given = [argument.replace("RUN", str(run)) for argument in arguments]
     result = disinhib("evaluate", *given, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
@@ -263,10 +313,16 @@ def test_it_goes_on_when_the_other_is_gone(run, tmp_path):
     [
         (["--hidden", "24"], r"is of sizes \(64, 24, 16, 10\): \(64, 24, 10\) is configured"),
         (["--hidden", "24,16", "--start", "."], "checkpoint.h5"),
+        (["--hidden", "24,16", "--start", "DAMAGED"], "name the checkpoint to start from"),
     ],
 )
 def test_another_network_is_no_start(run, tmp_path, arguments, said):
     made = ("--dataset", "digits", "--epochs", "1", "--out", "b")
+    damaged = tmp_path / "DAMAGED"
+    damaged.mkdir()
+    whole = (run / "checkpoint.h5").read_bytes()
+    (damaged / "checkpoint.h5").write_bytes(whole[:-100])
+    (damaged / "checkpoint-1.h5").write_bytes(whole)
     given = arguments if "--start" in arguments else [*arguments, "--start", run]
     result = disinhib("train", *made, *given, cwd=tmp_path)
     assert result.returncode == 2

@@ -476,6 +476,7 @@ class Judgement:
     trace: str
     method: str = "fixed-point"
     with_path: bool = False
+    settled: str = "published"  # when an integration has come to its end
 
     @property
     def most_seconds(self) -> float:
@@ -512,8 +513,9 @@ def _judgements(chapter: str) -> tuple[list[Judgement], list[Judgement]]:
         integrated = [Judgement(name, "tsit5") for name in INTEGRATED]
         telling += [paths[0], Judgement(WITHOUT_LEAK), integrated[0]]
         if chapter == "end_state":
-            # Where some end states need a fresh matrix, and are counted as such.
-            telling.append(Judgement("changing-slopes"))
+            # Where some end states need a fresh matrix, and are counted as such; and as whoever
+            # trains by integration has it.
+            telling += [Judgement("changing-slopes"), Judgement(WITHOUT_LEAK, settled="distance")]
         more = [*more[:-1], *paths[1:], integrated[1], more[-1]]
     elif chapter != "fixed_point":
         # Without a leak nothing is found by fixed point.
@@ -607,10 +609,12 @@ class Judge:
             trace = replace(trace, trajectory=None)
         if judgement.method != "fixed-point" or name == WITHOUT_LEAK:
             trace = first_step(trace)
-            # As whoever trains by integration has it.
-            trace = replace(trace, solver=replace(trace.solver, settled="distance"))
+        if judgement.settled != trace.solver.settled:
+            trace = replace(trace, solver=replace(trace.solver, settled=judgement.settled))
         # Effects are found again by what they are of.
-        return replace(trace, path=Path(f"{judgement.trace} {judgement.method}"))
+        return replace(
+            trace, path=Path(f"{judgement.trace} {judgement.method} {judgement.settled}")
+        )
 
     def _recorded(self, name: str) -> object:
         shipped = shipped_directory() / name

@@ -371,7 +371,11 @@ def read_start(
     path = Path(path)
     if path.is_dir():
         path = path / "checkpoint.h5"
-        return _trained_start(path, newest_checkpoint(path)[0], sizes)
+        checkpoint, problems = newest_checkpoint(path)
+        if problems:
+            # Which one is wanted is for the user to say: the other is of an earlier moment.
+            raise FileError(f"{problems[0]}: name the checkpoint to start from")
+        return _trained_start(path, checkpoint, sizes)
     with reading(path) as file:
         is_checkpoint = is_of_schema(file, SCHEMA)
     if is_checkpoint:
