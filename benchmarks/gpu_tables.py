@@ -17,7 +17,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -84,6 +84,33 @@ def joules() -> float:
     return math.nan
 
 
+def begun(
+    configurations: Sequence[Any], data: Any, start_seed: int | None = None
+) -> tuple[Any, Callable[[Any], Any]]:
+    """The networks of all runs in one backend, and what places a split there.
+
+    `start_seed` gives all runs one start, so that they differ by the order of their batches alone.
+    """
+    first = configurations[0]
+    n_inputs = data.train.images.shape[1]
+    networks = [one.network(n_inputs, data.n_classes) for one in configurations]
+    parameters = stacked([
+        initial_parameters(
+            network.sizes,
+            random_generator(one.seed if start_seed is None else start_seed, "initial-parameters"),
+        )
+        for one, network in zip(configurations, networks, strict=True)
+    ])  # fmt: skip
+    kind = backend_class(first.backend)
+    backend = kind(with_own_numbers(networks), parameters, np.dtype(first.dtype), first.solver)
+
+    def place(split: Any) -> Any:
+        labels = softened_labels(split.labels, data.n_classes)
+        return backend.place(split.images, labels, full_scale=data.full_scale)
+
+    return backend, place
+
+
 def train(
     configurations: Sequence[Any],
     data: Any,
@@ -93,27 +120,11 @@ def train(
 ) -> dict[str, Any] | None:
     """Train side by side; figures (epochs, replicas), or None if the deadline came before the end.
 
-    `start_seed` gives all runs one start, so that they differ by the order of their batches alone.
+    `start_seed` is that of `begun`.
     """
-    first = configurations[0]
-    n_samples, n_inputs = data.train.images.shape
-    networks = [one.network(n_inputs, data.n_classes) for one in configurations]
+    first, n_samples = configurations[0], len(data.train.labels)
     seeds = [one.seed for one in configurations]
-    parameters = stacked([
-        initial_parameters(
-            networks[0].sizes,
-            random_generator(seed if start_seed is None else start_seed, "initial-parameters"),
-        )
-        for seed in seeds
-    ])  # fmt: skip
-    network = with_own_numbers(networks)
-    kind = backend_class(first.backend)
-    backend = kind(network, parameters, np.dtype(first.dtype), first.solver)
-
-    def place(split: Any) -> Any:
-        labels = softened_labels(split.labels, data.n_classes)
-        return backend.place(split.images, labels, full_scale=data.full_scale)
-
+    backend, place = begun(configurations, data, start_seed)
     placed, valid = place(data.train), place(data.validation)
     test = place(data.test) if with_test else None
     curves: dict[str, list[list[float]]] = {}
@@ -144,7 +155,7 @@ def train(
             note(test_loss=found.loss, test_accuracy=found.accuracy)
         if time.monotonic() > deadline:
             return None
-    by = kind.describe()
+    by = backend_class(first.backend).describe()
     return {
         "computed_by": f"{by.name} {by.version}, {by.device}",
         "training_seconds": seconds,
@@ -180,21 +191,9 @@ def part(
 
     made = {}
     for name, configurations in ways.items():
-        one = configurations[0]
-        n_samples, n_inputs = data.train.images.shape
-        network = one.network(n_inputs, data.n_classes)
-        parameters = stacked([
-            initial_parameters(network.sizes, random_generator(c.seed, "initial-parameters"))
-            for c in configurations
-        ])  # fmt: skip
-        backend = backend_class(one.backend)(network, parameters, np.dtype(one.dtype), one.solver)
-        places = [
-            backend.place(
-                split.images, softened_labels(split.labels, data.n_classes), data.full_scale
-            )
-            for split in (data.train, data.validation)
-        ]
-        made[name] = (backend, *places)
+        backend, place = begun(configurations, data)
+        made[name] = (backend, place(data.train), place(data.validation))
+    one, n_samples = configurations[0], len(data.train.labels)
     seeds = [one.seed for one in configurations]
     start = flat(next(iter(made.values()))[0])
     rows = []

@@ -326,7 +326,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def refuse_twice(*paths: Path | None) -> None:
     """Say before the work that one file cannot hold two things; raises FileError."""
-    given = [path.absolute() for path in paths if path is not None]
+    given = [path.resolve() for path in paths if path is not None]
     for number, path in enumerate(given):
         if path in given[:number]:
             raise _file_error(f"{path} is to be written twice: give each its own name")

@@ -165,7 +165,10 @@ def resume(
 
 
 def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -> dict[str, Any]:
-    """Load data and build the backend, before anything is written; going on, of a saved moment."""
+    """Load data and build the backend, before anything is written.
+
+    A run that goes on has its checkpoint; a backend built for it is still to be loaded with that.
+    """
     kind = backend_class(configuration.backend)
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples, n_inputs = dataset.train.images.shape

@@ -230,6 +230,7 @@ def test_outputs_that_are_no_numbers_predict_nothing(tmp_path):
         (["RUN", "--json", "RUN/checkpoint.h5"], "is the run's own file: choose another name"),
         (["RUN", "--predictions", "RUN/config.toml"], "is the run's own file"),
         (["RUN", "--json", "one", "--predictions", "one"], "is to be written twice"),
+        (["RUN", "--json", "one", "--predictions", "sub/../one"], "is to be written twice"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(run, tmp_path, arguments, said):
