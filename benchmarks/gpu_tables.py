@@ -27,7 +27,7 @@ import numpy as np
 
 from disinhib.backends import backend_class
 from disinhib.datasets import batch_order, load_dataset, random_generator, softened_labels
-from disinhib.experiments.training import run_configuration
+from disinhib.experiments.training import run_configuration, with_learning_rate
 from disinhib.refimpl import Parameters, initial_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,11 +85,12 @@ def joules() -> float:
 
 
 def begun(
-    configurations: Sequence[Any], data: Any, start_seed: int | None = None
+    configurations: Sequence[Any], data: Any, start_seed: int | None = None, epoch: int = 0
 ) -> tuple[Any, Callable[[Any], Any]]:
     """The networks of all runs in one backend, and what places a split there.
 
     `start_seed` gives all runs one start, so that they differ by the order of their batches alone.
+    The learning rates are those of an epoch, from 0.
     """
     first = configurations[0]
     n_inputs = data.train.images.shape[1]
@@ -102,7 +103,11 @@ def begun(
         for one, network in zip(configurations, networks, strict=True)
     ])  # fmt: skip
     kind = backend_class(first.backend)
-    backend = kind(with_own_numbers(networks), parameters, np.dtype(first.dtype), first.solver)
+    learning = [
+        with_learning_rate(network, one.schedule.factor_at(epoch, one.epochs))
+        for one, network in zip(configurations, networks, strict=True)
+    ]
+    backend = kind(with_own_numbers(learning), parameters, np.dtype(first.dtype), first.solver)
 
     def place(split: Any) -> Any:
         labels = softened_labels(split.labels, data.n_classes)
@@ -117,10 +122,12 @@ def train(
     with_test: bool = True,
     start_seed: int | None = None,
     deadline: float = math.inf,
+    patience: float = math.inf,
 ) -> dict[str, Any] | None:
     """Train side by side; figures (epochs, replicas), or None if the deadline came before the end.
 
-    `start_seed` is that of `begun`.
+    `start_seed` is that of `begun`. TooSlow is raised if the first few steps, or any epoch, take
+    more than `patience` seconds: some settings leave no way to the end states but integration.
     """
     first, n_samples = configurations[0], len(data.train.labels)
     seeds = [one.seed for one in configurations]
@@ -135,11 +142,26 @@ def train(
 
     seconds, used = [], []
     for epoch in range(first.epochs):
+        if epoch and any(one.schedule.name != "constant" for one in configurations):
+            learner = backend.learner()
+            del backend, placed, valid, test, place
+            backend, place = begun(configurations, data, start_seed, epoch)
+            backend.load(learner)
+            placed, valid = place(data.train), place(data.validation)
+            test = place(data.test) if with_test else None
         orders = [order_of(seed, epoch, n_samples, first.batch_size) for seed in seeds]
         same = len(set(seeds)) == 1
         order = orders[0] if same else np.stack(orders, axis=1)
         before, began = joules(), time.perf_counter()
-        metrics = backend.train(placed, order)
+        first_look = epoch == 0 and math.isfinite(patience)
+        few = min(FIRST_STEPS, len(order) - 1) if first_look else 0
+        if few:
+            backend.train(placed, order[:few])
+            if time.perf_counter() - began > patience:
+                raise TooSlow
+        metrics = backend.train(placed, order[few:])
+        if time.perf_counter() - began > patience:
+            raise TooSlow
         seconds.append(round(time.perf_counter() - began, 4))
         used.append(round(joules() - before, 2))
         found = backend.evaluate(valid)
@@ -163,6 +185,14 @@ def train(
         "last_counts": dataclasses.asdict(metrics.closed_loop_counts),
         "curves": curves,
     }
+
+
+FIRST_STEPS = 10
+"""After which a search first looks whether its runs are too slow."""
+
+
+class TooSlow(Exception):
+    """Runs take longer than a search has patience for."""
 
 
 # How far precisions and methods part, from one start and in one order.
@@ -337,12 +367,70 @@ def suggestions(trial: Any, way: str) -> dict[str, Any]:
     return chosen
 
 
+def wide_suggestions(trial: Any, way: str) -> dict[str, Any]:
+    """Wider bounds, batches of the published size, and a learning rate that falls by a cosine."""
+    low_high = {"optimizer.learning_rate": (1e-4, 1e-2), "schedule.final": (0.003, 1.0)}
+    if way != "backprop":
+        low_high |= {
+            "controller.k_p": (0.05, 200.0),
+            "controller.k_i": (0.1, 400.0),
+            "feedback.norm": (0.3, 30.0),
+        }
+    if way.startswith("linear-threshold"):
+        low_high["mean_inhibition.rate"] = (0.01, 1.0)
+    if way.endswith("weak"):
+        low_high["feedback.nudge"] = (0.003, 1.0)
+    for population in ("activation_E", "activation_I"):
+        low_high[f"{population}.sharpness"] = (0.25, 4.0)
+    chosen = {name: trial.suggest_float(name, *bounds, log=True)
+              for name, bounds in low_high.items()}  # fmt: skip
+    for population in ("activation_E", "activation_I"):
+        name = f"{population}.shift"
+        chosen[name] = trial.suggest_float(name, -1.5, 1.5)
+    chosen["optimizer.epsilon"] = trial.suggest_categorical("optimizer.epsilon", (1e-8, 1e-4))
+    return chosen
+
+
 SHARED = ("optimizer.epsilon", "batch_size")
 """Settings that replicas cannot differ in."""
 
+Suggestions = Callable[[Any, str], dict[str, Any]]
+
+
+STRONG = ("backprop", "linear-threshold-strong", "exact-inverse-strong")
+WEAK = ("linear-threshold-weak", "exact-inverse-weak")
+COSINE = {"schedule": {"name": "cosine"}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What is searched: a way of learning, and how."""
+
+    way: str
+    suggest: Suggestions
+    epochs: int  # of a trial
+    shared: Mapping[str, Any]  # settings of all trials
+
+    @property
+    def name(self) -> str:
+        """Of the study in the journal."""
+        return self.way if self.suggest is suggestions else f"{self.way}-wide"
+
+
+SEARCHES = (
+    *(Search(way, suggestions, 10, {}) for way in STRONG),
+    *(Search(way, wide_suggestions, 20, COSINE) for way in STRONG),
+)
+WEAK_SEARCHES = tuple(Search(way, wide_suggestions, 20, COSINE) for way in WEAK)
+
+SECONDS_OF_PARTING = 120.0
+
+NEVER = 0.1
+"""What a run is worth that diverged or was too slow: the accuracy of a guess among ten."""
+
 
 def search(
-    way: str, given: argparse.Namespace, data: Any, deadline: float
+    what: Search, given: argparse.Namespace, data: Any, deadline: float
 ) -> dict[str, Any] | None:
     """Search for the best validation accuracy; settings of the best trial, None if out of time."""
     import optuna
@@ -357,42 +445,65 @@ def search(
         seed=0, multivariate=True, constant_liar=True, n_startup_trials=2 * generation
     )
     study = optuna.create_study(
-        study_name=way, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
-    )
+        study_name=what.name, storage=storage, sampler=sampler, direction="maximize",
+        load_if_exists=True,
+    )  # fmt: skip
     base = {
-        **TUNED[way],
+        **TUNED[what.way],
+        **what.shared,
         "dataset": given.datasets[0],
         "hidden": [given.units] * 3,
-        "epochs": given.trial_epochs,
+        "epochs": what.epochs,
         "seed": 0,
     }
+
+    def values_of(some: Sequence[dict[str, Any]]) -> list[tuple[float, str]] | None:
+        """Validation accuracies, and a remark of each; runs that are too slow are parted."""
+        configurations = [configured(base, given, **one) for one in some]
+        try:
+            found = train(configurations, data, with_test=False, deadline=deadline,
+                          patience=given.patience)  # fmt: skip
+        except TooSlow:
+            if len(some) == 1:
+                return [(NEVER, "too slow")]
+            halves = [values_of(half) for half in (some[::2], some[1::2])]
+            if None in halves:
+                return None
+            joined: list[Any] = [None] * len(some)
+            joined[::2], joined[1::2] = halves
+            return joined
+        if found is None:
+            return None
+        accuracies = found["curves"]["valid_accuracy"][-1]
+        losses = found["curves"]["train_loss"][-1]
+        return [(accuracy, "") if math.isfinite(loss) else (NEVER, "diverged")
+                for accuracy, loss in zip(accuracies, losses, strict=True)]  # fmt: skip
+
     while len(study.get_trials(states=(TrialState.COMPLETE,))) < given.trials:
         # The published settings are the first trial.
         if not study.trials:
-            study.enqueue_trial(published_settings(way))
+            study.enqueue_trial(published_settings(what))
         trials = [study.ask() for _ in range(generation)]
-        chosen = [suggestions(trial, way) for trial in trials]
-        kinds = {tuple(one[name] for name in SHARED) for one in chosen}
-        for kind in sorted(kinds):
+        chosen = [what.suggest(trial, what.way) for trial in trials]
+        kinds = {tuple(one.get(name) for name in SHARED) for one in chosen}
+        for kind in sorted(kinds, key=str):
             members = [i for i, one in enumerate(chosen)
-                       if tuple(one[name] for name in SHARED) == kind]  # fmt: skip
-            configurations = [configured(base, given, **chosen[i]) for i in members]
-            found = train(configurations, data, with_test=False, deadline=deadline)
-            if found is None:
+                       if tuple(one.get(name) for name in SHARED) == kind]  # fmt: skip
+            values = values_of([chosen[i] for i in members])
+            if values is None:
                 return None
-            final = np.nan_to_num(np.array(found["curves"]["valid_accuracy"][-1]))
-            losses = np.array(found["curves"]["train_loss"][-1])
-            for i, accuracy, loss in zip(members, final, losses, strict=True):
-                trials[i].set_user_attr("valid_accuracy", float(accuracy))
-                # A run that diverged learnt nothing.
-                study.tell(trials[i], float(accuracy) if math.isfinite(loss) else 0.1)
+            for i, (accuracy, remark) in zip(members, values, strict=True):
+                if remark:
+                    trials[i].set_user_attr("remark", remark)
+                study.tell(trials[i], float(accuracy))
     best = {**base, **study.best_params}
     del best["epochs"], best["seed"], best["dataset"]
-    print(f"{way}: {study.best_value:.4f} in trial {study.best_trial.number}: {best}", flush=True)
+    number = study.best_trial.number
+    print(f"{what.name}: {study.best_value:.4f} in trial {number}: {best}", flush=True)
     return best
 
 
-def published_settings(way: str) -> dict[str, Any]:
+def published_settings(what: Search) -> dict[str, Any]:
     """The defaults, as far as they are searched."""
 
     class Asked:
@@ -408,7 +519,7 @@ def published_settings(way: str) -> dict[str, Any]:
             return choices[0]
 
     asked = Asked()
-    suggestions(asked, way)
+    what.suggest(asked, what.way)
     plain: Any = run_configuration({}, "defaults")
     values = {}
     for name in asked.names:
@@ -416,7 +527,8 @@ def published_settings(way: str) -> dict[str, Any]:
         for part in name.split("."):
             value = getattr(value, part)
         values[name] = value
-    return values
+    # As far as the cosine may fall; at 1 it does not.
+    return values | ({"schedule.final": 1.0} if "schedule.final" in values else {})
 
 
 def main() -> None:
@@ -431,7 +543,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--generation", type=int, default=16, help="trials side by side")
-    parser.add_argument("--trial-epochs", type=int, default=10)
+    parser.add_argument("--patience", type=float, default=10.0,
+                        help="seconds for an epoch of a trial")  # fmt: skip
     parser.add_argument("--deadline", type=float, default=math.inf, help="seconds")
     given = parser.parse_args()
     if isinstance(given.datasets, str):
@@ -458,25 +571,28 @@ def main() -> None:
         spread = f"{test.mean():.2f} ± {test.std(ddof=1) if test.size > 1 else 0:.2f}"
         print(f"{name}: {spread} %, {time.monotonic() - began:.1f} s", flush=True)
 
-    for group in groups(given):
+    for group in (*groups(given), *weak_groups(given)):
         run(*group)
     seeds = list(range(given.seeds))
     best: dict[str, dict[str, Any]] = {}
     chosen = given.out / "tuned.json"
-    for way in TUNED:
+
+    def tune(what: Search) -> None:
+        """Search, write down what is best, and only then train with it, test split and all."""
         if time.monotonic() > deadline:
-            break
-        settings = search(way, given, data[given.datasets[0]], deadline)
+            return
+        settings = search(what, given, data[given.datasets[0]], deadline)
         if settings is not None:
-            best[way] = settings
+            best[what.name] = settings
             chosen.write_text(json.dumps(best, indent=1) + "\n", encoding="utf-8")
-    for dataset in given.datasets:
-        for way, settings in best.items():
-            more = {"dataset": dataset, "epochs": given.epochs}
-            run(f"{dataset}-tuned-{way}", {**settings, **more}, seeds)
-        if dataset == given.datasets[0]:
-            for group in weak_groups(given):
-                run(*group)
+            run_tuned(given.datasets[0], what.name)
+
+    def run_tuned(dataset: str, name: str) -> None:
+        more = {"dataset": dataset, "epochs": given.epochs}
+        run(f"{dataset}-tuned-{name}", {**best[name], **more}, seeds)
+
+    for what in SEARCHES:
+        tune(what)
     # How much is chance, precision or method: one dataset, the exact inverse.
     base = {"dataset": given.datasets[0], "hidden": [given.units] * 3, "epochs": given.epochs}
     run("orders-of-one-start", base, seeds, start_seed=0)
@@ -487,7 +603,13 @@ def main() -> None:
                               seed=seed) for seed in seeds[:3]]
             for name, (dtype, method) in WAYS.items()
         }  # fmt: skip
-        part(configurations, data[given.datasets[0]], given.out / "parting.json", deadline)
+        until = min(deadline, time.monotonic() + SECONDS_OF_PARTING)
+        part(configurations, data[given.datasets[0]], given.out / "parting.json", until)
+    for what in WEAK_SEARCHES:
+        tune(what)
+    for dataset in given.datasets[1:]:
+        for name in sorted(best, key=lambda name: not name.endswith("-wide")):
+            run_tuned(dataset, name)
 
 
 if __name__ == "__main__":

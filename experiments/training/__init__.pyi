@@ -16,4 +16,5 @@ from .run import (
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,
 )
+from .schedule import Schedule as Schedule, with_learning_rate as with_learning_rate
 from .train_command import progress_display as progress_display, run_training as run_training

@@ -29,6 +29,7 @@ from ...refimpl import (
     whole_number,
 )
 from ..output import replace_text
+from .schedule import Schedule
 
 MOST_DIGITS = 1000
 """Of a seed; neither TOML nor JSON is read beyond 4,300."""
@@ -163,6 +164,7 @@ class RunConfiguration(BaseModel):
     feedback: Annotated[Feedback, TABLE] = Feedback()
     mean_inhibition: Annotated[MeanInhibition, TABLE] = MeanInhibition()
     optimizer: Annotated[Optimizer, TABLE] = Optimizer()
+    schedule: Annotated[Schedule, TABLE] = Schedule()
     solver: Annotated[Solver, TABLE] = Solver()
 
     def network(self, n_inputs: int, n_outputs: int) -> NetworkConfiguration:
@@ -202,6 +204,7 @@ SECTIONS: dict[str, Any] = {
     "feedback": Feedback,
     "mean_inhibition": MeanInhibition,
     "optimizer": Optimizer,
+    "schedule": Schedule,
     "solver": Solver,
 }
 """Tables of a configuration."""
