@@ -145,6 +145,9 @@ class CupyDevice:
         self.processors = attribute("MultiProcessorCount")
         self.block_bytes = attribute("MaxSharedMemoryPerBlockOptin")
         self._stream = cupy.cuda.Stream(non_blocking=True)
+        # CuPy's shared pool keeps apart by stream what it was given back, and nobody else ever
+        # works on our streams: what lay there would be lost to all but CuPy.
+        self._memory = cupy.cuda.MemoryPool()
         self._kernels: dict[str, Any] = {}
         self._only_compiles = False
         library = cublas_library(runtime.runtimeGetVersion() // 1000)
@@ -187,7 +190,7 @@ class CupyDevice:
         self._refuse_after_fork()
         memory = self._cupy.cuda.memory
         try:
-            with self._stream:
+            with self._stream, self._cupy.cuda.using_allocator(self._memory.malloc):
                 return self._cupy.empty(size, dtype=dtype)
         except memory.OutOfMemoryError:
             asked = size * np.dtype(dtype).itemsize
@@ -218,10 +221,10 @@ class CupyDevice:
         return int(array.data.ptr)
 
     def free_bytes(self) -> int:
-        """Bytes free on the device, and those that CuPy holds for whoever asks."""
+        """Bytes free on the device, and those that were given back and wait to be used again."""
         self._refuse_after_fork()
         free, _ = self._cupy.cuda.runtime.memGetInfo()
-        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+        return int(free) + int(self._memory.free_bytes())
 
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
         """Run a kernel."""

@@ -1,7 +1,9 @@
 """What is asked of CuPy, on one that runs on the CPU with all the freedom of a device."""
 
 import ctypes
+import gc
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -138,6 +140,33 @@ def test_what_breaks_a_recording_is_what_is_raised(on_cpu):
     with pytest.raises(KeyError, match="the reason"):
         device.record(work)
     device.record(lambda: None)()
+
+
+def test_all_memory_of_a_backend_goes_with_it(on_cpu):
+    """Without waiting for the garbage collector, and none stays with a pool that others share.
+
+    CuPy's shared pool keeps what was freed apart by stream, and streams are a backend's own: after
+    some sixty backends of 1.3 GB, one after the other, cuBLAS found none left on 80 GB.
+    """
+    on_cpu(1)
+    cupy = sys.modules["cupy"]
+    pools = []
+
+    class Watched(cupy_on_cpu.MemoryPool):
+        def __init__(self):
+            super().__init__()
+            pools.append(weakref.ref(self))
+
+    cupy.cuda.MemoryPool = Watched
+    gc.collect()
+    gc.disable()
+    try:
+        learned(CupyBackend, "exact-inverse", Solver())
+        assert len(pools) == 1
+        assert pools[0]() is None
+    finally:
+        gc.enable()
+    assert cupy.get_default_memory_pool().blocks == []
 
 
 def test_memory_that_runs_out_is_an_error_in_a_line(on_cpu, monkeypatch):

@@ -8,6 +8,7 @@ of CuPy's own cuBLAS.
 """
 
 import random
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -135,6 +136,20 @@ class Memory:
         self.array, self.ptr = array, array.ctypes.data
 
 
+class MemoryPool:
+    """Keeps what it has given out for as long as it lives, whether or not that is used still."""
+
+    def __init__(self):
+        self.blocks = []
+
+    def malloc(self, n_bytes):
+        self.blocks.append(np.full(n_bytes, POISON, np.uint8))
+        return Memory(self.blocks[-1])
+
+    def free_bytes(self):
+        return 0
+
+
 class Array:
     """Memory of the device: the host sees it through `get` alone."""
 
@@ -224,11 +239,21 @@ def modules(seed):
     """The modules `cupy` and `cupy_backends…`, and the queues of their device."""
     queues = Queues(seed)
 
+    default_pool = MemoryPool()
+    allocators = [default_pool.malloc]
+
     def empty(size, dtype):
         queues.refuse_capture("memory is taken")
-        array = np.empty(size, dtype=dtype)
-        array.view(np.uint8)[:] = POISON
-        return Array(queues, array)
+        memory = allocators[-1](size * np.dtype(dtype).itemsize)
+        return Array(queues, memory.array.view(dtype))
+
+    @contextmanager
+    def using_allocator(allocator):
+        allocators.append(allocator)
+        try:
+            yield
+        finally:
+            allocators.pop()
 
     class RawModule:
         def __init__(self, *, code, options, backend, name_expressions):
@@ -252,10 +277,12 @@ def modules(seed):
     cupy = ModuleType("cupy")
     cupy.__version__ = "on the CPU"
     cupy.empty, cupy.RawModule = empty, RawModule
-    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
+    cupy.get_default_memory_pool = lambda: default_pool
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        MemoryPool=MemoryPool,
+        using_allocator=using_allocator,
         Device=lambda: SimpleNamespace(id=0),
         Stream=lambda **options: Stream(queues, **options),
         Event=lambda **options: Event(queues, **options),
