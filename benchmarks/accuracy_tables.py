@@ -34,13 +34,33 @@ ROWS = (
     AccuracyRow("linear-threshold", "per-sample", "weak"),
 )
 PLACES = (("fashion_mnist", 1), ("fashion_mnist", 3), ("mnist", 1), ("mnist", 3))
-TUNED_PLACE = ("fashion_mnist", 3)
+TUNED_PLACE, TRANSFERRED_PLACE = ("fashion_mnist", 3), ("mnist", 3)
 SEARCHES = {
     "backprop": ROWS[0],
     "exact-inverse-strong": ROWS[1],
     "linear-threshold-strong": ROWS[4],
 }
-"""Finished searches, and the way that each searched settings for."""
+"""Ways of learning that settings were searched for, by the names of the searches."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Searches of one kind, one a way: what their names end in, and the epochs of a trial."""
+
+    ending: str
+    epochs: int
+
+    def search_of(self, searches: Mapping[str, Search], way: str) -> Search:
+        """That of a way."""
+        return searches[way + self.ending]
+
+    def end_of_trial(self, group: Group) -> Array:
+        """The epoch at which a trial ended, (seeds,)."""
+        return np.full(len(group.seeds), self.epochs - 1)
+
+
+NARROW, WIDE = Tuning("", 10), Tuning("-wide", 20)
+TUNINGS = (NARROW, WIDE)
 
 DISTURBED = {
     "fashion_mnist-depth-3-exact-inverse-per-sample-strong": "its training shared the device with "
@@ -68,9 +88,11 @@ class Group:
     computed_by: str
 
     @property
-    def is_tuned(self) -> bool:
-        """Whether a search chose its settings."""
-        return "-tuned-" in self.name
+    def tuning(self) -> Tuning | None:
+        """Whether and which searches chose its settings."""
+        if "-tuned-" not in self.name:
+            return None
+        return WIDE if self.name.endswith(WIDE.ending) else NARROW
 
 
 def read_groups(path: Path) -> list[Group]:
@@ -104,9 +126,9 @@ def _group(line: Mapping[str, Any]) -> Group:
 Cells = Mapping[tuple[tuple[str, int], AccuracyRow], Group]
 
 
-def cells_of(groups: Iterable[Group], tuned: bool) -> Cells:
+def cells_of(groups: Iterable[Group], tuning: Tuning | None = None) -> Cells:
     """Groups by place and row, with the published settings or with tuned ones."""
-    return {(one.place, one.row): one for one in groups if one.is_tuned == tuned}
+    return {(one.place, one.row): one for one in groups if one.tuning == tuning}
 
 
 # A curve's values at an epoch of each run's own.
@@ -158,10 +180,11 @@ def interval(values: Array) -> Interval:
 
 
 def difference(one: Group, other: Group, curve: str, moment: Moment) -> Interval:
-    """One less the other, in points, paired by seed."""
-    if one.seeds != other.seeds:
+    """One less the other, in points, paired by seed: by all that one has."""
+    if not set(one.seeds) <= set(other.seeds):
         raise ValueError(f"{one.name} and {other.name} have other seeds")
-    return interval(at(one, curve, moment) - at(other, curve, moment))
+    pairs = [other.seeds.index(seed) for seed in one.seeds]
+    return interval(at(one, curve, moment) - at(other, curve, moment)[pairs])
 
 
 def fall(group: Group, curve: str) -> Interval:
@@ -300,16 +323,16 @@ def difference_table(cells: Cells, moment: Moment) -> str:
     return by_row_and_place("test accuracy less backprop's, points", ROWS[1:], cell)
 
 
-def settings_table(searches: Mapping[str, Search]) -> str:
+def settings_table(searches: Mapping[str, Search], tuning: Tuning) -> str:
     """What was searched, between which bounds, and what was best."""
-    widest = searches["linear-threshold-strong"]
+    widest = tuning.search_of(searches, "linear-threshold-strong")
     lines = []
     for name, bounds in widest.bounds.items():
         numeric = name in widest.logarithmic
         limits = " to ".join(map(plain, bounds)) if numeric else ", ".join(map(plain, bounds))
         scale = " (log)" if widest.logarithmic.get(name) else ""
         published = plain(widest.trials[0].settings[name])
-        best = [_best_setting(searches[way], name) for way in SEARCHES]
+        best = [_best_setting(tuning.search_of(searches, way), name) for way in SEARCHES]
         lines.append([name, limits + scale, published, *best, _where_the_best_lie(widest, name)])
     ways = map(str, SEARCHES.values())
     heads = ["setting", "searched", "published", *ways, f"its {N_BEST} best trials"]
@@ -342,48 +365,44 @@ def plain(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def search_table(searches: Mapping[str, Search], usual: Cells, tuned: Cells) -> str:
+def search_table(searches: Mapping[str, Search], tuning: Tuning, usual: Cells, tuned: Cells) -> str:
     """What the search saw, and what ten seeds make of its best settings after as many epochs."""
     lines = []
     for name, row in SEARCHES.items():
-        search, key = searches[name], (TUNED_PLACE, row)
+        search, key = tuning.search_of(searches, name), (TUNED_PLACE, row)
         best = f"{search.values[search.best]:.2f} (trial {search.best})"
-        seeds = [mean_and_deviation(at(cells[key], "valid", end_of_trial))
+        seeds = [mean_and_deviation(at(cells[key], "valid", tuning.end_of_trial))
                  for cells in (usual, tuned)]  # fmt: skip
         lines.append([str(row), f"{search.values[0]:.2f}", best, *seeds])
-    of = f"after {SEARCH_EPOCHS} epochs"
+    of = f"after {tuning.epochs} epochs"
     heads = [f"validation {of}, %", "search: published", "search: best"]
     return markdown([*heads, "seeds 0 to 9: published", "seeds 0 to 9: tuned"], lines)
 
 
-SEARCH_EPOCHS = 10
-"""Of each trial: gpu_tables.py's default, which these searches had."""
-
-
-def end_of_trial(group: Group) -> Array:
-    """The epoch at which a trial of a search ended, (seeds,)."""
-    return np.full(len(group.seeds), SEARCH_EPOCHS - 1)
-
-
-def tuned_accuracy_table(usual: Cells, tuned: Cells) -> str:
+def tuned_accuracy_table(usual: Cells, tuned: Cells, place: tuple[str, int]) -> str:
     """Test accuracy with the published settings and with the best."""
     lines = []
     for row in SEARCHES.values():
-        groups = [cells[TUNED_PLACE, row] for cells in (usual, tuned)]
-        lines.append([str(row)] + [mean_and_deviation(at(group, "test", moment))
-                                   for moment in MOMENTS.values() for group in groups])  # fmt: skip
+        if (place, row) in tuned:
+            groups = [cells[place, row] for cells in (usual, tuned)]
+            lines.append([str(row)] + [mean_and_deviation(at(group, "test", moment))
+                         for moment in MOMENTS.values() for group in groups])  # fmt: skip
     heads = ["last epoch: published", "last epoch: tuned", "best epoch: published"]
     return markdown(["test, %", *heads, "best epoch: tuned"], lines)
 
 
-def tuned_difference_table(usual: Cells, tuned: Cells) -> str:
+def tuned_difference_table(
+    usual: Cells, tuned: Cells, place: tuple[str, int], tuning: Tuning
+) -> str:
     """What tuning brought, and how far each is from backprop that was tuned alike."""
     lines = []
     for row in SEARCHES.values():
-        key, baseline = (TUNED_PLACE, row), tuned[TUNED_PLACE, BACKPROP]
+        if (place, row) not in tuned:
+            continue
+        key, baseline = (place, row), tuned[place, BACKPROP]
         pair = tuned[key], usual[key]
         cells = [
-            difference(*pair, "valid", end_of_trial),
+            difference(*pair, "valid", tuning.end_of_trial),
             *(difference(*pair, "test", moment) for moment in MOMENTS.values()),
         ]
         gaps = ["", ""] if row == BACKPROP else [
@@ -393,7 +412,7 @@ def tuned_difference_table(usual: Cells, tuned: Cells) -> str:
     return markdown(
         [
             "points",
-            f"tuned less published: validation, epoch {SEARCH_EPOCHS}",
+            f"tuned less published: validation, epoch {tuning.epochs}",
             "test, last epoch",
             "test, best epoch",
             "tuned less tuned backprop: test, last epoch",
@@ -403,10 +422,42 @@ def tuned_difference_table(usual: Cells, tuned: Cells) -> str:
     )
 
 
-def fall_table(usual: Cells, tuned: Cells) -> str:
+def to_first_epoch_table(cells: Cells) -> str:
+    """What it takes to come where backprop is after one epoch, by validation accuracy."""
+
+    def cell(place: tuple[str, int], row: AccuracyRow) -> str:
+        if (place, row) not in cells:
+            return ""
+        group, wanted = cells[place, row], cells[place, BACKPROP].valid[0].mean()
+        reached = group.valid >= wanted
+        if not reached.any(axis=0).all():
+            return f"{reached.any(axis=0).sum()} of {len(group.seeds)} runs"
+        epochs = 1 + np.argmax(reached, axis=0)
+        text = f"{np.median(epochs):g} ({epochs.min()} to {epochs.max()})"
+        if group.name in DISTURBED:
+            return text
+        # The first epoch of some groups compiled kernels; all are equally long.
+        seconds, joules = (
+            float(np.median(epochs) * np.median(getattr(group, of)) / len(group.seeds))
+            for of in ("seconds", "joules")
+        )
+        return f"{text}; {seconds:.3f} s, {joules:.0f} J{_other_device(group)}"
+
+    return by_row_and_place("epochs; seconds and joules of one of ten runs", ROWS, cell)
+
+
+def _other_device(group: Group) -> str:
+    return "" if DEVICE in group.computed_by else "*"
+
+
+DEVICE = "H200"
+"""On which most groups were trained; what another took has a star."""
+
+
+def fall_table(usual: Cells, tuned: Cells, wider: Cells) -> str:
     """What the epochs after the best one cost."""
     lines = []
-    for kind, cells in (("", usual), (", tuned", tuned)):
+    for kind, cells in (("", usual), (", tuned", tuned), (", tuned more widely", wider)):
         for place in PLACES:
             for row in ROWS:
                 if (place, row) not in cells:
@@ -430,7 +481,8 @@ def cost_table(usual: Cells, tuned: Cells, of: str) -> str:
         if group.name in DISTURBED:
             return "left out"
         total, digits = float(getattr(group, of).sum()), {"seconds": 1, "joules": 0}[of]
-        return f"{total:.{digits}f} ({total / len(group.seeds):.{digits + 1}f})"
+        each = f"{total / len(group.seeds):.{digits + 1}f}"
+        return f"{total:.{digits}f} ({each}){_other_device(group)}"
 
     lines = [[str(row), *(cell(usual, place, row) for place in PLACES)] for row in ROWS]
     lines += [
@@ -445,7 +497,7 @@ def cost_table(usual: Cells, tuned: Cells, of: str) -> str:
 
 def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
     """Write `accuracies.md`."""
-    usual, tuned = cells_of(groups, tuned=False), cells_of(groups, tuned=True)
+    usual, tuned, wider = (cells_of(groups, tuning) for tuning in (None, *TUNINGS))
     commits, devices = (
         {getattr(one, name) for one in groups} for name in ("commit", "computed_by")
     )
@@ -453,7 +505,7 @@ def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
     parts = [
         "# Accuracies\n",
         f"Made of runs.jsonl and searches.journal by `python benchmarks/accuracy_tables.py`: "
-        f"{len(groups)} groups of runs, {_all(n_epochs)} epochs, {_all(devices)}, commit "
+        f"{len(groups)} groups of runs, {_all(n_epochs)} epochs, {_all(devices)}, commits "
         f"{_all(commits)}. Mean ± standard deviation (n − 1) over seeds, their number in brackets. "
         "Differences are paired by seed, with their 95 % confidence interval by Student's t. The "
         "best epoch is each run's own, the first of best validation accuracy.\n",
@@ -464,19 +516,33 @@ def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
         "## Table 3: difference to backprop\n",
         *_at_both(lambda moment: difference_table(usual, moment)),
         f"## Table 4: tuned, {place_name(TUNED_PLACE)}\n",
-        _about_searches(searches),
-        settings_table(searches),
-        search_table(searches, usual, tuned),
-        tuned_accuracy_table(usual, tuned),
-        tuned_difference_table(usual, tuned),
-        "## Table 5: cost\n",
+        *_tuned(searches, NARROW, usual, tuned),
+        f"## Table 5: tuned more widely, {place_name(TUNED_PLACE)}\n",
+        *_tuned(searches, WIDE, usual, wider),
+        f"The same settings, {place_name(TRANSFERRED_PLACE)}:\n",
+        tuned_accuracy_table(usual, wider, TRANSFERRED_PLACE),
+        tuned_difference_table(usual, wider, TRANSFERRED_PLACE, WIDE),
+        "## Table 6: cost\n",
         _about_cost(groups),
         cost_table(usual, tuned, "seconds"),
         cost_table(usual, tuned, "joules"),
-        "## Table 6: last epoch less best epoch\n",
-        fall_table(usual, tuned),
+        "To the mean validation accuracy of backprop's first epoch, a run's own first epoch that "
+        "reaches it: median (range).\n",
+        to_first_epoch_table(usual),
+        "## Table 7: last epoch less best epoch\n",
+        fall_table(usual, tuned, wider),
     ]
     return "\n".join(parts)
+
+
+def _tuned(searches: Mapping[str, Search], tuning: Tuning, usual: Cells, tuned: Cells) -> list[str]:
+    return [
+        _about_searches(searches, tuning),
+        settings_table(searches, tuning),
+        search_table(searches, tuning, usual, tuned),
+        tuned_accuracy_table(usual, tuned, TUNED_PLACE),
+        tuned_difference_table(usual, tuned, TUNED_PLACE, tuning),
+    ]
 
 
 def _all(values: Iterable[Any]) -> str:
@@ -487,16 +553,18 @@ def _at_both(table: Callable[[Moment], str]) -> list[str]:
     return [part for when, moment in MOMENTS.items() for part in (f"{when}:\n", table(moment))]
 
 
-def _about_searches(searches: Mapping[str, Search]) -> str:
-    n_trials = {len(searches[name].trials) for name in SEARCHES}
+def _about_searches(searches: Mapping[str, Search], tuning: Tuning) -> str:
+    used = {name + one.ending for name in SEARCHES for one in TUNINGS}
+    n_trials = {np.isfinite(tuning.search_of(searches, name).values).sum() for name in SEARCHES}
     others = [
         f"{name} ({np.isfinite(search.values).sum()} trials ended, {_nudged(search)})"
         for name, search in searches.items()
-        if name not in SEARCHES
+        if name not in used
     ]
-    unused = f" Begun, not finished and not used: {', '.join(others)}." if others else ""
+    begun = f" Begun, not finished and not used: {', '.join(others)}."
+    unused = begun if others and tuning == NARROW else ""
     return (
-        f"{_all(n_trials)} trials of {SEARCH_EPOCHS} epochs a search, of one seed; its value is "
+        f"{_all(n_trials)} trials of {tuning.epochs} epochs a search, of one seed; its value is "
         "validation accuracy after the last of them. Percent say where between its bounds a "
         "setting lies, from 0 (the lower) to 100 (the upper); the last column is of the linear "
         f"threshold.{unused}\n"
@@ -522,7 +590,8 @@ def _about_cost(groups: Sequence[Group]) -> str:
         "Training alone, without evaluation; ten runs share the device, so one alone takes more "
         f"than the tenth in brackets. {' '.join(left_out)}{compiled} Joules are rough: an epoch's "
         "are a difference of two readings of a counter that moves by some 30 to 40 J at once, and "
-        "epochs can be in step with it, as those of the two weak groups must have been.\n"
+        "epochs can be in step with it, as those of the two weak groups on the H200 must have "
+        "been. A star: on an H100.\n"
     )
 
 
@@ -563,8 +632,22 @@ DASHES = {("", ""): "-", ("per-sample", "strong"): "-", ("averaged", "strong"): 
           ("per-sample", "weak"): ":"}  # fmt: skip
 
 
-def draw_curves(path: Path, cells: Cells) -> None:
-    """Draw mean test accuracies by epoch with a band of one standard deviation to each side."""
+def epochs_of(group: Group) -> Array | None:
+    """Epochs passed, (epochs,)."""
+    return 1 + np.arange(len(group.valid))
+
+
+def seconds_of_one(group: Group) -> Array | None:
+    """Seconds of training of one of the runs, (epochs,); None where they say nothing."""
+    if group.name in DISTURBED or DEVICE not in group.computed_by:
+        return None
+    return epochs_of(group) * np.median(group.seconds) / len(group.seeds)
+
+
+def draw_curves(
+    path: Path, cells: Cells, along: Callable[[Group], Array | None], label: str
+) -> None:
+    """Draw mean test accuracies, by epoch or time, with a band of one deviation to each side."""
     from disinhib.experiments.paper.figures.style import PAGE, RULE_COLOURS, new_figure
 
     figure = new_figure(PAGE, 5.2)
@@ -577,7 +660,9 @@ def draw_curves(path: Path, cells: Cells) -> None:
             mean, spread = curve.mean(axis=1), curve.std(axis=1, ddof=1)
             if mean.max() < LEAST_SHOWN:
                 continue
-            epochs = 1 + np.arange(len(curve))
+            epochs = along(cells[place, row])
+            if epochs is None:
+                continue
             colour, dashes = RULE_COLOURS[row.rule], DASHES[row.feedback, row.strength]
             axes.plot(epochs, mean, dashes, color=colour, label=str(row))
             band = {"alpha": 0.15, "linewidth": 0}
@@ -586,7 +671,7 @@ def draw_curves(path: Path, cells: Cells) -> None:
         axes.set_ylim({"fashion_mnist": (80, 90.5), "mnist": (93, 99)}[place[0]])
         axes.grid(alpha=0.3)
     for axes in panels[1]:
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(label)
     for axes in panels[:, 0]:
         axes.set_ylabel("test accuracy, %")
     handles, labels = panels[0, 1].get_legend_handles_labels()
@@ -600,16 +685,24 @@ SCATTERED = {
     "controller.k_i": "$k_i$",
     "feedback.norm": "norm of the feedback",
 }
+SCATTERED_MORE_WIDELY = {
+    "schedule.final": "last learning rate ÷ first",
+    "activation_I.sharpness": "sharpness of $\\varphi_I$",
+    "controller.k_p": "$k_p$",
+    "feedback.norm": "norm of the feedback",
+}
 
 
-def draw_searches(path: Path, searches: Mapping[str, Search]) -> None:
-    """Draw the history of the searches, and the linear threshold's values by four settings."""
+def draw_searches(
+    path: Path, searches: Mapping[str, Search], tuning: Tuning, scattered: Mapping[str, str]
+) -> None:
+    """Draw the history of the searches, and the linear threshold's values by some settings."""
     from disinhib.experiments.paper.figures.style import PAGE, RULE_COLOURS, new_figure
 
     figure = new_figure(PAGE, 4.6)
     upper, lower = figure.subfigures(2, 1)
     for axes, (name, row) in zip(upper.subplots(1, 3, sharey=True), SEARCHES.items(), strict=True):
-        values = searches[name].values
+        values = tuning.search_of(searches, name).values
         numbers = np.arange(values.size)
         colour = RULE_COLOURS[row.rule]
         axes.plot(numbers, values, ".", color=colour, alpha=0.5, markersize=4, label="a trial")
@@ -621,9 +714,9 @@ def draw_searches(path: Path, searches: Mapping[str, Search]) -> None:
         axes.legend(loc="lower right")
         if name == "backprop":
             axes.set_ylabel("validation, %")
-    search = searches["linear-threshold-strong"]
-    panels = lower.subplots(1, len(SCATTERED), sharey=True)
-    for axes, (setting, label) in zip(panels, SCATTERED.items(), strict=True):
+    search = tuning.search_of(searches, "linear-threshold-strong")
+    panels = lower.subplots(1, len(scattered), sharey=True)
+    for axes, (setting, label) in zip(panels, scattered.items(), strict=True):
         chosen = np.array([trial.settings[setting] for trial in search.trials])
         colour = RULE_COLOURS["linear-threshold"]
         axes.semilogx(chosen, search.values, ".", color=colour, alpha=0.5, markersize=4)
@@ -659,11 +752,13 @@ def main() -> None:
     folder = parser.parse_args().folder
     groups = read_groups(folder / "runs.jsonl")
     searches = read_searches(folder / "searches.journal")
-    usual = cells_of(groups, tuned=False)
+    usual = cells_of(groups)
     (folder / "accuracies.md").write_text(page(groups, searches), encoding="utf-8")
     draw_all_accuracies(folder / "accuracies.png", usual)
-    draw_curves(folder / "curves.png", usual)
-    draw_searches(folder / "searches.png", searches)
+    draw_curves(folder / "curves.png", usual, epochs_of, "epoch")
+    draw_curves(folder / "time.png", usual, seconds_of_one, "seconds of one of ten runs")
+    draw_searches(folder / "searches.png", searches, NARROW, SCATTERED)
+    draw_searches(folder / "wider-searches.png", searches, WIDE, SCATTERED_MORE_WIDELY)
 
 
 if __name__ == "__main__":

@@ -503,6 +503,33 @@ def search(
     return best
 
 
+WHY = "linear-threshold-strong-wide"
+PARTS_OF_SETTINGS = {
+    "inhibitory activation": ("activation_I",),
+    "excitatory activation": ("activation_E",),
+    "control": ("controller", "feedback"),
+    "running mean": ("mean_inhibition",),
+    "learning rate": ("optimizer", "schedule"),
+}
+
+
+def with_and_without(tuned: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Tuned settings but for one part, and published ones with one part tuned.
+
+    All train for as many epochs as a trial of the search.
+    """
+
+    numbers = {name: value for name, value in tuned.items() if "." in name}
+    numbers["schedule.name"] = tuned["schedule"]["name"]
+    shared = {n: value for n, value in tuned.items() if "." not in n and n != "schedule"}
+    groups = {"published": {}, "tuned": numbers}
+    for part, beginnings in PARTS_OF_SETTINGS.items():
+        its = {name for name in numbers if name.startswith(beginnings)}
+        groups[f"tuned without {part}"] = {n: v for n, v in numbers.items() if n not in its}
+        groups[f"published with {part}"] = {n: v for n, v in numbers.items() if n in its}
+    return {f"why: {name}": {**shared, **own} for name, own in groups.items()}
+
+
 def published_settings(what: Search) -> dict[str, Any]:
     """The defaults, as far as they are searched."""
 
@@ -545,6 +572,8 @@ def main() -> None:
     parser.add_argument("--generation", type=int, default=16, help="trials side by side")
     parser.add_argument("--patience", type=float, default=10.0,
                         help="seconds for an epoch of a trial")  # fmt: skip
+    parser.add_argument("--only", default="", help="groups whose names have this in them, and no "
+                        "search: the settings are those of tuned.json")  # fmt: skip
     parser.add_argument("--deadline", type=float, default=math.inf, help="seconds")
     given = parser.parse_args()
     if isinstance(given.datasets, str):
@@ -558,7 +587,7 @@ def main() -> None:
     }
 
     def run(name: str, settings: Mapping[str, Any], seeds: Sequence[int], **how: Any) -> None:
-        if book.has(name) or time.monotonic() > deadline:
+        if given.only not in name or book.has(name) or time.monotonic() > deadline:
             return
         configurations = [configured(settings, given, seed=seed) for seed in seeds]
         began = time.monotonic()
@@ -574,12 +603,14 @@ def main() -> None:
     for group in (*groups(given), *weak_groups(given)):
         run(*group)
     seeds = list(range(given.seeds))
-    best: dict[str, dict[str, Any]] = {}
     chosen = given.out / "tuned.json"
+    best: dict[str, dict[str, Any]] = {}
+    if given.only and chosen.exists():
+        best |= json.loads(chosen.read_text(encoding="utf-8"))
 
     def tune(what: Search) -> None:
         """Search, write down what is best, and only then train with it, test split and all."""
-        if time.monotonic() > deadline:
+        if given.only or time.monotonic() > deadline:
             return
         settings = search(what, given, data[given.datasets[0]], deadline)
         if settings is not None:
@@ -593,15 +624,16 @@ def main() -> None:
 
     for what in SEARCHES:
         tune(what)
-    for dataset in given.datasets[1:]:
-        for name in best:
-            if name.endswith("-wide"):
-                run_tuned(dataset, name)
+    if WHY in best:
+        for name, settings in with_and_without(best[WHY]).items():
+            more = {"dataset": given.datasets[0], "epochs": SEARCHES[-1].epochs}
+            run(f"{given.datasets[0]}-{name}", {**settings, **more}, seeds)
     # How much is chance, precision or method: one dataset, the exact inverse.
     base = {"dataset": given.datasets[0], "hidden": [given.units] * 3, "epochs": given.epochs}
     run("orders-of-one-start", base, seeds, start_seed=0)
     run("float64", {**base, "dtype": "float64"}, seeds)
-    if not (given.out / "parting.json").exists() and time.monotonic() < deadline:
+    parted = given.only not in "parting" or (given.out / "parting.json").exists()
+    if not parted and time.monotonic() < deadline:
         configurations = {
             name: [configured({**base, "dtype": dtype, "solver": {"method": method}}, given,
                               seed=seed) for seed in seeds[:3]]
