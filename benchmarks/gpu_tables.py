@@ -518,7 +518,6 @@ def with_and_without(tuned: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     All train for as many epochs as a trial of the search.
     """
-
     numbers = {name: value for name, value in tuned.items() if "." in name}
     numbers["schedule.name"] = tuned["schedule"]["name"]
     shared = {n: value for n, value in tuned.items() if "." not in n and n != "schedule"}
