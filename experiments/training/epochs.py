@@ -17,7 +17,7 @@ from ...refimpl import ConfigurationError, Learner, require, shown
 from ...validation import FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing
 from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
-from .run import Run, epoch_order, save
+from .run import Run, at_epoch, epoch_order, save
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -104,7 +104,7 @@ def train(
     try:
         # Of an overflow TrainingDiverged tells, once and with its place.
         with np.errstate(all="ignore"):
-            return _train(run, position, list(records), observer, stop, Saver(run, interval))
+            return _train(run, position, list(records), observer, stop, Saver(interval))
     finally:
         # What is wrong with the directory has been said by then.
         with suppress(OSError):
@@ -131,13 +131,14 @@ def _train(
 ) -> tuple[Position, list[EpochRecord]]:
     drawn = time.perf_counter()
     if position.epochs == 0 and position.steps == 0:
-        saver.save(position)
+        saver.save(run, position)
     while position.epochs < run.configuration.epochs:
         began = time.perf_counter()
+        run = at_epoch(run, position.epochs)
         seconds_before = position.seconds
         position = _train_epoch(run, position, observer, stop, saver)
         if position.steps < len(epoch_order(run, position.epochs)):
-            saver.save(position)
+            saver.save(run, position)
             break
         assert position.metrics is not None
         valid = run.backend.evaluate(run.validation)
@@ -163,9 +164,9 @@ def _train(
             append_record(run.directory / "metrics.jsonl", record)
         position = Position(position.epochs + 1)
         if position.epochs == run.configuration.epochs:
-            saver.save(position)
+            saver.save(run, position)
         else:
-            saver.passed(position, epochs=1, steps=0)
+            saver.passed(run, position, epochs=1, steps=0)
         observer.on_epoch(record)
         if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
             _draw(run, records)
@@ -197,7 +198,7 @@ def _train_epoch(
         observer.on_steps(position.epochs, steps, len(order), joined(parts))
         if steps < len(order):
             here = Position(position.epochs, steps, seconds, joined(parts))
-            saver.passed(here, epochs=0, steps=part)
+            saver.passed(run, here, epochs=0, steps=part)
         part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
     return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
 
@@ -211,25 +212,25 @@ def _draw(run: Run, records: list[EpochRecord]) -> None:
 class Saver:
     """Writes the checkpoints of a run, and knows when the next is due."""
 
-    def __init__(self, run: Run, interval: CheckpointInterval) -> None:
-        self._run, self._interval = run, interval
+    def __init__(self, interval: CheckpointInterval) -> None:
+        self._interval = interval
         self._epochs = self._steps = 0
         self._saved_at = time.perf_counter()
 
-    def passed(self, position: Position, epochs: int, steps: int) -> None:
+    def passed(self, run: Run, position: Position, epochs: int, steps: int) -> None:
         """Take note of epochs or steps that have passed, and save if it is time."""
         self._epochs, self._steps = self._epochs + epochs, self._steps + steps
         seconds = time.perf_counter() - self._saved_at
         if self._interval.is_due(self._epochs, self._steps, seconds):
-            self.save(position)
+            self.save(run, position)
 
     def most_steps(self) -> int | None:
         """Steps that may pass before the next save; None if steps do not decide."""
         return self._interval.steps_left(self._steps)
 
-    def save(self, position: Position) -> None:
+    def save(self, run: Run, position: Position) -> None:
         """Write the checkpoint of this moment."""
-        save(self._run, position)
+        save(run, position)
         self._epochs = self._steps = 0
         self._saved_at = time.perf_counter()
 

@@ -7,6 +7,7 @@ what may change, stands below `resume`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,7 @@ from .configuration import (
 from .interruption import uninterrupted
 from .lock import RunLock
 from .metrics import EpochRecord, keep_records, read_records
+from .schedule import with_learning_rate
 
 
 @dataclass(frozen=True)
@@ -171,13 +173,14 @@ def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -
     """
     kind = backend_class(configuration.backend)
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
-    n_samples, n_inputs = dataset.train.images.shape
+    n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
         raise ConfigurationError(
             f"batch_size is {configuration.batch_size}: {dataset.name} has {n_samples} "
             "training samples, so that at most this many fit one batch"
         )
-    network = configuration.network(n_inputs, dataset.n_classes)
+    epoch = 0 if saved is None else saved.position.epochs
+    network = _network_at(configuration, dataset, epoch)
     refuse_more_than_memory(network.sizes, configuration.batch_size, configuration.dtype)
     first_order, digest_of_start = None, ""
     if saved is not None and saved.start.startswith(TRAINED):
@@ -199,21 +202,52 @@ def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -
             threads=configuration.threads,
         )
 
-    def place(split: Split) -> PlacedData:
-        labels = softened_labels(split.labels, dataset.n_classes)
-        return backend.place(split.images, labels, full_scale=dataset.full_scale)
-
     return {
         "configuration": configuration,
         "dataset": dataset,
         "backend": backend,
-        "train": place(dataset.train),
-        "validation": place(dataset.validation),
-        "test": place(dataset.test),
+        **_place(backend, dataset),
         "first_order": first_order,
         "data_digest": dataset_digest(dataset),
         "start_digest": digest_of_start,
     }
+
+
+def _network_at(
+    configuration: RunConfiguration, dataset: Dataset, epoch: int
+) -> NetworkConfiguration:
+    """The network, with the learning rate of an epoch, from 0."""
+    network = configuration.network(dataset.train.images.shape[1], dataset.n_classes)
+    factor = configuration.schedule.factor_at(epoch, configuration.epochs)
+    return with_learning_rate(network, factor)
+
+
+def _place(backend: Backend, dataset: Dataset) -> dict[str, PlacedData]:
+    """Bring every split to where a backend keeps it."""
+
+    def place(split: Split) -> PlacedData:
+        labels = softened_labels(split.labels, dataset.n_classes)
+        return backend.place(split.images, labels, full_scale=dataset.full_scale)
+
+    return {name: place(getattr(dataset, name)) for name in ("train", "validation", "test")}
+
+
+def at_epoch(run: Run, epoch: int) -> Run:
+    """Give the run with the learning rate of an epoch, from 0.
+
+    A backend has one learning rate, so that another makes another backend, which goes on from what
+    the first has learnt.
+    """
+    configuration, first = run.configuration, run.backend
+    network = _network_at(configuration, run.dataset, epoch)
+    if network.optimizer == first.configuration.optimizer:
+        return run
+    learner = first.learner()
+    backend = type(first)(
+        network, learner.parameters, first.dtype, first.solver, threads=configuration.threads
+    )
+    backend.load(learner)
+    return dataclasses.replace(run, backend=backend, **_place(backend, run.dataset))
 
 
 # What must be as it was when a run goes on, and what may change.
@@ -249,6 +283,12 @@ def _resumed(
         )
     configuration = run_configuration({**written.as_dict(), **given}, "command line")
     position, epochs = checkpoint.position, configuration.epochs
+    if configuration.schedule.name == "cosine" and epochs != saved.epochs:
+        raise ConfigurationError(
+            f"epochs {epochs}: the learning rate of {directory} falls by a cosine over "
+            f"{saved.epochs}, so that with another number it would be another run; "
+            f"a new one may begin with what it has learnt: --start {directory}"
+        )
     if epochs < position.epochs or (epochs == position.epochs and position.steps):
         said_by = "epochs" if "epochs" in given else f"epochs in {config_file}"
         raise ConfigurationError(
