@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student
 
 from disinhib.experiments.paper.table import AccuracyRow, draw_column
@@ -603,7 +604,7 @@ def draw_all_accuracies(path: Path, cells: Cells) -> None:
     from disinhib.experiments.paper.figures.style import PAGE, new_figure
 
     figure = new_figure(PAGE, 4.6)
-    panels = figure.subplots(2, 2, height_ratios=[len(ROWS), len(ROWS) - 2])
+    panels = figure.subplots(2, 2)
     for axes, place in zip(panels.flat, PLACES, strict=True):
         rows = [
             row for row in ROWS[::-1] if any((p, row) in cells for p in PLACES if p[0] == place[0])
@@ -674,8 +675,11 @@ def draw_curves(
         axes.set_xlabel(label)
     for axes in panels[:, 0]:
         axes.set_ylabel("test accuracy, %")
-    handles, labels = panels[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    named = {}
+    for axes in panels.flat:
+        named |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    order = [label for label in map(str, ROWS) if label in named]
+    figure.legend([named[label] for label in order], order, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=200)
 
 
@@ -725,6 +729,7 @@ def draw_searches(
         for bound in (low, high):
             axes.axvline(bound, color="black", linewidth=0.8, linestyle=":")
         axes.set_xlim(low / 1.3, high * 1.3)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         _cut_below(axes, search.values)
     panels[0].set_ylabel("validation, %")
