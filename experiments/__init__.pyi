@@ -1,3 +1,4 @@
+from .classifier import DisinhibitoryClassifier as DisinhibitoryClassifier
 from .trained import (
     SplitEvaluation as SplitEvaluation,
     TrainedNetwork as TrainedNetwork,
