@@ -26,7 +26,12 @@ from ..refimpl import (
     softmax,
 )
 from ..validation import not_finite
-from .training import RunConfiguration, TrainingDiverged, run_configuration
+from .training import (
+    RunConfiguration,
+    TrainingDiverged,
+    refuse_more_than_memory,
+    run_configuration,
+)
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -48,7 +53,8 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
 
     Inputs are taken as they come. The published settings are for inputs between 0 and 1, and do
     as well with standardised ones: put a `MinMaxScaler` or `StandardScaler` before it in a
-    `Pipeline`. Inputs that are far larger make learning slow or diverge, which is said.
+    `Pipeline`. Inputs that are larger by far are learnt badly, as `loss_curve_` shows, or not at
+    all: where there are no numbers any more, `fit` raises TrainingDiverged.
 
     An epoch goes through all samples once, in an order of its own. They are cut into as few
     batches as `batch_size` allows, whose sizes differ by at most one: 250 samples at 100 are
@@ -334,18 +340,16 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         """Learn so many epochs in a new backend, which is taken over if all goes well."""
         if len(classes) < 2:
             raise ArgumentError(
-                f"y has one class, {shown(classes.tolist()[0])}: at least two are needed"
+                f"classes are {shown(classes.tolist())}: one class is too few, two are needed"
             )
         labels = softened_labels(class_numbers(y, classes), len(classes), X.dtype)
         sizes = (X.shape[1], *configuration.hidden, len(classes))
+        most = min(configuration.batch_size, len(X))
+        refuse_more_than_memory(sizes, most, configuration.dtype)
         if self.__sklearn_is_fitted__():
             seed, epoch, losses = self.seed_, self.n_iter_, self.loss_curve_
             learner: Learner | None = self.network_.learner()
-            if sizes != self.network_.configuration.sizes:
-                raise ConfigurationError(
-                    f"hidden is {shown(self.hidden)}: the network has "
-                    f"{self.network_.configuration.sizes[1:-1]}, and only fit begins a new one"
-                )
+            refuse_another_network(self.network_, sizes, configuration.optimizer.name)
         else:
             seed, epoch, losses, learner = seed_of(self.random_state), 0, [], None
         backend = built(configuration, sizes, seed, learner)
@@ -422,6 +426,19 @@ def seed_of(random_state: Any) -> int:
 
 
 # Learning and outputs.
+
+
+def refuse_another_network(network: Backend, sizes: tuple[int, ...], optimizer: str) -> None:
+    """Refuse to go on with other layers, or with an optimiser that remembers something else."""
+    for what, wanted, has in (
+        ("hidden", sizes[1:-1], network.configuration.sizes[1:-1]),
+        ("settings: optimizer.name", optimizer, network.configuration.optimizer.name),
+    ):
+        if wanted != has:
+            raise ConfigurationError(
+                f"{what} is {shown(wanted)}: the network was begun with {shown(has)}, and only fit "
+                "begins a new one"
+            )
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
