@@ -212,7 +212,10 @@ def train_command(
     batch_size: Annotated[int | None, whole(help="Samples per step.")] = None,
     learning_rate: Annotated[float | None, real(help="Step size of the optimiser.")] = None,
     seed: Annotated[int | None, whole(help="Any whole number.")] = None,
-    backend: Annotated[str | None, typer.Option(help="See `disinhib backends`.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="See `disinhib backends`; else the fastest that can run here."),
+    ] = None,
     threads: Annotated[
         int | None, whole(help="Threads of a CPU backend; else all processors.")
     ] = None,

@@ -1,5 +1,6 @@
 """Before all tests: what Hypothesis may do. After them: what was measured."""
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")
+
+# Which backend a run chooses depends on what has been compiled: here it is the reference's, in
+# commands too, where a test names none.
+os.environ["DISINHIB_BACKEND"] = "numpy"
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -48,7 +48,7 @@ from ..backend import (
 from ..front import checked_backend
 from .network import CompiledNetwork
 from .threads import ThreadTeam, default_threads
-from .warm_up import compile_training, compile_trajectories
+from .warm_up import compile_training, compile_trajectories, is_compiled
 
 T = TypeVar("T")
 
@@ -99,6 +99,11 @@ class NumbaBackend:
         """Have compiled all that training, evaluating and traces need."""
         compile_training(rule, method, np.dtype(dtype))
         compile_trajectories(np.dtype(dtype))
+
+    @staticmethod
+    def is_compiled(rule: str, method: str, dtype: np.dtype | type) -> bool:
+        """Whether training needs nothing compiled that is not on the disk or in this process."""
+        return is_compiled(rule, method, np.dtype(dtype))
 
     def load(self, learner: Learner) -> None:
         """Go on from this learner."""

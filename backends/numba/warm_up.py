@@ -32,9 +32,26 @@ TICK = 0.2
 
 def compile_training(rule: str, method: str, dtype: np.dtype) -> None:
     """Have compiled what learning by a rule and evaluating need; at once if it has been."""
-    ways = "" if rule == "backprop" else "fixed-point" if method == "fixed-point" else "integrated"
+    _compile(dtype.name, *_of_training(rule, method))
+
+
+def is_compiled(rule: str, method: str, dtype: np.dtype) -> bool:
+    """Whether what learning by a rule and evaluating need lies on the disk."""
+    directory = code_directory()
+    name = _name(dtype.name, *_of_training(rule, method))
+    return directory is not None and (directory / f"{name}.ready").exists()
+
+
+def _of_training(rule: str, method: str) -> tuple[str, str]:
+    """The rule and the way to end states that stand for all that need the same code."""
+    if rule == "backprop":
+        return rule, ""
     sums = "linear-threshold" if rule == "linear-threshold" else "exact-inverse"
-    _compile(dtype.name, rule if rule == "backprop" else sums, ways)
+    return sums, "fixed-point" if method == "fixed-point" else "integrated"
+
+
+def _name(dtype: str, rule: str, way: str) -> str:
+    return "-".join(part for part in (rule, way, dtype) if part)
 
 
 def compile_trajectories(dtype: np.dtype) -> None:
@@ -44,7 +61,7 @@ def compile_trajectories(dtype: np.dtype) -> None:
 
 @cache
 def _compile(dtype: str, rule: str, way: str) -> None:
-    name = "-".join(part for part in (rule, way, dtype) if part)
+    name = _name(dtype, rule, way)
     directory = code_directory()
     ready = None if directory is None else directory / f"{name}.ready"
     if directory is not None and os.access(directory, os.W_OK):

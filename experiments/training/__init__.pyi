@@ -1,3 +1,4 @@
+from . import choice_of_backend as choice_of_backend
 from .configuration import (
     RunConfiguration as RunConfiguration,
     load_run_configuration as load_run_configuration,

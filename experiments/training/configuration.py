@@ -31,6 +31,9 @@ from ...refimpl import (
 from ..output import replace_text
 from .schedule import Schedule
 
+AUTO = "auto"
+"""The backend of a run that leaves the choice."""
+
 MOST_DIGITS = 1000
 """Of a seed; neither TOML nor JSON is read beyond 4,300."""
 
@@ -156,7 +159,7 @@ class RunConfiguration(BaseModel):
     patience: Annotated[int, _checked(_count_or_0)] = 0
     batch_size: Count = 100
     seed: Annotated[int, _checked(_seed)] = 0
-    backend: Annotated[str, _checked(_text)] = "numpy"
+    backend: Annotated[str, _checked(_text)] = AUTO
     threads: Annotated[int | None, _checked(_threads)] = None
     dtype: Literal["float32", "float64"] = "float32"
     loss: Literal["softmax-cross-entropy", "mse"] = "softmax-cross-entropy"

@@ -51,7 +51,9 @@ from ...validation import (
     write_checkpoint,
 )
 from ..output import make_directory, writing
+from .choice_of_backend import with_chosen_backend
 from .configuration import (
+    AUTO,
     RunConfiguration,
     load_run_configuration,
     run_configuration,
@@ -104,7 +106,7 @@ def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) ->
         # Another process may have come and gone while the data were read.
         _refuse_a_run(directory)
         with writing(directory / "config.toml"):
-            write_run_configuration(directory / "config.toml", configuration)
+            write_run_configuration(directory / "config.toml", prepared["configuration"])
         return Run(directory=directory, lock=lock, **prepared)
 
 
@@ -171,7 +173,8 @@ def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -
 
     A run that goes on has its checkpoint; a backend built for it is still to be loaded with that.
     """
-    kind = backend_class(configuration.backend)
+    if configuration.backend != AUTO:
+        backend_class(configuration.backend)  # Before data are read that may take long.
     dataset = load_dataset(configuration.dataset, configuration.data_dir)
     n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
@@ -181,6 +184,7 @@ def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -
         )
     epoch = 0 if saved is None else saved.position.epochs
     network = _network_at(configuration, dataset, epoch)
+    configuration = with_chosen_backend(configuration, network.sizes, n_samples)
     refuse_more_than_memory(network.sizes, configuration.batch_size, configuration.dtype)
     first_order, digest_of_start = None, ""
     if saved is not None and saved.start.startswith(TRAINED):
@@ -194,7 +198,7 @@ def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
     with _read_from(configuration.start):
-        backend = kind(
+        backend = backend_class(configuration.backend)(
             network,
             parameters,
             np.dtype(configuration.dtype),
@@ -269,7 +273,7 @@ def _resumed(
     config_file = directory / "config.toml"
     saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
     written = load_run_configuration(config_file, {}) if config_file.exists() else saved
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given = {name: value for name, value in chosen.items() if value not in (None, AUTO)}
     for field, now, then in differences(written.as_dict(), saved.as_dict()):
         # With a start file or without is another run; where it lies is not.
         moved = field in FREE and (field != "start" or None not in (now, then))
