@@ -37,7 +37,9 @@ suppress_warnings = [
 
 # Docstrings: NumPy's form; a word in single backticks is code.
 default_role = "code"
+smartquotes = False  # "--rule" is no dash
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = False
@@ -56,6 +58,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+# A column of a section's pages only where there is a section.
+html_sidebars = {"*": []}
 html_theme_options = {
     "logo": {"text": "disinhib"},
     "navbar_align": "left",

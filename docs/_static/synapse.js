@@ -1,5 +1,5 @@
 // One synapse of figure 3, in the browser: the equations of experiments/paper/plasticity_curves.py,
-// to whose numbers tests/docs/test_synapse.py holds them. No library.
+// to whose numbers tests/test_synapse.py holds them. No library.
 "use strict";
 
 const synapse = (() => {
@@ -83,7 +83,7 @@ if (typeof document !== "undefined") {
   const H = 250;
   const EDGE = { left: 44, right: 10, top: 10, bottom: 38 };
   const SLIDERS = [
-    ["target", "target rate r_tar", 1, 6, 0.05, 4],
+    ["target", "target rate r_tar", 1, 5, 0.05, 4],
     ["r_I", "clamped inhibition r_I", 0.01, 4, 0.01, 1],
     ["theta", "θ", -1, 5, 0.05, 1.5],
     ["delta", "δ", 0, 3, 0.05, 1.5],
@@ -110,6 +110,22 @@ if (typeof document !== "undefined") {
     return node;
   };
 
+  // Text in which what follows "_" is lowered: r_E, r_tar.
+  const SUBSCRIPT = /_([A-Za-z]+)/;
+  function written(node, text, lowered) {
+    text.split(SUBSCRIPT).forEach((part, i) => node.append(i % 2 ? lowered(part) : part));
+    return node;
+  }
+  const inHtml = (node, text) => written(node, text, (part) => html("sub", {}, null, part));
+  function inSvg(attributes, parent, text) {
+    const node = svg("text", attributes, parent);
+    text.split(SUBSCRIPT).forEach((part, i) => {
+      if (i % 2) svg("tspan", { dy: 3, "font-size": "8px" }, node, part);
+      else if (part) svg("tspan", i ? { dy: -3 } : {}, node, part);
+    });
+    return node;
+  }
+
   // A plot that is drawn anew for each state: axes, curves, marks.
   function plot(parent, title, xLabel, yLabel, [x0, x1], [y0, y1]) {
     const figure = html("figure", { className: "synapse-plot" }, parent);
@@ -134,13 +150,13 @@ if (typeof document !== "undefined") {
     }
     for (const y of ticks(y0, y1)) {
       svg("line", { x1: X(x0) - 4, x2: X(x0), y1: Y(y), y2: Y(y), class: "axis" }, root);
-      svg("text", { x: X(x0) - 7, y: Y(y) + 4, class: "tick end" }, root, String(y));
+      svg("text", { x: X(x0) - 7, y: Y(y) + 4, class: "tick end" }, root, String(y).replace("-", "−"));
     }
     svg("path", { d: `M${X(x0)} ${Y(y1)}V${Y(y0)}H${X(x1)}`, class: "axis" }, root);
     if (y0 < 0) svg("path", { d: `M${X(x0)} ${Y(0)}H${X(x1)}`, class: "zero" }, root);
-    svg("text", { x: (X(x0) + X(x1)) / 2, y: H - 4, class: "label middle" }, root, xLabel);
+    inSvg({ x: (X(x0) + X(x1)) / 2, y: H - 6, class: "label middle" }, root, xLabel);
     const turned = `translate(11 ${(Y(y0) + Y(y1)) / 2}) rotate(-90)`;
-    svg("text", { transform: turned, class: "label middle" }, root, yLabel);
+    inSvg({ transform: turned, class: "label middle" }, root, yLabel);
     const curves = svg("g", { "clip-path": `url(#${clip})` }, root);
     return (drawn, marks, words) => {
       curves.replaceChildren();
@@ -151,7 +167,8 @@ if (typeof document !== "undefined") {
       for (const x of marks) {
         svg("path", { d: `M${X(x)} ${Y(y0)}V${Y(y1)}`, class: "mark" }, curves);
       }
-      note.textContent = words;
+      note.replaceChildren();
+      inHtml(note, words);
     };
   }
 
@@ -164,11 +181,12 @@ if (typeof document !== "undefined") {
   }
 
   function start(page) {
+    page.replaceChildren();
     const controls = html("div", { className: "synapse-controls" }, page);
     const inputs = {};
     for (const [name, label, min, max, step, value] of SLIDERS) {
       const row = html("label", {}, controls);
-      html("span", {}, row, label);
+      inHtml(html("span", {}, row), label);
       const input = html("input", { type: "range", min, max, step, value }, row);
       const output = html("output", {}, row, String(value));
       inputs[name] = { input, output };
@@ -184,17 +202,16 @@ if (typeof document !== "undefined") {
     }
     const legend = html("p", { className: "synapse-legend" }, page);
     html("span", { className: "exact" }, legend, "exact inverse");
-    html("span", { className: "line" }, legend, "linear threshold θ + δ r_I");
+    inHtml(html("span", { className: "line" }, legend), "linear threshold θ + δ r_I");
 
     const plots = html("div", { className: "synapse-plots" }, page);
     const draws = {
       inverse: plot(plots, "What the synapse reads", "r_I", "û_I", [0, 6], [-1, 9]),
-      controlled: plot(plots, "Under control, towards a target", "r_E", "Δw", [0, 7], [-40, 40]),
+      controlled: plot(plots, "Under control", "r_E", "Δw", [0, 7], [-40, 70]),
       free: plot(plots, "Without control", "r_E", "Δw", [0, 7], [-10, 10]),
-      isolated: plot(plots, "Isolated, inhibition clamped", "r_E", "Δw", [0, 7], [-40, 40]),
+      isolated: plot(plots, "Isolated, inhibition clamped", "r_E", "Δw", [0, 7], [-40, 60]),
     };
-    const controlledInputs = synapse.range(10, 201);
-    const freeInputs = synapse.range(13, 261);
+    const xs = synapse.range(13, 261);
     const rates = synapse.range(6, 121).map((r) => Math.max(r, 1e-3));
 
     function draw() {
@@ -215,21 +232,21 @@ if (typeof document !== "undefined") {
           ["line", rates, rates.map((r) => line.theta + line.delta * r)],
         ],
         [],
-        `At rest without control u_I = r_E: the threshold lies where the two cross.`,
+        "Without control u_I = r_E at rest: a threshold lies where the two cross.",
       );
-      const controlled = synapse.circuit(controlledInputs, now.target, both);
+      const controlled = synapse.circuit(xs, now.target, both);
       draws.controlled(
         pair(controlled),
         [now.target],
         `Exact: ${told(controlled[0], 1e-2)}. Line: ${told(controlled[1], 0)}.`,
       );
-      const free = synapse.circuit(freeInputs, null, both);
+      const free = synapse.circuit(xs, null, both);
       draws.free(
         pair(free),
         [],
         `Exact: ${told(free[0], 1e-2)}. Line: ${told(free[1], 0)}.`,
       );
-      const isolated = synapse.isolated(controlledInputs, now.r_I, both);
+      const isolated = synapse.isolated(xs, now.r_I, both);
       draws.isolated(
         pair(isolated),
         [],

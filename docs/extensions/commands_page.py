@@ -49,19 +49,19 @@ class CommandHelp(SphinxDirective):
             if (row := self.row(one, context)) is not None
         ]
         if rows:
-            lines += ["| | |", "|---|---|", *rows, ""]
+            lines += [line for row in rows for line in row]
         container = nodes.Element()
         self.state.nested_parse(nodes_lines(lines), self.content_offset, container)
         node += container.children
         return node
 
-    def row(self, parameter: Any, context: Any) -> str | None:
+    def row(self, parameter: Any, context: Any) -> list[str] | None:
         """One argument or option, with its value and default; not --help."""
         record = None if "--help" in parameter.opts else parameter.get_help_record(context)
         if record is None:
             return None
-        name, words = (part.strip().replace("|", r"\|") for part in record)
-        return f"| `{name}` | {words} |"
+        name, words = (part.strip() for part in record)
+        return [f"`{name}`", f": {words or '–'}", ""]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
