@@ -9,14 +9,14 @@ from .backends import (
 )
 from .datasets import Dataset as Dataset, DatasetError as DatasetError, load_dataset as load_dataset
 from .experiments import (
+    EpochRecord as EpochRecord,
     RunConfiguration as RunConfiguration,
     SplitEvaluation as SplitEvaluation,
     TrainedNetwork as TrainedNetwork,
-    begin as begin,
+    TrainingDiverged as TrainingDiverged,
+    load as load,
     load_run_configuration as load_run_configuration,
-    load_trained as load_trained,
     read_records as read_records,
-    resume as resume,
     train as train,
 )
 from .refimpl import (

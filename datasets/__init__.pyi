@@ -10,4 +10,8 @@ from .dataset import (
     softened_labels as softened_labels,
 )
 from .load import DATASETS as DATASETS, digits as digits, load_dataset as load_dataset
-from .own_file import is_own_file as is_own_file, read_own_file as read_own_file
+from .own_file import (
+    is_own_file as is_own_file,
+    own_dataset as own_dataset,
+    read_own_file as read_own_file,
+)

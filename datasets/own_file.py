@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,26 @@ def read_own_file(path: str | os.PathLike[str]) -> Dataset:
     DatasetError
         The file cannot be read, an array is missing, unknown, or not what it should be.
     """
-    path = Path(path)
-    arrays = _arrays(path)
+    return own_dataset(_arrays(Path(path)), path)
+
+
+def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]) -> Dataset:
+    """Make a dataset of somebody's own arrays, as `read_own_file` says.
+
+    Parameters
+    ----------
+    arrays : mapping of arrays
+        By the names that they have in a file.
+    source : path
+        Where they are from, to name in messages; its last part names the dataset.
+
+    Raises
+    ------
+    DatasetError
+        An array is missing, unknown, or not what it should be.
+    """
+    path = Path(source)
+    _refuse_unknown(path, arrays)
     given = {}
     for part, ending in PARTS.items():
         x, y = arrays.get(f"x{ending}"), arrays.get(f"y{ending}")
@@ -168,6 +187,13 @@ def _split(path: Path, x: np.ndarray, y: np.ndarray, classes: np.ndarray, ending
     return Split(images, np.searchsorted(classes, y).astype(np.int64))
 
 
+def _refuse_unknown(path: Path, names: Iterable[str]) -> None:
+    """Refuse an array by a name that means nothing."""
+    unknown = sorted(set(names) - set(ARRAYS))
+    if unknown:
+        raise DatasetError(f"{path}: found an array {unknown[0]!r}, expected {', '.join(ARRAYS)}")
+
+
 # The file: a zip archive of NumPy's arrays, of which no more is taken than it can hold.
 
 
@@ -181,11 +207,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             if len(entries) < len(archive.infolist()):
                 raise DatasetError(f"{path}: found an array twice, expected each once")
-            unknown = sorted(set(entries) - set(ARRAYS))
-            if unknown:
-                raise DatasetError(
-                    f"{path}: found an array {unknown[0]!r}, expected {', '.join(ARRAYS)}"
-                )
+            _refuse_unknown(path, entries)
             most = max(ALWAYS_ALLOWED, MOST_EXPANSION * path.stat().st_size)
             unpacked = sum(entry.file_size for entry in entries.values())
             if unpacked > most:

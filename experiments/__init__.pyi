@@ -1,14 +1,13 @@
+from .train_in_python import train as train
 from .trained import (
     SplitEvaluation as SplitEvaluation,
     TrainedNetwork as TrainedNetwork,
-    load_trained as load_trained,
+    load as load,
 )
 from .training import (
     EpochRecord as EpochRecord,
     RunConfiguration as RunConfiguration,
-    begin as begin,
+    TrainingDiverged as TrainingDiverged,
     load_run_configuration as load_run_configuration,
     read_records as read_records,
-    resume as resume,
-    train as train,
 )

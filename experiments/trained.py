@@ -7,10 +7,11 @@ run that is still being trained may be looked at.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from rich.table import Column, Table
 
 from ..backends import Backend, backend_class
 from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_labels
-from ..refimpl import ArgumentError, ConfigurationError, sample_loss, shown
-from ..validation import FileError, generations, newest_checkpoint, read_checkpoint
+from ..refimpl import ArgumentError, ConfigurationError, Parameters, sample_loss, shown
+from ..validation import FileError, newest_checkpoint, read_checkpoint
 from .output import (
     in_a_picture,
     refuse_other_pictures,
@@ -35,7 +36,14 @@ from .output import (
     write_output,
     write_text,
 )
-from .training import RunConfiguration, refuse_files_of_run, run_configuration
+from .training import (
+    EpochRecord,
+    RunConfiguration,
+    holds_a_run,
+    read_records,
+    refuse_files_of_run,
+    run_configuration,
+)
 
 console = terminal_console()
 AT_ONCE = 1000
@@ -58,6 +66,10 @@ class TrainedNetwork:
         The checkpoint.
     data_digest : str
         Of the data that it learnt; empty in checkpoints of before it was kept.
+    dataset : Dataset, optional
+        The data themselves, where they are at hand.
+    records : tuple of EpochRecord, optional
+        Of the epochs that led there; None where they have not been read.
     """
 
     configuration: RunConfiguration
@@ -66,6 +78,28 @@ class TrainedNetwork:
     steps: int
     source: Path
     data_digest: str
+    dataset: Dataset | None = None
+    records: tuple[EpochRecord, ...] | None = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights, biases and readout, as NumPy arrays in the run's precision."""
+        return self.backend.learner().parameters
+
+    @property
+    def metrics(self) -> MetricsTable:
+        """The figures of all epochs that led there, a column each; see `EpochRecord`.
+
+        Raises
+        ------
+        ConfigurationError, FileError
+            The run's metrics.jsonl is not what a run writes.
+        """
+        records = self.records
+        if records is None:
+            found = read_records(self.source.parent / "metrics.jsonl")
+            records = tuple(record for record in found if record.epoch <= self.epochs)
+        return MetricsTable(records)
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Compute the outputs u_out at rest without control, a column a class (section 2).
@@ -161,6 +195,8 @@ class TrainedNetwork:
         )
 
     def _dataset(self, data_dir: str | os.PathLike[str] | None) -> Dataset:
+        if self.dataset is not None and data_dir is None:
+            return self.dataset
         name = self.configuration.dataset
         dataset = load_dataset(name, data_dir or self.configuration.data_dir)
         found = dataset_digest(dataset)
@@ -170,6 +206,44 @@ class TrainedNetwork:
                 f"{self.source} had {self.data_digest[:12]}…: it learnt something else"
             )
         return dataset
+
+
+class MetricsTable(dict[str, np.ndarray]):
+    """Figures of epochs, (epochs,) each, by their names; of counts too, as `closed_loop.unsettled`.
+
+    ``pandas.DataFrame(table)`` takes it as it is.
+    """
+
+    def __init__(self, records: Sequence[EpochRecord]) -> None:
+        rows = [_flat(dataclasses.asdict(record)) for record in records]
+        names = dict.fromkeys(name for row in rows for name in row)
+        super().__init__({name: _column([row.get(name) for row in rows]) for name in names})
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a row an epoch, under a row of names; what is no number stays empty."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(self)
+        for row in zip(*(column.tolist() for column in self.values()), strict=True):
+            writer.writerow("" if value != value else value for value in row)
+        write_output(path, write_text, text.getvalue())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Values of mappings by their names after a point."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        inner = value if isinstance(value, dict) else None
+        flat |= {name: value} if inner is None else {f"{name}.{n}": v for n, v in inner.items()}
+    return flat
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Whole numbers, text, or floats, among which None is no number."""
+    kinds = {type(value) for value in values}
+    if kinds in ({int}, {str}):
+        return np.array(values)
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
 def predictions(u_out: np.ndarray) -> np.ndarray:
@@ -239,7 +313,7 @@ class SplitEvaluation:
         }
 
 
-def load_trained(
+def load(
     path: str | os.PathLike[str],
     *,
     backend: str | None = None,
@@ -266,7 +340,7 @@ def load_trained(
     path = Path(path)
     if path.is_dir():
         source = path / "checkpoint.h5"
-        if not any(file.is_file() for file in generations(source, keep=2)):
+        if not holds_a_run(path):
             raise ConfigurationError(f"{path} holds no run: checkpoint.h5 is missing")
         checkpoint, problems = newest_checkpoint(source)
         for problem in problems:
@@ -319,7 +393,7 @@ def evaluate_run(
         refuse_files_of_run(path if path.is_dir() else path.parent, file)
     refuse_other_pictures(confusion_file)
     with working(console, f"evaluating {path}"):
-        network = load_trained(path, notify=tell_user, **(chosen or {}))
+        network = load(path, notify=tell_user, **(chosen or {}))
         found = network.evaluate(split, data_dir)
     configuration = network.configuration
     after = f"{network.epochs} epochs" + (f" and {network.steps} steps" if network.steps else "")

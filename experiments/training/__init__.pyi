@@ -3,7 +3,12 @@ from .configuration import (
     load_run_configuration as load_run_configuration,
     run_configuration as run_configuration,
 )
-from .epochs import TrainingDiverged as TrainingDiverged, train as train
+from .epochs import (
+    Observer as Observer,
+    TrainingDiverged as TrainingDiverged,
+    parse_checkpoint_interval as parse_checkpoint_interval,
+    train as train,
+)
 from .interruption import stop_on_interrupt as stop_on_interrupt
 from .metrics import (
     EpochRecord as EpochRecord,
@@ -11,7 +16,12 @@ from .metrics import (
     read_records as read_records,
 )
 from .run import (
+    CHOSEN_ANEW as CHOSEN_ANEW,
+    FREE as FREE,
+    Run as Run,
     begin as begin,
+    differences as differences,
+    holds_a_run as holds_a_run,
     refuse_files_of_run as refuse_files_of_run,
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,

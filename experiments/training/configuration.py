@@ -48,6 +48,10 @@ def _count(name: str, value: Any) -> int:
     return whole_number(name, value, minimum=1)
 
 
+def _count_or_0(name: str, value: Any) -> int:
+    return whole_number(name, value, minimum=0)
+
+
 def _counts(name: str, value: Any) -> list[int]:
     if not isinstance(value, (list, tuple)) or not value:
         raise ConfigurationError(
@@ -149,6 +153,7 @@ class RunConfiguration(BaseModel):
     )
     hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
     epochs: Count = 50
+    patience: Annotated[int, _checked(_count_or_0)] = 0
     batch_size: Count = 100
     seed: Annotated[int, _checked(_seed)] = 0
     backend: Annotated[str, _checked(_text)] = "numpy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ...refimpl import ConfigurationError, Learner, require, shown
 from ...validation import FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing
 from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
-from .run import Run, at_epoch, epoch_order, save
+from .run import BEST, Run, at_epoch, epoch_order, save
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -132,7 +132,7 @@ def _train(
     drawn = time.perf_counter()
     if position.epochs == 0 and position.steps == 0:
         saver.save(run, position)
-    while position.epochs < run.configuration.epochs:
+    while position.epochs < run.configuration.epochs and not lost_patience(run, records):
         began = time.perf_counter()
         run = at_epoch(run, position.epochs)
         seconds_before = position.seconds
@@ -158,12 +158,14 @@ def _train(
             computed_by=f"{by.name} {by.version}, {by.device}",
         )
         records.append(record)
+        if best_epoch(records) == record.epoch:
+            save(run, Position(record.epoch), BEST)
         # The log first: a line without its checkpoint is dropped on resuming and comes
         # again, a checkpoint without its line would lose it.
         with writing(run.directory / "metrics.jsonl"):
             append_record(run.directory / "metrics.jsonl", record)
         position = Position(position.epochs + 1)
-        if position.epochs == run.configuration.epochs:
+        if position.epochs == run.configuration.epochs or lost_patience(run, records):
             saver.save(run, position)
         else:
             saver.passed(run, position, epochs=1, steps=0)
@@ -173,6 +175,18 @@ def _train(
             drawn = time.perf_counter()
     _draw(run, records)
     return position, records
+
+
+def best_epoch(records: Sequence[EpochRecord]) -> int:
+    """The epoch of best validation accuracy, the first of equals; 0 if there is none."""
+    best = max(records, key=lambda record: record.valid_accuracy, default=None)
+    return 0 if best is None else best.epoch
+
+
+def lost_patience(run: Run, records: Sequence[EpochRecord]) -> bool:
+    """Whether `patience` epochs have passed since the best one; 0 is never."""
+    patience = run.configuration.patience
+    return bool(patience and records) and records[-1].epoch - best_epoch(records) >= patience
 
 
 def _train_epoch(

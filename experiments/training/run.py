@@ -143,7 +143,7 @@ def resume(
     """
     directory = Path(directory)
     checkpoint_file = directory / "checkpoint.h5"
-    if not any(file.is_file() for file in generations(checkpoint_file, keep=2)):
+    if not holds_a_run(directory):
         raise ConfigurationError(f"{directory} holds no run to resume: checkpoint.h5 is missing")
     with _holding(directory) as lock:
         checkpoint, problems = newest_checkpoint(checkpoint_file)
@@ -270,7 +270,7 @@ def _resumed(
     saved = run_configuration(checkpoint.configuration, str(directory / "checkpoint.h5"))
     written = load_run_configuration(config_file, {}) if config_file.exists() else saved
     given = {name: value for name, value in chosen.items() if value is not None}
-    for field, now, then in _differences(written.as_dict(), saved.as_dict()):
+    for field, now, then in differences(written.as_dict(), saved.as_dict()):
         # With a start file or without is another run; where it lies is not.
         moved = field in FREE and (field != "start" or None not in (now, then))
         moved |= field == "dataset" and is_own_file(str(now)) and is_own_file(str(then))
@@ -296,7 +296,7 @@ def _resumed(
             f"{position.epochs} epochs and {position.steps} steps"
         )
     state = json_state(random_generator(configuration.seed, "batch-order", position.epochs))
-    for field, now, then in _differences(state, checkpoint.random_state):
+    for field, now, then in differences(state, checkpoint.random_state):
         raise ConfigurationError(
             f"random_state.{field} is {_shown(now)} by seed, epoch and this NumPy, {_shown(then)} "
             "in the checkpoint: resumed, it would be another run"
@@ -368,7 +368,7 @@ def _refuse_impossible_position(source: Path, checkpoint: Checkpoint, run: Run) 
         )
 
 
-def _differences(
+def differences(
     now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield the fields in which two nested mappings differ, with both values; None is unset."""
@@ -376,7 +376,7 @@ def _differences(
         a, b = now.get(name), then.get(name)
         if isinstance(a, Mapping) or isinstance(b, Mapping):
             inner_a, inner_b = (one if isinstance(one, Mapping) else {} for one in (a, b))
-            yield from _differences(inner_a, inner_b, f"{prefix}{name}.")
+            yield from differences(inner_a, inner_b, f"{prefix}{name}.")
         elif a != b:
             yield f"{prefix}{name}", a, b
 
@@ -424,6 +424,12 @@ def _read_from(source: str | os.PathLike[str] | None) -> Iterator[None]:
         raise ConfigurationError(f"{source}: {problem}") from problem
 
 
+def holds_a_run(directory: str | os.PathLike[str]) -> bool:
+    """Whether there is a run to go on with."""
+    files = generations(Path(directory) / CHECKPOINT, keep=2)
+    return any(file.is_file() for file in files)
+
+
 def _refuse_a_run(directory: Path) -> None:
     for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
         if (directory / name).exists():
@@ -459,12 +465,16 @@ def epoch_order(run: Run, epoch: int) -> np.ndarray:
     return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
 
 
-def save(run: Run, position: Position) -> None:
-    """Write the checkpoint of this moment, whoever is in a hurry."""
+CHECKPOINT, BEST = "checkpoint.h5", "best.h5"
+"""In a run's directory: the last state, and that after its epoch of best validation accuracy."""
+
+
+def save(run: Run, position: Position, name: str = CHECKPOINT) -> None:
+    """Write the checkpoint of this moment, whoever is in a hurry; of the best there is but one."""
     state = random_generator(run.configuration.seed, "batch-order", position.epochs)
     with uninterrupted():
         write_checkpoint(
-            run.directory / "checkpoint.h5",
+            run.directory / name,
             Checkpoint(
                 learner=run.backend.learner(),
                 position=position,
@@ -474,6 +484,7 @@ def save(run: Run, position: Position) -> None:
                 batch_order=order_digest(epoch_order(run, position.epochs)),
                 start=run.start_digest,
             ),
+            keep=2 if name == CHECKPOINT else 1,
         )
 
 
@@ -482,7 +493,7 @@ def json_state(generator: np.random.Generator) -> dict[str, Any]:
     return dict(generator.bit_generator.state)
 
 
-FILES = ("config.toml", "metrics.jsonl", "curves.png", "lock")
+FILES = ("config.toml", "metrics.jsonl", "curves.png", "lock", BEST, "data.npz")
 
 
 def refuse_files_of_run(

@@ -31,10 +31,16 @@ from ..output import (
     working,
 )
 from .configuration import load_run_configuration, parse_settings
-from .epochs import CheckpointInterval, parse_checkpoint_interval, train
+from .epochs import (
+    CheckpointInterval,
+    best_epoch,
+    lost_patience,
+    parse_checkpoint_interval,
+    train,
+)
 from .interruption import stop_on_interrupt
 from .metrics import EpochRecord
-from .run import CHOSEN_ANEW, Run, begin, resume
+from .run import BEST, CHOSEN_ANEW, Run, begin, resume
 
 console = terminal_console()
 
@@ -92,7 +98,14 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
             progress_display(console, epochs, configuration.batch_size) as display,
         ):
             position, records = train(run, position, records, display, stop, interval)
-        if position.epochs < epochs:
+        if lost_patience(run, records):
+            say(
+                console,
+                f"Ended after {position.epochs} epochs: validation was best after epoch "
+                f"{best_epoch(records)} ({run.directory / BEST}), {configuration.patience} "
+                "epochs ago",
+            )
+        elif position.epochs < epochs:
             say(
                 console,
                 f"Stopped after {position.epochs} epochs and {position.steps} steps; "

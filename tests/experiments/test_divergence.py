@@ -9,7 +9,7 @@ import pytest
 
 from disinhib.datasets.dataset import batch_order, softened_labels
 from disinhib.datasets.load import digits
-from disinhib.experiments import train
+from disinhib.experiments.training import train
 from disinhib.experiments.training.epochs import CheckpointInterval, TrainingDiverged
 from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (

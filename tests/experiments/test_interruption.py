@@ -147,7 +147,7 @@ IMPATIENT = """
 import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
-from disinhib.experiments import begin, train
+from disinhib.experiments.training import begin, train
 from disinhib.experiments.training.epochs import CheckpointInterval
 from disinhib.experiments.training.interruption import stop_on_interrupt
 from disinhib.experiments.training.configuration import run_configuration
@@ -550,7 +550,7 @@ def test_a_directory_deleted_underneath_is_one_line(tmp_path):
 GOES_AT_EVERY_MOMENT = """
 import os, sys
 from pathlib import Path
-from disinhib.experiments import begin, train
+from disinhib.experiments.training import begin, train
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import FileError, Position

@@ -12,8 +12,8 @@ import pytest
 from disinhib.backends import NumpyBackend
 from disinhib.datasets.image_files import find_image_files
 from disinhib.datasets.load import load_dataset
-from disinhib.experiments import begin, read_records, resume, train
 from disinhib.experiments.conformance.report import TraceReport, write_json, write_junit, write_page
+from disinhib.experiments.training import begin, read_records, resume, train
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.metrics import draw_learning_curves
 from disinhib.validation import (

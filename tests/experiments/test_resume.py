@@ -11,7 +11,13 @@ import pytest
 import tomli_w
 
 from disinhib.datasets.dataset import batch_order, order_digest, random_generator
-from disinhib.experiments import begin, load_run_configuration, read_records, resume, train
+from disinhib.experiments.training import (
+    begin,
+    load_run_configuration,
+    read_records,
+    resume,
+    train,
+)
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.run import _tell_missing, json_state
 from disinhib.refimpl.circuit import initial_parameters

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import pytest
 
-from disinhib.experiments import begin, train
+from disinhib.experiments.training import begin, train
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.lock import RunLock
 from disinhib.refimpl.configuration import ConfigurationError

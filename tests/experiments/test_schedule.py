@@ -7,8 +7,7 @@ import pytest
 
 from disinhib.datasets import batch_order, softened_labels
 from disinhib.datasets.load import digits
-from disinhib.experiments import begin, resume, train
-from disinhib.experiments.training import Schedule, run_configuration
+from disinhib.experiments.training import Schedule, begin, resume, run_configuration, train
 from disinhib.refimpl import (
     ConfigurationError,
     NetworkConfiguration,

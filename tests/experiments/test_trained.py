@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from disinhib import ArgumentError, ConfigurationError, load_dataset, load_trained, read_records
+from disinhib import ArgumentError, ConfigurationError, load, load_dataset, read_records
 from disinhib.experiments.runs_compared import write_rows
 from disinhib.experiments.trained import (
     SplitEvaluation,
@@ -55,7 +55,7 @@ def outputs_by_hand(run, x):
 
 def test_outputs_are_those_of_the_equations(run):
     x = load_dataset("digits").test.images[:50] / 16
-    network = load_trained(run)
+    network = load(run)
     found = network.outputs(x)
     assert found.dtype == run.name
     expected = outputs_by_hand(run, x)
@@ -69,7 +69,7 @@ def test_outputs_are_those_of_the_equations(run):
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_the_run_s_own_figures_come_again(run, split):
     record = read_records(run / "metrics.jsonl")[-1]
-    evaluation = load_trained(run).evaluate(split)
+    evaluation = load(run).evaluate(split)
     name = {"validation": "valid"}.get(split, split)
     assert evaluation.accuracy == getattr(record, f"{name}_accuracy")
     assert evaluation.loss == pytest.approx(getattr(record, f"{name}_loss"), rel=1e-6)
@@ -88,7 +88,7 @@ def test_the_command_writes_what_it_is_asked_for_and_leaves_the_run_alone(run, t
     )
     assert result.returncode == 0, result.stderr
     assert {file: file.read_bytes() for file in run.iterdir()} == before
-    evaluation = load_trained(run).evaluate("validation")
+    evaluation = load(run).evaluate("validation")
     assert f"{evaluation.accuracy:.2%} of 150 right" in result.stdout
     assert files["c.png"].read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(files["p.csv"].open(encoding="utf-8")))
@@ -101,7 +101,7 @@ def test_the_command_writes_what_it_is_asked_for_and_leaves_the_run_alone(run, t
 
 def test_another_backend_and_precision_give_the_same_classes(run):
     x = load_dataset("digits").test.images / 16
-    a, b = load_trained(run), load_trained(run, backend="numpy", dtype="float64")
+    a, b = load(run), load(run, backend="numpy", dtype="float64")
     np.testing.assert_allclose(a.outputs(x), b.outputs(x), rtol=0, atol=1e-5)
     assert (b.epochs, b.steps, b.configuration.backend) == (2, 0, "numpy")
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_is_taken_by_itself(run, tmp_path):
     moved = tmp_path / "moved.h5"
     moved.write_bytes((run / "checkpoint.h5").read_bytes())
     x = load_dataset("digits").test.images[:5] / 16
-    np.testing.assert_array_equal(load_trained(moved).outputs(x), load_trained(run).outputs(x))
+    np.testing.assert_array_equal(load(moved).outputs(x), load(run).outputs(x))
 
 
 def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_said(run, tmp_path):
@@ -160,7 +160,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_said(run, tmp
     whole = (copy / "checkpoint.h5").read_bytes()
     (copy / "checkpoint.h5").write_bytes(whole[: len(whole) // 2])
     lines = []
-    network = load_trained(copy, notify=lines.append)
+    network = load(copy, notify=lines.append)
     assert network.epochs == 1
     assert len(lines) >= 1
     assert "checkpoint.h5" in lines[0]
@@ -253,13 +253,13 @@ def test_what_cannot_be_is_said_in_a_line(run, tmp_path, arguments, said):
 )
 def test_inputs_that_are_none_are_refused(run, x, said):
     with pytest.raises(ArgumentError, match=said):
-        load_trained(run).predict(x)
+        load(run).predict(x)
 
 
 def test_other_data_than_it_learnt_are_refused(run, tmp_path):
     other = tmp_path / "other.h5"
     other.write_bytes((run / "checkpoint.h5").read_bytes())
-    network = load_trained(other)
+    network = load(other)
     changed = type(network)(**{**vars(network), "data_digest": "0" * 64})
     with pytest.raises(ConfigurationError, match="it learnt something else"):
         changed.evaluate()

@@ -10,7 +10,7 @@ import pytest
 
 from disinhib.datasets.dataset import DatasetError, batch_order, softened_labels
 from disinhib.datasets.load import digits, load_dataset
-from disinhib.experiments import begin, read_records, resume, train
+from disinhib.experiments.training import begin, read_records, resume, train
 from disinhib.experiments.training.configuration import (
     load_run_configuration,
     run_configuration,
@@ -64,6 +64,7 @@ def test_a_run_writes_what_the_manual_says(tmp_path):
     watcher = Watcher()
     train(*new_run(out), watcher)
     assert sorted(p.name for p in out.iterdir()) == [
+        "best.h5",
         "checkpoint-1.h5",
         "checkpoint.h5",
         "config.toml",

@@ -1,0 +1,258 @@
+"""`disinhib.train` and `disinhib.load`: what a user has who never leaves Python."""
+
+import csv
+import json
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import disinhib
+from disinhib.experiments.training import begin, run_configuration, train as train_run
+from disinhib.validation import Position, named_arrays, read_checkpoint
+
+from .test_training import Watcher
+
+SETTINGS = {"rule": "linear-threshold", "hidden": [8], "epochs": 3, "batch_size": 50}
+QUIET = {"progress": False}
+
+
+def arrays_of(network):
+    return named_arrays(network.parameters)
+
+
+def same(network, other):
+    found, expected = arrays_of(network), arrays_of(other)
+    return all(np.array_equal(found[name], array) for name, array in expected.items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return disinhib.train(**SETTINGS, **QUIET, out=out), out
+
+
+def test_it_is_the_run_that_the_loop_itself_trains(whole, tmp_path):
+    network, out = whole
+    run = begin(run_configuration(SETTINGS, "test"), tmp_path / "run")
+    train_run(run, Position(0), [], Watcher())
+    trained = named_arrays(read_checkpoint(tmp_path / "run" / "checkpoint.h5").learner.parameters)
+    for name, array in trained.items():
+        np.testing.assert_array_equal(arrays_of(network)[name], array)
+    assert network.epochs == 3
+    assert network.source == out / "checkpoint.h5"
+
+
+def test_without_out_nothing_is_kept_and_the_same_is_learnt(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    network = disinhib.train(**SETTINGS, **QUIET)
+    assert list(tmp_path.iterdir()) == []
+    assert same(network, whole[0])
+    assert network.evaluate("test").accuracy == whole[0].evaluate("test").accuracy
+    assert network.metrics["epoch"].tolist() == [1, 2, 3]
+
+
+def test_once_more_is_no_more_work_and_more_epochs_are(whole, tmp_path):
+    out = tmp_path / "run"
+    seen = []
+    note = {"callbacks": [lambda record: seen.append(record.epoch)], **QUIET}
+    disinhib.train(**{**SETTINGS, "epochs": 1}, out=out, **note)
+    assert seen == [1]
+    disinhib.train(**{**SETTINGS, "epochs": 1}, out=out, **note)
+    assert seen == [1]
+    network = disinhib.train(**SETTINGS, out=out, **note)
+    assert seen == [1, 2, 3]
+    assert same(network, whole[0])
+
+
+def test_what_is_not_said_is_taken_from_the_run_if_it_is_to_go_on(whole, tmp_path):
+    out = tmp_path / "run"
+    disinhib.train(**{**SETTINGS, "epochs": 2}, out=out, **QUIET)
+    assert same(disinhib.train(out=out, resume=True, epochs=3, **QUIET), whole[0])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"rule": "backprop"}, "holds another run: rule is 'linear-threshold' there, 'backprop'"),
+        ({"controller": {"k_p": 1}}, "another run: controller.k_p is 0.2 there, 1.0 here"),
+        ({"resume": True, "seed": 1}, "another run: seed is 0 there, 1 here"),
+        ({"resume": False}, "already holds a run"),
+        ({"epochs": 2}, "epochs 2 is the total, and"),
+        ({"resume": "yes"}, "resume is 'yes': choose 'auto', True or False"),
+        ({"resume": 2}, "resume is 2: choose"),
+        ({"epoch": 2}, "train: unknown key 'epoch': did you mean 'epochs'"),
+        ({"dataset": 7}, "dataset is 7: a name, a file, arrays"),
+        ({"configuration": 7}, "configuration is 7: a file, a mapping"),
+        ({"checkpoint_every": "now"}, "a run saved every 'now'"),
+    ],
+)
+def test_another_run_is_never_gone_on_with(whole, more, message):
+    with pytest.raises(disinhib.ConfigurationError) as refusal:
+        disinhib.train(**{**SETTINGS, "out": whole[1], **QUIET, **more})
+    assert message in str(refusal.value)
+    assert "--" not in str(refusal.value)
+    assert disinhib.load(whole[1]).epochs == 3
+
+
+def test_resume_needs_a_run(tmp_path):
+    with pytest.raises(disinhib.ConfigurationError, match="holds no run"):
+        disinhib.train(out=tmp_path, resume=True, **QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_by_name_go_before_those_of_a_file_or_mapping(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("hidden = [8]\nepochs = 1\n[controller]\nk_p = 0.3\nk_i = 0.5\n")
+    settings = {"hidden": [8], "epochs": 1, "controller": {"k_p": 0.3, "k_i": 0.5}}
+    for configuration in (file, disinhib.load_run_configuration(file, {}), settings):
+        network = disinhib.train(configuration, controller={"k_p": 0.4}, seed=3, **QUIET)
+        found = network.configuration
+        assert (found.controller.k_p, found.controller.k_i, found.seed) == (0.4, 0.5, 3)
+
+
+def test_a_callback_that_says_so_ends_the_training_and_the_run_goes_on_from_there(whole, tmp_path):
+    out = tmp_path / "run"
+    ended = disinhib.train(
+        **SETTINGS, out=out, callbacks=[lambda record: record.epoch == 2], **QUIET
+    )
+    assert (ended.epochs, ended.steps) == (2, 0)
+    assert same(disinhib.train(**SETTINGS, out=out, **QUIET), whole[0])
+
+
+def test_an_interrupt_is_saved_and_passed_on(whole, tmp_path):
+    out = tmp_path / "run"
+
+    def interrupt(record):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after 1 epochs and 0 steps: .* goes on"):
+        disinhib.train(**SETTINGS, out=out, callbacks=[interrupt], **QUIET)
+    assert same(disinhib.train(**SETTINGS, out=out, **QUIET), whole[0])
+
+
+def test_metrics_are_the_lines_of_the_log_in_columns(whole, tmp_path):
+    network, out = whole
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for metrics in (network.metrics, disinhib.load(out).metrics):
+        for name in ("epoch", "train_loss", "valid_accuracy", "test_loss", "computed_by"):
+            assert metrics[name].tolist() == [row[name] for row in rows]
+        counts = [row["closed_loop"]["unsettled"] for row in rows]
+        assert metrics["closed_loop.unsettled"].tolist() == counts
+        assert metrics["epoch"].dtype.kind == "i"
+        metrics.to_csv(tmp_path / "metrics.csv")
+        with (tmp_path / "metrics.csv").open(newline="") as file:
+            read = list(csv.DictReader(file))
+        assert [float(row["test_loss"]) for row in read] == [row["test_loss"] for row in rows]
+
+
+def test_what_a_rule_does_not_have_is_no_number(tmp_path):
+    metrics = disinhib.train(**{**SETTINGS, "rule": "backprop", "epochs": 1}, **QUIET).metrics
+    assert np.isnan(metrics["train_closed_loop_loss"]).all()
+    metrics.to_csv(tmp_path / "metrics.csv")
+    assert ",nan," not in (tmp_path / "metrics.csv").read_text()
+
+
+# Arrays.
+
+
+def clouds(n=300):
+    """Three clouds that hardly touch, called by text."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 3, n)
+    x = generator.normal(scale=0.08, size=(n, 2, 2)) + y[:, None, None] / 3
+    return x, np.array(["ash", "beech", "cedar"])[y]
+
+
+OWN = {"hidden": [16], "epochs": 8, "batch_size": 20, "optimizer": {"learning_rate": 1e-2}, **QUIET}
+
+
+def test_arrays_are_learnt_and_kept_with_the_run(tmp_path):
+    x, y = clouds()
+    out = tmp_path / "run"
+    network = disinhib.train(dataset=(x, y), out=out, **OWN)
+    found = network.evaluate("test")
+    assert found.accuracy > 0.9
+    assert found.class_names == ("ash", "beech", "cedar")
+    assert disinhib.load(out).evaluate("test").accuracy == found.accuracy
+    again = disinhib.train(dataset={"x": x, "y": y}, out=out, **OWN)
+    assert same(again, network)
+
+
+def test_other_arrays_are_another_run(tmp_path):
+    x, y = clouds()
+    out = tmp_path / "run"
+    network = disinhib.train(dataset=(x, y), out=out, **{**OWN, "epochs": 1})
+    with pytest.raises(disinhib.DatasetError, match="found other arrays than are given"):
+        disinhib.train(dataset=(x + 1, y), out=out, **OWN)
+    assert same(disinhib.load(out), network)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (([[1, 2]] * 30, [0, 1] * 15), "dataset: found x of int64, expected uint8"),
+        ((np.zeros((30, 4)), np.zeros(20)), r"dataset: found y of shape \(20,\), expected \(30,\)"),
+        ({"x": np.zeros((30, 4)), "z": np.zeros(3)}, "dataset: found an array 'z', expected x, y"),
+        ({"x": np.full((30, 4), math.nan), "y": np.arange(30)}, "no finite numbers"),
+    ],
+)
+def test_arrays_that_are_no_data_are_refused_and_leave_nothing(tmp_path, dataset, message):
+    with pytest.raises(disinhib.DatasetError, match=message):
+        disinhib.train(dataset=dataset, out=tmp_path / "run", **OWN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_arrays_of_a_run_that_cannot_begin_are_taken_away_again(tmp_path):
+    with pytest.raises(disinhib.ConfigurationError, match="batch_size is 5000"):
+        disinhib.train(dataset=clouds(), out=tmp_path, **{**OWN, "batch_size": 5000})
+    assert list(tmp_path.iterdir()) == []
+
+
+# The best epoch, and patience.
+
+
+def valid_accuracies(out):
+    return [json.loads(line)["valid_accuracy"] for line in (out / "metrics.jsonl").open()]
+
+
+FAST = {"hidden": [8], "batch_size": 50, "optimizer": {"learning_rate": 0.05}, **QUIET}
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """So fast a learner that some epochs are worse than those before."""
+    out = tmp_path_factory.mktemp("runs") / "impatient"
+    return disinhib.train(epochs=40, patience=3, **FAST, out=out), out
+
+
+def test_training_ends_when_validation_has_not_risen_for_long(impatient):
+    network, out = impatient
+    accuracies = valid_accuracies(out)
+    best = accuracies.index(max(accuracies))
+    assert len(accuracies) == network.epochs == best + 1 + 3 < 40
+    for end in range(1, len(accuracies)):
+        before = accuracies[:end]
+        assert end - 1 - before.index(max(before)) < 3
+
+
+def test_the_best_is_kept_as_it_was_after_its_epoch(impatient, tmp_path):
+    _, out = impatient
+    accuracies = valid_accuracies(out)
+    best = disinhib.load(out / "best.h5")
+    assert best.epochs == accuracies.index(max(accuracies)) + 1
+    assert best.evaluate("validation").accuracy == max(accuracies)
+    shorter = disinhib.train(epochs=best.epochs, **FAST, out=tmp_path / "run")
+    assert same(best, shorter)
+    assert best.metrics["epoch"].size == best.epochs
+
+
+def test_a_run_that_lost_patience_is_done(impatient):
+    network, out = impatient
+    seen = []
+    again = disinhib.train(epochs=40, patience=3, **FAST, out=out, callbacks=[seen.append])
+    assert seen == []
+    assert same(again, network)
