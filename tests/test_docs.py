@@ -15,8 +15,8 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 NAMES = [str(path.relative_to(ROOT / "docs")) for path in PAGES]
 FENCE = re.compile(r"^( *)```(\w+)[ ]*([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
-QUICK = {"how-to/own-data.md"}
-"""A sample for the fast tests; all pages together take half a minute."""
+QUICK = {"tutorial.md", "how-to/own-data.md"}
+"""A sample for the fast tests; the other pages take longer than it together."""
 
 
 def blocks(path, language):

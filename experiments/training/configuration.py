@@ -153,7 +153,9 @@ class RunConfiguration(BaseModel):
     )
     hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
     epochs: Count = 50
-    patience: Annotated[int, _checked(_count_or_0)] = 0
+    patience: Annotated[int, _checked(_count_or_0)] = (
+        0  # epochs without gain that end a run; 0: none
+    )
     batch_size: Count = 100
     seed: Annotated[int, _checked(_seed)] = 0
     backend: Annotated[str, _checked(_text)] = "numpy"
