@@ -29,7 +29,7 @@ KINDS = {
     "Count": "whole number, at least 1",
     "Number": "number",
     "OptionalPath": "file or directory",
-    "_count_or_0": "whole number, at least 0",
+    "CountOr0": "whole number, at least 0",
     "_seed": "whole number",
     "_counts": "list of whole numbers, each at least 1",
     "_threads": "whole number, 1 to 1,024",

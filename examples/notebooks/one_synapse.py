@@ -23,8 +23,8 @@ line = LinearThreshold(theta=1.5, delta=1.5)
 # %% [markdown]
 """## Under control
 
-Dis-inhibition drives the neuron towards a target rate. Below it the synapse is potentiated, above it
-depressed, though the rule is Hebbian.
+Dis-inhibition drives the neuron towards a target rate. Below it the synapse is potentiated, above
+it depressed, though the rule is Hebbian.
 """
 
 # %%

@@ -17,7 +17,7 @@ x, y = load_wine(return_X_y=True)
 x, x_test, y, y_test = train_test_split(x, y, stratify=y, random_state=0)
 
 # %% [markdown]
-"""Inputs had best lie between 0 and 1: a scaler comes first, and learns from the training part alone."""
+"""Inputs had best lie between 0 and 1: so a scaler comes first, fitted to the training part."""
 
 # %%
 network = disinhib.DisinhibitoryClassifier(hidden=(32,), epochs=30, random_state=0)
