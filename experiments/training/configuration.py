@@ -154,7 +154,7 @@ class RunConfiguration(BaseModel):
     )
     hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
     epochs: Count = 50
-    patience: CountOr0 = 0  # ends a run whose validation has not improved in so many epochs; 0: never
+    patience: CountOr0 = 0  # epochs without better validation that end the run; 0: never
     batch_size: Count = 100
     seed: Annotated[int, _checked(_seed)] = 0
     backend: Annotated[str, _checked(_text)] = "numpy"
