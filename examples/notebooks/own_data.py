@@ -2,7 +2,7 @@
 """# Own data, with scikit-learn
 
 `disinhib.DisinhibitoryClassifier` in a pipeline and in a grid search. Needs `pip install
-scikit-learn`. More in `docs/how-to/scikit-learn.md`.
+'.[sklearn]'`. More in `docs/how-to/scikit-learn.md`.
 """
 
 # %%
@@ -20,7 +20,9 @@ x, x_test, y, y_test = train_test_split(x, y, stratify=y, random_state=0)
 """Inputs had best lie between 0 and 1: so a scaler comes first, fitted to the training part."""
 
 # %%
-network = disinhib.DisinhibitoryClassifier(hidden=(32,), epochs=30, random_state=0)
+network = disinhib.DisinhibitoryClassifier(
+    hidden=(32,), epochs=60, batch_size=20, learning_rate=0.005, random_state=0
+)
 pipeline = make_pipeline(MinMaxScaler(), network)
 
 # %% [markdown]
