@@ -37,11 +37,10 @@ suppress_warnings = [
 
 # Docstrings: NumPy's form; a word in single backticks is code.
 default_role = "code"
-smartquotes = False  # "--rule" is no dash
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 

@@ -165,7 +165,7 @@ if (typeof document !== "undefined") {
         svg("path", { d: d.join(""), class: `curve ${kind}` }, curves);
       }
       for (const x of marks) {
-        svg("path", { d: `M${X(x)} ${Y(y0)}V${Y(y1)}`, class: "mark" }, curves);
+        svg("path", { d: `M${X(x)} ${Y(y0)}V${Y(y1)}`, class: "target" }, curves);
       }
       note.replaceChildren();
       inHtml(note, words);

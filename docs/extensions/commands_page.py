@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from comments import with_options
 from docutils import nodes
 from settings_page import nodes_lines
 from sphinx.application import Sphinx
@@ -42,7 +43,7 @@ class CommandHelp(SphinxDirective):
         node = nodes.section(ids=[nodes.make_id(title)], names=[])
         node += nodes.title("", "", nodes.literal("", title))
         usage = " ".join([title, *command.collect_usage_pieces(context)])
-        lines = [command.help or "", "", "```text", usage, "```", ""]
+        lines = [with_options(command.help or ""), "", "```text", usage, "```", ""]
         rows = [
             row
             for one in command.get_params(context)
@@ -61,7 +62,7 @@ class CommandHelp(SphinxDirective):
         if record is None:
             return None
         name, words = (part.strip() for part in record)
-        return [f"`{name}`", f": {words or '–'}", ""]
+        return [f"`{name}`", f": {with_options(words) or '–'}", ""]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 import textwrap
 import tokenize
 from dataclasses import dataclass
@@ -84,3 +85,8 @@ def in_words(
         if limit is not None
     ]
     return ("whole number" if whole else "number") + "".join(f", {one}" for one in limits)
+
+
+def with_options(text: str) -> str:
+    """Mark options as code, which no dash is made of."""
+    return re.sub(r"(?<![\w`-])--[a-z][\w-]*", r"`\g<0>`", text)

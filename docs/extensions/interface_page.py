@@ -40,7 +40,14 @@ def offered() -> dict[str, list[str]]:
             folder = (node.module or "").split(".")[0]
             found.setdefault(folder, []).extend(one.asname or one.name for one in node.names)
     order = [*(name for name in TITLES if name in found), *(set(found) - set(TITLES))]
-    return {folder: sorted(found[folder], key=str.lower) for folder in order}
+    return {folder: sorted(found[folder], key=_order) for folder in order}
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Functions first, then classes, then what is raised."""
+    thing = getattr(disinhib, name)
+    is_class = inspect.isclass(thing)
+    return is_class, is_class and issubclass(thing, Exception), name.lower()
 
 
 def comments_of_fields(
@@ -75,7 +82,9 @@ class Interface(SphinxDirective):
             kind = "autofunction"
             if inspect.isclass(thing):
                 kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
-            lines += [f".. {kind}:: disinhib.{name}", ""]
+            lines += [f".. {kind}:: disinhib.{name}"]
+            lines += ["   :show-inheritance:"] if kind == "autoexception" else []
+            lines += [""]
         lines += ["```", ""]
         container = nodes.Element()
         self.state.nested_parse(nodes_lines(lines), self.content_offset, container)

@@ -12,7 +12,7 @@ import inspect
 import re
 from typing import Any, get_args
 
-from comments import Field, class_fields, in_words
+from comments import Field, class_fields, in_words, with_options
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
@@ -85,7 +85,9 @@ def top_rows() -> list[tuple[str, str, str, str]]:
             allowed = in_words(among=choices)
         else:
             allowed = of_network.range or _kind(field)
-        rows.append((f"`{field.name}`", shown_default(default), allowed, meaning or above))
+        rows.append(
+            (f"`{field.name}`", shown_default(default), allowed, with_options(meaning or above))
+        )
         above = meaning or above
     return rows
 
