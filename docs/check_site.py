@@ -3,13 +3,15 @@
 Every link within the site must lead to a page, and to an anchor that it has. No page may load
 anything from elsewhere. Then, where Chromium is installed, pictures of pages as a reader has them,
 wide and 400 pixels narrow, are laid beside the site for somebody to look at; a page that is wider
-than a narrow screen, or whose scripts fail, is a fault.
+than a narrow screen is a fault, and so is a synapse without its curves.
 """
 
 from __future__ import annotations
 
 import functools
+import html
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -41,7 +43,7 @@ LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "sour
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--virtual-time-budget=8000",
+    "--hide-scrollbars", "--virtual-time-budget=60000",
 ]  # fmt: skip
 
 
@@ -96,11 +98,62 @@ def faults(site: Path) -> list[str]:
     return sorted(set(found))
 
 
+NARROW = 400
+MEASURE = """<!doctype html><iframe id="f" width="%d" height="800"></iframe><script>
+(async () => {
+  const frame = document.getElementById("f"), found = {};
+  for (const page of %s) {
+    await new Promise((done) => { frame.onload = done; frame.src = "/" + page; });
+    const there = frame.contentDocument;
+    found[page] = [
+      there.documentElement.scrollWidth, there.querySelectorAll("#synapse .curve").length
+    ];
+  }
+  document.body.dataset.found = JSON.stringify(found);
+})();
+</script>"""
+"""Opens pages one after the other, and notes how wide they are and how many curves they have."""
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
+    """Serves files, and at /measure the page that measures others; says nothing."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if self.path != "/measure":
+            return super().do_GET()
+        root = Path(self.directory)
+        pages = [
+            str(path.relative_to(root))
+            for path in sorted(root.rglob("*.html"))
+            if "_static" not in path.parts
+        ]
+        text = (MEASURE % (NARROW, json.dumps(pages))).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(text)
+        return None
 
     def log_message(self, *details: object) -> None:
         """Say nothing."""
+
+
+def measured(browser: str, address: str) -> list[str]:
+    """What is wrong with pages on a narrow screen."""
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", address]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    noted = re.search(r'data-found="([^"]*)"', done.stdout)
+    if noted is None:
+        return ["pages could not be measured"]
+    sizes = json.loads(html.unescape(noted[1]))
+    wide = [
+        f"{page} is {width} pixels wide on a screen of {NARROW}"
+        for page, (width, _) in sizes.items()
+        if width > NARROW
+    ]
+    return wide + ["the synapse has no curves"] * (sizes["synapse.html"][1] != 8)
 
 
 def picture(browser: str, address: str, size: tuple[int, int], file: Path) -> None:
@@ -116,27 +169,34 @@ def picture(browser: str, address: str, size: tuple[int, int], file: Path) -> No
         )  # fmt: skip
 
 
-def main(site: Path, names: list[str]) -> int:
-    """Check, take pictures (those named, else all), and say what is wrong."""
-    wrong = faults(site)
-    for line in wrong:
-        print(line, file=sys.stderr)
-    print(f"{len(list(site.rglob('*.html')))} pages, {len(wrong)} faults")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        print("no pictures: Chromium is not installed")
-        return bool(wrong)
+def looked_at(browser: str, site: Path, names: list[str]) -> list[str]:
+    """Take pictures, those named or all, and return what is wrong."""
     pictures = site.parent / "docs-pictures"
     pictures.mkdir(exist_ok=True)
     handler = functools.partial(Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        found = measured(browser, f"{here}/measure")
         for name in names or PICTURED:
-            page, *size = PICTURED[name]
-            address = f"http://127.0.0.1:{server.server_port}/{page}"
-            picture(browser, address, (size[0], size[1]), pictures / f"{name}.png")
+            page, width, height = PICTURED[name]
+            picture(browser, f"{here}/{page}", (width, height), pictures / f"{name}.png")
         server.shutdown()
     print(f"pictures to look at: {pictures}")
+    return found
+
+
+def main(site: Path, names: list[str]) -> int:
+    """Check, and say what is wrong."""
+    wrong = faults(site)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print("no pictures: Chromium is not installed")
+    else:
+        wrong += looked_at(browser, site, names)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    print(f"{len(list(site.rglob('*.html')))} pages, {len(wrong)} faults")
     return bool(wrong)
 
 
