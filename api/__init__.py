@@ -10,6 +10,8 @@ from typing import Any
 import lazy_loader
 
 _offered, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# It needs scikit-learn, an extra, and whoever imports all there is (`import *`) may not have it.
+__all__ = [name for name in __all__ if name != "DisinhibitoryClassifier"]
 
 
 def __getattr__(name: str) -> Any:

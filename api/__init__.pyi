@@ -9,6 +9,7 @@ from .backends import (
 )
 from .datasets import Dataset as Dataset, DatasetError as DatasetError, load_dataset as load_dataset
 from .experiments import (
+    DisinhibitoryClassifier as DisinhibitoryClassifier,
     EpochRecord as EpochRecord,
     RunConfiguration as RunConfiguration,
     SplitEvaluation as SplitEvaluation,

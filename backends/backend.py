@@ -64,6 +64,8 @@ class Backend(Protocol):
       moments and running means always have them, and are copies that the backend may keep.
     - `configuration` has settings of the backend's dtype, which broadcast to the replicas, and
       admits the solver's method. `threads` is None or 1 to 1024.
+    - A network of the rule `backprop`, which has no inhibitory units and no control, is asked for
+      gradients, updates, learning steps and evaluations alone; its states are not used.
     - `learner` has moments if the optimiser is Adam and none if it is plain.
     - `place` receives contiguous arrays: `x` uint8 or of the backend's dtype, and always a
       `full_scale`, 1 unless the inputs came as whole numbers, which do not exceed it in size.

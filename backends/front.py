@@ -616,13 +616,32 @@ def _constructor(method: Callable[..., None]) -> Callable[..., None]:
     return __init__
 
 
+OF_THE_CIRCUIT = (
+    "open_loop",
+    "mean_inhibition",
+    "feedback_weights",
+    "closed_loop_target",
+    "closed_loop",
+    "open_loop_trajectory",
+    "closed_loop_trajectory",
+)
+"""What the network of backprop does not have."""
+
+
 def _stage(declared: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:
     """Check by name, in the interface's order, whatever the interface declares."""
     names = tuple(inspect.signature(declared).parameters)[1:]
     checks = tuple((name, CHECKS[name]) for name in names)
+    is_of_circuit = declared.__name__ in OF_THE_CIRCUIT
 
     def stage(self: Any, *given: Any, **named: Any) -> Any:
         with self._front.held():
+            if is_of_circuit and self._front.construction[0].rule == "backprop":
+                raise ArgumentError(
+                    f"{declared.__name__}: the network of the rule 'backprop' is a plain one, "
+                    "without inhibitory units and control; it has gradients, learning steps and "
+                    "evaluations"
+                )
             arguments = Arguments(self._front.form, type(self))
             values = [
                 check(arguments, name, value)

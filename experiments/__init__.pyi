@@ -1,3 +1,4 @@
+from .classifier import DisinhibitoryClassifier as DisinhibitoryClassifier
 from .train_in_python import train as train
 from .trained import (
     SplitEvaluation as SplitEvaluation,

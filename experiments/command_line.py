@@ -95,6 +95,7 @@ Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ign
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 SplitName = Enum("SplitName", {name: name for name in SPLITS}, type=str)  # type: ignore[misc]
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+ExportFormat = Enum("ExportFormat", {"npz": "npz", "torch": "torch"}, type=str)
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
 Precisions = Annotated[list[Precision] | None, typer.Option(help="May be given again; else both.")]
@@ -335,6 +336,22 @@ def evaluate_command(
         predictions_file=predictions_file,
         json_file=json_file,
     )
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    out: Annotated[
+        Path, typer.Option(help="FILE.npz; with --to torch a directory.", show_default=False)
+    ],
+    to: Annotated[ExportFormat, typer.Option(help="Arrays, or a PyTorch module.")] = ExportFormat[
+        "npz"
+    ],
+) -> None:
+    """Write a trained network for programs that do not have disinhib."""
+    from .export import export_run
+
+    export_run(run, str(to.value), out)
 
 
 @app.command("compare")

@@ -21,7 +21,14 @@ from rich.table import Column, Table
 
 from ..backends import Backend, backend_class
 from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_labels
-from ..refimpl import ArgumentError, ConfigurationError, Parameters, sample_loss, shown
+from ..refimpl import (
+    ArgumentError,
+    ConfigurationError,
+    Parameters,
+    forward,
+    sample_loss,
+    shown,
+)
 from ..validation import FileError, newest_checkpoint, read_checkpoint
 from .output import (
     in_a_picture,
@@ -134,7 +141,10 @@ class TrainedNetwork:
         if x.dtype.kind != "f":
             raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1")
         flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
-        found, unsettled = [np.zeros((0, self.backend.configuration.sizes[-1]), flat.dtype)], 0
+        network = self.backend.configuration
+        if network.rule == "backprop":
+            return forward(network, self.parameters, flat)[1], 0
+        found, unsettled = [np.zeros((0, network.sizes[-1]), flat.dtype)], 0
         for first in range(0, len(flat), AT_ONCE):
             state, counts = self.backend.open_loop(flat[first : first + AT_ONCE])
             found.append(state.u_out)
@@ -356,15 +366,17 @@ def load(
         raise FileError(f"{source} has other layers than its own configuration")
     network = configuration.network(weights[0].shape[0], weights[-1].shape[1])
     kind = backend_class(configuration.backend)
+    built = kind(
+        network,
+        parameters,
+        np.dtype(configuration.dtype),
+        configuration.solver,
+        threads=configuration.threads,
+    )
+    built.load(checkpoint.learner)
     return TrainedNetwork(
         configuration,
-        kind(
-            network,
-            parameters,
-            np.dtype(configuration.dtype),
-            configuration.solver,
-            threads=configuration.threads,
-        ),
+        built,
         checkpoint.position.epochs,
         checkpoint.position.steps,
         source,

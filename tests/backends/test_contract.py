@@ -7,7 +7,12 @@ import pytest
 
 from disinhib.backends import Backend
 from disinhib.backends.backend import joined
-from disinhib.refimpl.circuit import Controller, Parameters, initial_parameters
+from disinhib.refimpl.circuit import (
+    Controller,
+    Parameters,
+    initial_parameters,
+    resting_state,
+)
 from disinhib.refimpl.configuration import (
     ArgumentError,
     ConfigurationError,
@@ -132,11 +137,16 @@ def test_a_learner_taken_out_and_put_in_goes_on_alike(name, dtype, rule):
 def test_stages_in_order_are_a_learning_step(name, dtype, rule):
     x, y = data(6)
     staged, at_once = build(name, dtype, rule), build(name, dtype, rule)
-    open_loop, _ = staged.open_loop(x)
-    r_bar = staged.mean_inhibition(open_loop)
-    Q = staged.feedback_weights(open_loop)
-    target = staged.closed_loop_target(open_loop, y)
-    closed_loop, _ = staged.closed_loop(x, Q, target, open_loop)
+    if rule == "backprop":
+        # Of its network no states are used.
+        open_loop = closed_loop = resting_state(staged.learner().parameters, x.astype(dtype))
+        r_bar = staged.learner().mean_inhibition
+    else:
+        open_loop, _ = staged.open_loop(x)
+        r_bar = staged.mean_inhibition(open_loop)
+        Q = staged.feedback_weights(open_loop)
+        target = staged.closed_loop_target(open_loop, y)
+        closed_loop, _ = staged.closed_loop(x, Q, target, open_loop)
     staged.update(staged.gradients(x, y, open_loop, closed_loop, r_bar), r_bar)
     at_once.learning_step(x, y)
     a, b = staged.learner(), at_once.learner()
@@ -147,6 +157,26 @@ def test_stages_in_order_are_a_learning_step(name, dtype, rule):
         strict=True,
     ):
         np.testing.assert_allclose(p, q, rtol=0, atol=atol)
+
+
+def test_a_plain_network_is_not_asked_for_the_states_of_a_circuit(name, dtype):
+    """numba answered with zeros, and an evaluation that took them for outputs was none."""
+    x, y = data(6)
+    backend, circuit = build(name, dtype, "backprop"), build(name, dtype, "exact-inverse")
+    open_loop, _ = circuit.open_loop(x)
+    Q, target = circuit.feedback_weights(open_loop), circuit.closed_loop_target(open_loop, y)
+    recording = Recording(n_steps=2)
+    for stage, arguments in {
+        "open_loop": (x,),
+        "mean_inhibition": (open_loop,),
+        "feedback_weights": (open_loop,),
+        "closed_loop_target": (open_loop, y),
+        "closed_loop": (x, Q, target, open_loop),
+        "open_loop_trajectory": (recording, x),
+        "closed_loop_trajectory": (recording, x, Q, target, open_loop),
+    }.items():
+        with pytest.raises(ArgumentError, match=f"^{stage}: the network of the rule 'backprop'"):
+            getattr(backend, stage)(*arguments)
 
 
 def test_whole_number_inputs_are_divided_by_their_full_scale(name, dtype):

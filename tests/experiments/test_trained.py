@@ -330,3 +330,26 @@ def test_another_network_is_no_start(run, tmp_path, arguments, said):
     assert len(result.stderr.splitlines()) == 1
     assert re.search(said, result.stderr)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_plain_network_is_evaluated_as_its_training_was(tmp_path, backend):
+    """Backprop's has no inhibitory units: its outputs are not those of a circuit at rest."""
+    out = tmp_path / "run"
+    flags = ("--rule", "backprop", "--hidden", "12,8", "--epochs", "2", "--backend", backend)
+    assert disinhib("train", *flags, "--out", out).returncode == 0
+    record = read_records(out / "metrics.jsonl")[-1]
+    network = load(out)
+    for split, accuracy, loss in (
+        ("validation", record.valid_accuracy, record.valid_loss),
+        ("test", record.test_accuracy, record.test_loss),
+    ):
+        found = network.evaluate(split)
+        assert found.accuracy == pytest.approx(accuracy, abs=1e-12)
+        assert found.loss == pytest.approx(loss, rel=1e-5)
+    parameters = read_checkpoint(out / "checkpoint.h5").learner.parameters
+    r = load_dataset("digits").test.images[:20] / 16
+    for W, b in zip(parameters.weights, parameters.biases, strict=True):
+        r = np.logaddexp(0, r @ W.astype(float) + b.astype(float))
+    outputs = network.outputs(load_dataset("digits").test.images[:20] / 16)
+    np.testing.assert_allclose(outputs, r @ parameters.readout.astype(float), atol=1e-5)

@@ -59,6 +59,8 @@ def make_figures(name: str, out: str | os.PathLike[str], picture_format: str) ->
             for check in result.checks:
                 mark = ("yes", "green") if check.passed else ("NO ", "bold red")
                 console.print(Text.assemble("  ", mark, f"  {check.claim}"))
+            for finding in result.findings:
+                say(console, f"  found {finding.words}")
             for path in write_figure(out, one, result, picture_format):
                 say(console, f"  {path}", "dim")
             passed = passed and all(check.passed for check in result.checks)
@@ -86,6 +88,14 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What came out where nobody claims anything, and its numbers."""
+
+    words: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FigureResult:
     """A figure with all that belongs to it."""
 
@@ -94,6 +104,7 @@ class FigureResult:
     numbers: dict[str, Any]
     checks: list[Check]
     notes: list[str] = field(default_factory=list)  # lines to print: tables in words and the like
+    findings: list[Finding] = field(default_factory=list)
 
 
 def write_figure(
@@ -115,10 +126,12 @@ def write_figure(
             written.append(directory / f"{name}-{table}.csv")
             _write_table(written[-1], columns)
         written.append(directory / f"{name}.json")
+        findings = [_plain(dataclasses.asdict(finding)) for finding in result.findings]
         document = {
             "figure": name,
             "numbers": _plain(result.numbers),
             "checks": [_plain(dataclasses.asdict(check)) for check in result.checks],
+            **({"findings": findings} if findings else {}),
         }
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         written[-1].write_text(text + "\n", encoding="utf-8")

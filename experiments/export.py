@@ -1,0 +1,79 @@
+"""`disinhib export`: a trained network for programs that do not have disinhib."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..refimpl import ConfigurationError
+from .output import (
+    make_directory,
+    refuse_unwritable,
+    say,
+    tell_user,
+    terminal_console,
+    working,
+    write_output,
+    write_text,
+)
+from .trained import TrainedNetwork, load
+from .training import refuse_files_of_run
+
+console = terminal_console()
+
+
+def exported_arrays(network: TrainedNetwork) -> dict[str, Any]:
+    """Weights, biases, readout and running means by name, and the run's settings as JSON.
+
+    `weight_l`, (n_in, n_out), `bias_l` and `mean_inhibition_l`, (n_out,), of each hidden layer from
+    0; `readout`, (n_L, n_out); `settings`, a text.
+    """
+    learner, configuration = network.backend.learner(), network.configuration
+    arrays: dict[str, Any] = {}
+    for l, (W, b) in enumerate(
+        zip(learner.parameters.weights, learner.parameters.biases, strict=True)
+    ):
+        arrays |= {f"weight_{l}": W, f"bias_{l}": b}
+    for l, r_I in enumerate(learner.mean_inhibition):
+        arrays[f"mean_inhibition_{l}"] = r_I
+    settings = configuration.as_dict()
+    # Where the data lay is nobody else's business.
+    for name in ("data_dir", "start", "backend", "threads"):
+        settings.pop(name, None)
+    settings["dataset"] = Path(settings["dataset"]).name
+    return {
+        **arrays,
+        "readout": learner.parameters.readout,
+        "settings": np.array(json.dumps(settings)),
+    }
+
+
+def export_run(run: Path, to: str, out: Path) -> None:
+    """Write a network to a file FILE.npz, or to a directory with a PyTorch module beside it."""
+    if to == "npz" and out.suffix != ".npz":
+        raise ConfigurationError(f"{out}: a file FILE.npz is needed, or --to torch for a directory")
+    refuse_files_of_run(run if run.is_dir() else run.parent, out)
+    if to == "npz":
+        refuse_unwritable(out)
+    with working(console, f"exporting {run}"):
+        network = load(run, notify=tell_user)
+        arrays = exported_arrays(network)
+    if to == "npz":
+        write_output(out, _save, arrays)
+        say(console, f"Written to {out}: {', '.join(arrays)}")
+        return
+    make_directory(out)
+    write_output(out / "network.npz", _save, arrays)
+    source = resources.files(__package__).joinpath("pytorch_network.py").read_text("utf-8")
+    write_output(out / "network.py", write_text, source)
+    say(console, f"Written to {out}: network.py, which needs PyTorch alone, and network.npz")
+
+
+def _save(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
