@@ -63,6 +63,14 @@ def comments_of_fields(
         lines += ["", *(f":param {one.name}: {one.comment}" for one in fields), ""]
 
 
+def is_from_elsewhere(
+    app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out what another package has put into our classes, as scikit-learn does."""
+    module = getattr(member, "__module__", None) or "disinhib"
+    return None if module.startswith("disinhib") or not callable(member) else True
+
+
 class Interface(SphinxDirective):
     """Classes and functions, by folder."""
 
@@ -95,6 +103,7 @@ class Interface(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("interface", Interface)
+    app.connect("autodoc-skip-member", is_from_elsewhere)
     # After napoleon, which turns NumPy's form into fields.
     app.connect("autodoc-process-docstring", comments_of_fields, priority=900)
     return {"parallel_read_safe": True}
