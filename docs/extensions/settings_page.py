@@ -118,7 +118,7 @@ class SettingsTables(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the nodes."""
-        parts = [section(self, "run", "Of the run", "Above all tables.", top_rows())]
+        parts = [section(self, "run", "Of the run", "In a TOML file, above all of its tables.", top_rows())]
         for name, kind in SECTIONS.items():
             summary = (inspect.getdoc(kind) or "").replace("\n", " ").split("  ")
             parts.append(section(self, name, f"[{name}]", " ".join(summary), section_rows(kind)))
