@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-oldest lint types tests format gpu-wheels gpu-check clean
+.PHONY: demo test test-slow test-oldest lint types tests format docs docs-check gpu-wheels gpu-check clean
 
 demo: .venv/installed
 	$(BIN)/disinhib demo
@@ -61,6 +61,22 @@ types: .venv/installed
 tests: .venv/installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
+# The site, in build/docs. All anew each time: Sphinx does not see that a docstring has changed.
+docs: .docs-venv/installed
+	.docs-venv/bin/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \
+	  --doctree-dir build/docs-trees docs build/docs
+	@echo "build/docs/index.html"
+
+# Its links and anchors; pictures in build/docs-pictures where Chromium is installed.
+docs-check: docs
+	.docs-venv/bin/python docs/check_site.py build/docs
+
+.docs-venv/installed: pyproject.toml
+	$(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet --upgrade pip
+	.docs-venv/bin/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
 # On a machine with a GPU, CuPy and PyTorch, offline or not: conformance, the tests marked gpu, the
 # benchmarks, each with its own log, under build/gpu-check. Takes from wheels/ what the machine
 # lacks.
@@ -82,4 +98,4 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .oldest-venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .oldest-venv .docs-venv .gpu-venv wheels build *.egg-info .pytest_cache .mypy_cache .ruff_cache

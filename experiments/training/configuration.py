@@ -135,6 +135,7 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 Count = Annotated[int, _checked(_count)]
+CountOr0 = Annotated[int, _checked(_count_or_0)]
 Number = Annotated[float, _checked(real_number)]
 OptionalPath = Annotated[Path | None, _checked(_path)]
 TABLE = _checked(_table)
@@ -156,7 +157,7 @@ class RunConfiguration(BaseModel):
     )
     hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
     epochs: Count = 50
-    patience: Annotated[int, _checked(_count_or_0)] = 0
+    patience: CountOr0 = 0  # epochs without better validation that end the run; 0: never
     batch_size: Count = 100
     seed: Annotated[int, _checked(_seed)] = 0
     backend: Annotated[str, _checked(_text)] = AUTO

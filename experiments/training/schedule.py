@@ -20,8 +20,8 @@ class Schedule:
 
     name: str = "constant"  # "step" falls by `factor` every `every` epochs, "cosine" to `final`
     warm_up: int = 0  # epochs
-    every: int = 10  # epochs
-    factor: float = 0.1
+    every: int = 10  # epochs from one fall of "step" to the next
+    factor: float = 0.1  # of one fall of "step"
     final: Setting = 0.0  # what the cosine comes to as the last epoch ends
 
     def __post_init__(self) -> None:
