@@ -100,6 +100,14 @@ Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
 Precisions = Annotated[list[Precision] | None, typer.Option(help="May be given again; else both.")]
 OnePrecision = Annotated[Precision, typer.Option(help="Precision.")]
+GivenSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting, as in controller.k_p=0.3; may be given again.",
+    ),
+]
 Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
@@ -231,14 +239,7 @@ def train_command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")
     ] = None,
-    given_settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any setting, as in controller.k_p=0.3; may be given again.",
-        ),
-    ] = None,
+    given_settings: GivenSettings = None,
     resume_from: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
     ] = None,
@@ -339,6 +340,19 @@ def evaluate_command(
         predictions_file=predictions_file,
         json_file=json_file,
     )
+
+
+@app.command("config")
+def config_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings to begin with.")
+    ] = None,
+    given_settings: GivenSettings = None,
+) -> None:
+    """Print every setting of a run as TOML: what it means, may be, is by default, and is now."""
+    from .settings_described import show_configuration
+
+    show_configuration(config, given_settings or [])
 
 
 @app.command("export")

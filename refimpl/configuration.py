@@ -34,7 +34,7 @@ class SoftReLU:
     """φ(u) = s · log(1 + exp(k (u − m))) (section 1; `circuit.rate`)."""
 
     scale: Setting = 1.0  # s, the rate gained per unit of k (u − m) far above threshold
-    sharpness: Setting = 1.0  # k
+    sharpness: Setting = 1.0  # k, how sharply it bends at the threshold
     shift: Setting = 0.0  # m, the threshold
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Controller:
 
     k_p: Setting = 0.2  # proportional gain
     k_i: Setting = 0.4  # integral gain
-    leak: Setting = 1.0  # of the integral
+    leak: Setting = 1.0  # leak of the integral
     tau: Setting = 0.1  # τ_c, time constant of the integral, seconds
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Feedback:
     average: bool = False  # use the batch mean of the feedback weights for every sample
     clip: Setting | None = None  # limit each feedback weight to ±clip
     normalize: bool = True  # scale each sample's Q^l to the Frobenius norm `norm`
-    norm: Setting = 1.0
+    norm: Setting = 1.0  # Frobenius norm of each sample's Q^l, if normalised
     strong: bool = True  # control towards the label, else a small nudge from the open-loop output
     nudge: Setting = 0.015  # λ of weak feedback, at most 1: the part of the way to the label
     to_readout: bool = True  # c also drives the readout (the `+ c` of section 2)
@@ -108,8 +108,8 @@ class MeanInhibition:
 class Optimizer:
     """Gradient descent on g (section 7; `optimizer.optimizer_step`)."""
 
-    name: str = "adam"  # or "sgd"
-    learning_rate: Setting = 1e-3  # η
+    name: str = "adam"  # way of descending
+    learning_rate: Setting = 1e-3  # η, the step size
     beta_1: float = 0.9  # Adam's decay rates
     beta_2: float = 0.999
     epsilon: float = 1e-8  # keeps Adam's quotient finite
@@ -130,7 +130,7 @@ class NetworkConfiguration:
     activation_I: SoftReLU = field(default_factory=SoftReLU)  # φ_I
     tau_E: Setting = 0.02  # membrane time constants, seconds
     tau_I: Setting = 0.005
-    loss: str = "softmax-cross-entropy"  # or "mse"; with it goes the controller's error
+    loss: str = "softmax-cross-entropy"  # what is descended; the controller's error goes with it
     controller: Controller = field(default_factory=Controller)
     feedback: Feedback = field(default_factory=Feedback)
     rule: str = "exact-inverse"  # of learning; see RULES
@@ -166,15 +166,15 @@ class Solver:
     """
 
     method: str = "fixed-point"  # algebraic; or integration by "tsit5" or explicit "euler"
-    step_control: str = "adaptive"  # of an integration; or "constant"
+    step_control: str = "adaptive"  # steps of an integration
     rtol: float = 1e-3  # error allowed per step, and the threshold of the steady state
     atol: float = 1e-6
     dt: float = 1e-3  # first step, or the constant step, seconds
     dt_min: float = 1e-4  # limits of an adaptive step, seconds
     dt_max: float = 1e-2
     horizon: float = 2.0  # longest simulated time, seconds
-    settled: str = "distance"  # or "published"
-    max_steps: int = 100_000  # rejected ones counted; below 2³¹
+    settled: str = "distance"  # when an integration is at rest
+    max_steps: int = 100_000  # most steps of an integration, rejected ones counted
     p: float = 0.1  # gains of the PID step control
     i: float = 0.3
     d: float = 0.1

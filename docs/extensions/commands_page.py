@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from comments import with_options
 from docutils import nodes
 from settings_page import nodes_lines
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from typer.main import get_command
+from words import with_options
 
 from disinhib.experiments.command_line import app as program
 

@@ -13,13 +13,13 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from comments import class_fields
 from docutils import nodes
 from settings_page import nodes_lines
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import disinhib
+from disinhib.experiments.settings_described import class_fields
 
 TITLES = {
     "experiments": "Runs",

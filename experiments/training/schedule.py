@@ -19,9 +19,9 @@ class Schedule:
     """
 
     name: str = "constant"  # "step" falls by `factor` every `every` epochs, "cosine" to `final`
-    warm_up: int = 0  # epochs
+    warm_up: int = 0  # epochs in which the rate rises to its full value, first of all
     every: int = 10  # epochs from one fall of "step" to the next
-    factor: float = 0.1  # of one fall of "step"
+    factor: float = 0.1  # what one fall of "step" multiplies by
     final: Setting = 0.0  # what the cosine comes to as the last epoch ends
 
     def __post_init__(self) -> None:
