@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from rich.table import Column, Table
 from rich.text import Text
 
 from ..backends import CompilesAhead, backend_class, backend_descriptions
-from ..validation import contents
+from ..refimpl import ConfigurationError
+from ..validation import contents, newest_checkpoint
 from .output import say, terminal_console, visible, working
+from .training import (
+    RunConfiguration,
+    dotted,
+    holds_a_run,
+    read_records,
+    run_configuration,
+)
 
 console = terminal_console()
 
@@ -39,6 +48,54 @@ def warm_up(
     for dtype, rule, method in product(dtypes, rules, methods):
         kind.compile_ahead(rule, method, np.dtype(dtype))
     say(console, f"{backend} is ready")
+
+
+def inspect_path(path: str | os.PathLike[str]) -> None:
+    """Show what a run, a checkpoint or a trace is."""
+    show_run(path) if Path(path).is_dir() else show_contents(path)
+
+
+def show_run(directory: str | os.PathLike[str]) -> None:
+    """Show what a run is, how far it has come, and what it has written."""
+    directory = Path(directory)
+    if not holds_a_run(directory):
+        raise ConfigurationError(f"{directory} holds no run: checkpoint.h5 is missing")
+    with working(console, f"reading {directory}"):
+        checkpoint, problems = newest_checkpoint(directory / "checkpoint.h5")
+        found = run_configuration(checkpoint.configuration, str(directory))
+        records = read_records(directory / "metrics.jsonl")
+    plain = dotted(RunConfiguration().as_dict())
+    # A run always has a backend of its own, so that the default tells nothing.
+    own = {n: v for n, v in dotted(found.as_dict()).items() if n == "backend" or v != plain.get(n)}
+    settings = ", ".join(f"{name} = {value}" for name, value in own.items())
+    say(console, f"{directory}: {found.dataset}, {found.rule}, seed {found.seed}")
+    say(console, f"other than by default: {settings}")
+    position = checkpoint.position
+    steps = f" and {position.steps} steps" if position.steps else ""
+    say(console, f"{position.epochs} of {found.epochs} epochs{steps} are saved")
+    for problem in problems:
+        say(console, f"  {problem}", "yellow")
+    if records:
+        best = max(records, key=lambda record: record.valid_accuracy)
+        seconds = sum(record.seconds for record in records)
+        table = _table("epoch", "train loss", "train", "valid", "test")
+        rows = [("last", records[-1]), ("best by validation", best)]
+        if best is records[-1]:
+            rows = [("last, and best by validation", best)]
+        for name, record in rows:
+            table.add_row(
+                f"{record.epoch} ({name})",
+                f"{record.train_loss:.4f}",
+                *(
+                    f"{getattr(record, f'{split}_accuracy'):.2%}"
+                    for split in ("train", "valid", "test")
+                ),
+            )
+        console.print(table)
+        say(console, f"{seconds:,.1f} s in all, by {records[-1].computed_by}")
+    for file in sorted(directory.iterdir()):
+        if file.is_file():
+            say(console, f"  {file.name}  {file.stat().st_size:,} bytes", "dim")
 
 
 def show_contents(file: str | os.PathLike[str]) -> None:

@@ -300,12 +300,14 @@ def warm_up_command(
 
 @app.command("inspect")
 def inspect_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A checkpoint or a trace.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE.h5", help="A run's directory, or a file.")
+    ],
 ) -> None:
-    """Show what a checkpoint or trace holds."""
-    from .about import show_contents
+    """Show what a run is and how far it has come, or what a checkpoint or trace holds."""
+    from .about import inspect_path
 
-    show_contents(file)
+    inspect_path(path)
 
 
 @app.command("evaluate")

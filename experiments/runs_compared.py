@@ -26,6 +26,7 @@ from .output import (
 from .training import (
     EpochRecord,
     RunConfiguration,
+    dotted,
     draw_learning_curves,
     load_run_configuration,
     read_records,
@@ -74,7 +75,7 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     Figures are those of the last epoch, by their names in metrics.jsonl, and, after `best_`, of the
     first epoch of highest validation accuracy.
     """
-    settings = [_flat(run.configuration.as_dict()) for run in runs]
+    settings = [_settings(run.configuration) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
     differing = [
         name
@@ -96,14 +97,10 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     return rows
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = "-".join(map(str, value)) if name == "hidden" else value
-    return flat
+def _settings(configuration: RunConfiguration) -> dict[str, Any]:
+    """Settings by their dotted names, each in one cell of a table."""
+    settings = dotted(configuration.as_dict())
+    return settings | {"hidden": "-".join(map(str, configuration.hidden))}
 
 
 def compare_runs(

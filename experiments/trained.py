@@ -46,6 +46,7 @@ from .output import (
 from .training import (
     EpochRecord,
     RunConfiguration,
+    dotted,
     holds_a_run,
     read_records,
     refuse_files_of_run,
@@ -225,7 +226,7 @@ class MetricsTable(dict[str, np.ndarray]):
     """
 
     def __init__(self, records: Sequence[EpochRecord]) -> None:
-        rows = [_flat(dataclasses.asdict(record)) for record in records]
+        rows = [dotted(dataclasses.asdict(record)) for record in records]
         names = dict.fromkeys(name for row in rows for name in row)
         super().__init__({name: _column([row.get(name) for row in rows]) for name in names})
 
@@ -237,15 +238,6 @@ class MetricsTable(dict[str, np.ndarray]):
         for row in zip(*(column.tolist() for column in self.values()), strict=True):
             writer.writerow("" if value != value else value for value in row)
         write_output(path, write_text, text.getvalue())
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Values of mappings by their names after a point."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        inner = value if isinstance(value, dict) else None
-        flat |= {name: value} if inner is None else {f"{name}.{n}": v for n, v in inner.items()}
-    return flat
 
 
 def _column(values: list[Any]) -> np.ndarray:

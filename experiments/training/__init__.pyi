@@ -1,6 +1,7 @@
 from . import choice_of_backend as choice_of_backend
 from .configuration import (
     RunConfiguration as RunConfiguration,
+    dotted as dotted,
     load_run_configuration as load_run_configuration,
     parse_settings as parse_settings,
     run_configuration as run_configuration,

@@ -141,6 +141,15 @@ OptionalPath = Annotated[Path | None, _checked(_path)]
 TABLE = _checked(_table)
 
 
+def dotted(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Values of mappings in a mapping by their names after a point, as controller.k_p."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        is_mapping = isinstance(value, Mapping)
+        flat |= dotted(value, f"{before}{name}.") if is_mapping else {f"{before}{name}": value}
+    return flat
+
+
 class RunConfiguration(BaseModel):
     """One training run; every field has the published value as its default.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ from ..output import (
     terminal_console,
     working,
 )
-from .configuration import load_run_configuration, parse_settings
+from .configuration import RunConfiguration, dotted, load_run_configuration, parse_settings
 from .epochs import (
     CheckpointInterval,
     best_epoch,
@@ -73,7 +75,7 @@ def run_training(
             if flags.get(name) is not None:
                 raise ConfigurationError(f"{name} is given twice: by its flag and by --set")
         configuration = load_run_configuration(config, {**flags, **settings})
-        directory = out or _free_directory(configuration.dataset, configuration.rule)
+        directory = out or _free_directory(configuration)
         with working(console, f"getting {configuration.dataset} and the network ready"):
             run, position, records = begin(configuration, directory), Position(0), []
     return _train(run, position, records, interval)
@@ -127,14 +129,46 @@ def _refuse_with_resume(flags: dict[str, Any]) -> None:
         )
 
 
-def _free_directory(dataset: str, rule: str) -> Path:
-    """Choose runs/DATASET-RULE, of a file its name, or the first free number after it."""
-    first = Path("runs") / f"{Path(dataset).stem}-{rule}"
+def _free_directory(configuration: RunConfiguration) -> Path:
+    """Choose a directory by the run's name, or the first free number after it."""
+    first = Path("runs") / run_name(configuration)
     directory, number = first, 1
     while directory.exists():
         number += 1
         directory = first.with_name(f"{first.name}-{number}")
     return directory
+
+
+NOT_NAMED = ("dataset", "rule", "hidden", "seed", "epochs", "data_dir", "start", "threads")
+"""Settings that a run's name has anyway, or that make no other network."""
+LONGEST_NAME = 80
+
+
+def run_name(configuration: RunConfiguration) -> str:
+    """Name a run by what sets it apart, as digits-linear-threshold-128-k_p-0.3-seed-0.
+
+    Dataset and rule, units other than the default, settings other than by default, the seed. If
+    that is too long, the settings' places are taken by a digest of them.
+    """
+    plain = dotted(RunConfiguration().as_dict())
+    own = {
+        name: value
+        for name, value in dotted(configuration.as_dict()).items()
+        if name not in NOT_NAMED and value != plain.get(name)
+    }
+    units = configuration.hidden if configuration.hidden != plain["hidden"] else []
+    about = [f"{name.rpartition('.')[2]}-{value}" for name, value in own.items()]
+    settings = "-".join(about)
+    if len(settings) > LONGEST_NAME:
+        settings = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    parts = [
+        Path(configuration.dataset).stem,
+        configuration.rule,
+        "-".join(map(str, units))[:LONGEST_NAME],
+        settings,
+        f"seed-{configuration.seed}"[:LONGEST_NAME],
+    ]
+    return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part))
 
 
 @contextmanager

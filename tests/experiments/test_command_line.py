@@ -16,6 +16,8 @@ import pytest
 
 from disinhib.experiments.command_line import main
 from disinhib.experiments.demo import run_demo
+from disinhib.experiments.training import read_records, run_configuration
+from disinhib.experiments.training.train_command import run_name
 from disinhib.validation import shipped_directory
 
 COMMAND = str(Path(sys.executable).parent / "disinhib")
@@ -167,11 +169,12 @@ def test_train_resume_and_inspect(tmp_path):
     result = in_a_process("train", *SMALL, "--epochs", "1", "--seed", "0", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert re.search(r"epoch 1/1 .* test loss .* acc .*%  .* samples/s", result.stdout)
-    out = tmp_path / "runs" / "digits-exact-inverse"
+    name = "digits-exact-inverse-8-batch_size-50-seed-0"
+    out = tmp_path / "runs" / name
     assert (out / "curves.png").exists()
     second = disinhib("train", *SMALL, "--epochs", "1", cwd=tmp_path)
     assert second.returncode == 0
-    assert (tmp_path / "runs" / "digits-exact-inverse-2" / "checkpoint.h5").exists()
+    assert (tmp_path / "runs" / f"{name}-2" / "checkpoint.h5").exists()
     result = disinhib("train", "--resume", out, "--epochs", "2")
     assert result.returncode == 0
     assert "epoch 2/2" in result.stdout
@@ -254,3 +257,54 @@ def test_the_demo_leaves_its_pictures_in_place_of_an_earlier_one(tmp_path, capsy
         assert float(accuracies[1]) > (80 if epochs is None else 30)
     n_traces = 8 if epochs is None else 1
     assert re.search(rf"(\d+) of \1 stages of {n_traces} traces", " ".join(printed.split()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "digits-exact-inverse-seed-0"),
+        (
+            {"hidden": [128], "seed": 3, "epochs": 7, "threads": 1},
+            "digits-exact-inverse-128-seed-3",
+        ),
+        (
+            {"rule": "backprop", "controller": {"k_p": 0.3}, "dtype": "float64"},
+            "digits-backprop-dtype-float64-k_p-0.3-seed-0",
+        ),
+        ({"dataset": "data/my own.npz", "hidden": [8, 4]}, "my_own-exact-inverse-8-4-seed-0"),
+    ],
+)
+def test_a_run_is_named_by_what_sets_it_apart(settings, name):
+    assert run_name(run_configuration(settings, "test")) == name
+
+
+def test_no_name_of_a_run_is_too_long_for_a_directory():
+    settings = {
+        "seed": -(10**900),
+        "hidden": [256] * 200,
+        "solver": {"rtol": 1e-5, "atol": 1e-9, "horizon": 3.25, "max_steps": 12345, "p": 0.2},
+        "controller": {"k_p": 0.123456, "k_i": 0.654321, "leak": 0.5},
+    }
+    name = run_name(run_configuration(settings, "test"))
+    assert len(name) < 255
+    other = {**settings, "controller": {"k_p": 0.5}}
+    assert run_name(run_configuration(other, "test")) != name
+
+
+def test_what_a_run_is_and_how_far_it_has_come_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--hidden", "8", "--epochs", "2", "--set", "controller.k_p=0.3")
+    assert disinhib("train", *flags).returncode == 0
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name == "digits-exact-inverse-8-k_p-0.3-seed-0"
+    result = disinhib("inspect", made)
+    assert result.returncode == 0, result.stderr
+    assert "digits, exact-inverse, seed 0" in result.stdout
+    assert "controller.k_p = 0.3" in result.stdout
+    assert "2 of 2 epochs are saved" in result.stdout
+    (record,) = [r for r in read_records(made / "metrics.jsonl") if r.epoch == 2]
+    assert f"{record.valid_accuracy:.2%}" in result.stdout
+    assert "checkpoint.h5" in result.stdout
+    empty = disinhib("inspect", tmp_path)
+    assert empty.returncode == 2
+    assert "holds no run" in one_line(empty)
