@@ -78,7 +78,6 @@ def _all(options: Iterable[Enum]) -> list[str]:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )

@@ -308,3 +308,10 @@ def test_what_a_run_is_and_how_far_it_has_come_is_shown(tmp_path, monkeypatch):
     empty = disinhib("inspect", tmp_path)
     assert empty.returncode == 2
     assert "holds no run" in one_line(empty)
+
+
+def test_a_shell_completes_commands():
+    asked = {"_DISINHIB_COMPLETE": "complete_bash", "COMP_WORDS": "disinhib tra", "COMP_CWORD": "1"}
+    result = in_a_process(**asked)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["train", "trace"]
