@@ -15,3 +15,4 @@ from .own_file import (
     own_dataset as own_dataset,
     read_own_file as read_own_file,
 )
+from .tensorflow_datasets_source import is_tfds_name as is_tfds_name

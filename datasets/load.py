@@ -11,7 +11,13 @@ import numpy as np
 from .dataset import Dataset, DatasetError, Split, split_off_validation
 from .image_files import SUBDIRECTORIES, find_image_files, read_image_files
 from .own_file import is_own_file, read_own_file
-from .tensorflow_datasets_source import find_prepared, prepare_and_read, read_prepared
+from .tensorflow_datasets_source import (
+    find_prepared,
+    is_tfds_name,
+    prepare_and_read,
+    read_any_set,
+    read_prepared,
+)
 
 DATASETS = ("digits", "fashion_mnist", "mnist")
 
@@ -34,8 +40,9 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
 
     Parameters
     ----------
-    name : {'digits', 'fashion_mnist', 'mnist'} or path of a .npz file
-        Dataset, or somebody's own: see `read_own_file`.
+    name : {'digits', 'fashion_mnist', 'mnist'}, path of a .npz file, or 'tfds:NAME'
+        Dataset, or somebody's own (see `read_own_file`), or any set of images in classes that
+        tensorflow-datasets has (see `read_any_set`).
     data_dir : path, optional
         Directory with the data. None looks where said above.
 
@@ -53,9 +60,12 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
     if is_own_file(name):
         # Where it lies now, should the name be of a place where it is no more.
         return read_own_file(name if data_dir is None else Path(data_dir) / Path(name).name)
+    if is_tfds_name(name):
+        return read_any_set(name, data_dir or os.environ.get(DATA_VARIABLE) or None)
     if name not in DATASETS:
         raise DatasetError(
-            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, or a .npz file"
+            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, a .npz file, "
+            "or tfds:NAME"
         )
     if name == "digits":
         if data_dir is not None:

@@ -1,11 +1,13 @@
-"""MNIST and Fashion-MNIST through tensorflow-datasets, the optional extra `tfds`.
+"""Images through tensorflow-datasets, the optional extra `tfds`.
 
-The builders are theirs, unmodified, with array_record files: those are read back
-without tensorflow. Preparing a set needs tensorflow and the network.
+First MNIST and Fashion-MNIST, in the order of their published files; then any other set of images
+in classes, as `tfds:NAME`. The builders are theirs, unmodified, with array_record files: those are
+read back without tensorflow. Preparing a set needs tensorflow and the network.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset, DatasetError, Split, split_off_validation
+from .own_file import own_dataset
 
 N_CLASSES = 10
 FULL_SCALE = 255
@@ -31,10 +34,20 @@ WAYS_TO_GET: dict[str, str] = {
 }
 
 
+PREFIX = "tfds:"
+"""Before the name of a set that tensorflow-datasets has."""
+
+
+def is_tfds_name(name: str) -> bool:
+    """Whether a dataset's name is `tfds:NAME`, or `tfds:NAME/CONFIG` of a set that has several."""
+    return re.fullmatch(rf"{PREFIX}[a-z]\w*(/[\w.+-]+)?", name, re.ASCII) is not None
+
+
 def find_prepared(root: str | os.PathLike[str], name: str) -> Path | None:
     """Directory of the newest prepared version of a dataset, or None.
 
-    A `data_dir` of tensorflow-datasets holds `name/version/dataset_info.json`.
+    A `data_dir` of tensorflow-datasets holds `name/version/dataset_info.json`, with the name of a
+    configuration between them where a set has several.
     """
     root = Path(root)
     versions = [
@@ -125,3 +138,89 @@ def _published_positions(n: int, split: str) -> list[int]:
     seed would train on other images where the data came another way.
     """
     return sorted(range(n), key=lambda i: hashlib.md5(f"{split}{i}".encode()).digest())
+
+
+# Any set of images in classes.
+
+
+def read_any_set(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read `tfds:NAME`, and have it downloaded and prepared unless it has been.
+
+    Images come in the order in which tensorflow-datasets keeps them. A part that a set does not
+    have is a tenth of its training images, drawn by a fixed seed, as of a file of one's own.
+
+    Parameters
+    ----------
+    name : str
+        `tfds:NAME` or `tfds:NAME/CONFIG`.
+    root : path, optional
+        A `data_dir` of tensorflow-datasets; else its own place.
+
+    Raises
+    ------
+    DatasetError
+        tensorflow-datasets is not installed or fails, or the set is not one of images of one size
+        in classes.
+    """
+    plain = name.removeprefix(PREFIX)
+    tfds = _import(f"{name}: tensorflow-datasets is not installed")
+    try:
+        directory = None if root is None else find_prepared(root, plain)
+        if directory is not None:
+            builder = tfds.builder_from_directory(directory)
+        else:
+            builder = tfds.builder(plain, data_dir=root, file_format="array_record")
+            _refuse_what_is_not_classified(tfds, builder, name)
+            builder.download_and_prepare()
+        image, label = _refuse_what_is_not_classified(tfds, builder, name)
+        arrays = _parts(builder, image, label)
+    except DatasetError:
+        raise
+    except Exception as error:  # of four libraries, without a class in common
+        raise DatasetError(
+            f"{name}: tensorflow-datasets failed ({type(error).__name__}: {error})"
+        ) from error
+    found = own_dataset(arrays, name)
+    names = tuple(builder.info.features[label].names)
+    # Classes are those of the training images, by their numbers.
+    return dataclasses.replace(
+        found,
+        name=name,
+        source=str(builder.data_dir),
+        class_names=tuple(names[int(number)] for number in found.class_names),
+    )
+
+
+def _refuse_what_is_not_classified(tfds: Any, builder: Any, name: str) -> tuple[str, str]:
+    """Give the names of a set's image and its class."""
+    features = builder.info.features
+    images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
+    labels = [key for key, one in features.items() if isinstance(one, tfds.features.ClassLabel)]
+    keys = builder.info.supervised_keys or ()
+    image = images[0] if len(images) == 1 else next((key for key in keys if key in images), None)
+    label = labels[0] if len(labels) == 1 else next((key for key in keys if key in labels), None)
+    if image is None or label is None:
+        listed = ", ".join(f"{key} ({type(one).__name__})" for key, one in features.items())
+        raise DatasetError(f"{name}: found {listed}, expected one image and its class")
+    about = features[image]
+    if None in about.shape or np.dtype(about.np_dtype) != np.uint8:
+        raise DatasetError(
+            f"{name}: found images of shape {about.shape} and {np.dtype(about.np_dtype)}, "
+            "expected bytes, all of one size"
+        )
+    if "train" not in builder.info.splits:
+        listed = ", ".join(builder.info.splits)
+        raise DatasetError(f"{name}: found the parts {listed}, expected train among them")
+    return image, label
+
+
+def _parts(builder: Any, image: str, label: str) -> dict[str, np.ndarray]:
+    """Arrays of a set by the names that a file of one's own has for them."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, ending in (("train", ""), ("validation", "_valid"), ("test", "_test")):
+        if split in builder.info.splits:
+            stored = builder.as_data_source(split=split)
+            examples = stored.__getitems__(list(range(len(stored))))
+            arrays[f"x{ending}"] = np.stack([example[image] for example in examples])
+            arrays[f"y{ending}"] = np.array([int(example[label]) for example in examples])
+    return arrays

@@ -205,7 +205,8 @@ def train_command(
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join([*DATASETS, "FILE.npz"]), help="Images to learn, or arrays x and y."
+            metavar="|".join([*DATASETS, "FILE.npz", "tfds:NAME"]),
+            help="Images to learn, or arrays x and y.",
         ),
     ] = None,
     data_dir: Annotated[

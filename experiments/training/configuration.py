@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from ...backends import checked_threads
-from ...datasets import DATASETS, is_own_file
+from ...datasets import DATASETS, is_own_file, is_tfds_name
 from ...refimpl import (
     ConfigurationError,
     Controller,
@@ -87,9 +87,11 @@ def _dataset(name: str, value: Any) -> str:
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if isinstance(text, str) and is_own_file(text):
         return str(_path(name, text))
-    if text not in DATASETS:
+    if text not in DATASETS and not (isinstance(text, str) and is_tfds_name(text)):
         known = ", ".join(repr(one) for one in DATASETS)
-        raise ConfigurationError(f"{name} is {shown(value)}: must be {known}, or a file FILE.npz")
+        raise ConfigurationError(
+            f"{name} is {shown(value)}: must be {known}, a file FILE.npz, or tfds:NAME"
+        )
     return str(text)
 
 

@@ -14,6 +14,7 @@ from disinhib.datasets.image_files import read_image_files
 from disinhib.datasets.load import load_dataset
 from disinhib.datasets.tensorflow_datasets_source import (
     find_prepared,
+    is_tfds_name,
     prepare_and_read,
     read_prepared,
 )
@@ -135,3 +136,130 @@ def test_prepared_fashion_mnist_equals_the_idx_files(tmp_path, monkeypatch):
             assert found.dtype == wanted.dtype
             assert np.array_equal(found, wanted), (name, field)
             assert np.array_equal(read_again[f"{name}_{field}"], wanted), (name, field)
+
+
+# Any set of images in classes, by builders of the kind that tensorflow-datasets' own are.
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("tfds:kmnist", True),
+        ("tfds:emnist/letters", True),
+        ("tfds:imagenet_v2/matched-frequency", True),
+        ("tfds:", False),
+        ("tfds:../mnist", False),
+        ("tfds:a/../b", False),
+        ("tfds:a b", False),
+        ("kmnist", False),
+    ],
+)
+def test_names_of_sets(name, is_one):
+    assert is_tfds_name(name) == is_one
+
+
+@pytest.mark.skipif(HAS_TFDS, reason="tensorflow-datasets is installed")
+def test_any_set_needs_the_library():
+    with pytest.raises(DatasetError, match="tensorflow-datasets is not installed") as caught:
+        load_dataset("tfds:kmnist")
+    assert "pip install 'disinhib[tfds]'" in str(caught.value)
+
+
+def example(i, shape, n_classes):
+    """An image whose first pixel says which it is."""
+    image = np.full(shape, (7 * i) % 256, dtype=np.uint8)
+    image.flat[0] = i
+    return image, i % n_classes
+
+
+def prepare(root, shape, parts, n_classes=3, **more):
+    """Have tensorflow-datasets prepare a set called `beads` of so many images a part."""
+    import tensorflow_datasets as tfds
+
+    class Beads(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=shape),
+                "label": tfds.features.ClassLabel(names=[f"c{i}" for i in range(n_classes)]),
+                **more,
+            }
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, download_manager):
+            return {part: self._generate_examples(part) for part in parts}
+
+        def _generate_examples(self, part):
+            first = list(parts).index(part) * 100
+            size = tuple(4 if n is None else n for n in shape)
+            for i in range(first, first + parts[part]):
+                image, label = example(i, size, n_classes)
+                yield i, {"image": image, "label": label, **dict.fromkeys(more, 0)}
+
+    builder = Beads(data_dir=root, file_format="array_record")
+    builder.download_and_prepare()
+
+
+def ids(images):
+    return sorted(images[:, 0].tolist())
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_a_set_in_colour_with_three_parts(tmp_path):
+    prepare(tmp_path, (4, 5, 3), {"train": 30, "validation": 10, "test": 12})
+    data = load_dataset("tfds:beads", tmp_path)
+    assert (data.image_shape, data.n_classes, data.full_scale) == ((4, 5, 3), 3, 255)
+    assert data.class_names == ("c0", "c1", "c2")
+    for split, first, n in ((data.train, 0, 30), (data.validation, 100, 10), (data.test, 200, 12)):
+        assert ids(split.images) == list(range(first, first + n))
+        for image, label in zip(split.images, split.labels, strict=True):
+            wanted, wanted_label = example(int(image[0]), (4, 5, 3), 3)
+            np.testing.assert_array_equal(image, wanted.ravel())
+            assert label == wanted_label
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_a_set_without_a_test_part_has_tenths_drawn(tmp_path):
+    prepare(tmp_path, (6, 4, 1), {"train": 60})
+    data = load_dataset("tfds:beads", tmp_path)
+    assert [len(one.labels) for one in (data.train, data.validation, data.test)] == [48, 6, 6]
+    together = np.concatenate([data.train.images, data.validation.images, data.test.images])
+    assert ids(together) == list(range(60))
+    again = load_dataset("tfds:beads", tmp_path)
+    np.testing.assert_array_equal(again.test.images, data.test.images)
+    # Rows before columns, as they are stored.
+    assert data.image_shape == (6, 4, 1)
+
+
+@needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "parts", "message"),
+    [
+        ((None, None, 3), {"train": 20}, "all of one size"),
+        ((4, 4, 1), {"test": 20}, "found the parts test, expected train"),
+    ],
+)
+def test_other_sets_are_refused_in_a_line(tmp_path, shape, parts, message):
+    prepare(tmp_path, shape, parts)
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_dataset("tfds:beads", tmp_path)
+    assert str(caught.value).startswith("tfds:beads: ")
+    assert "\n" not in str(caught.value)
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_of_several_classes_the_one_to_learn_is_the_supervised(tmp_path):
+    import tensorflow_datasets as tfds
+
+    prepare(tmp_path, (4, 4, 1), {"train": 30}, colour=tfds.features.ClassLabel(num_classes=2))
+    assert load_dataset("tfds:beads", tmp_path).class_names == ("c0", "c1", "c2")
+    with pytest.raises(DatasetError, match=r"tfds:nothing_like_it: tensorflow-datasets failed"):
+        load_dataset("tfds:nothing_like_it", tmp_path)
