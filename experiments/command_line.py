@@ -326,6 +326,9 @@ def evaluate_command(
         typer.Option("--predictions", metavar="FILE.csv", help="Write a row a sample."),
     ] = None,
     json_file: JsonFile = None,
+    closed_loop: Annotated[
+        bool, typer.Option("--closed-loop", help="The outputs under control instead.")
+    ] = False,
     backend: Annotated[str | None, typer.Option(help="Else the one that trained it.")] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Else that of the training.")] = None,
     threads: Threads = None,
@@ -341,6 +344,7 @@ def evaluate_command(
         confusion_file=confusion_file,
         predictions_file=predictions_file,
         json_file=json_file,
+        closed_loop=closed_loop,
     )
 
 

@@ -163,7 +163,10 @@ class TrainedNetwork:
         return predictions(self.outputs(x))
 
     def evaluate(
-        self, split: str = "test", data_dir: str | os.PathLike[str] | None = None
+        self,
+        split: str = "test",
+        data_dir: str | os.PathLike[str] | None = None,
+        closed_loop: bool = False,
     ) -> SplitEvaluation:
         """Evaluate on a part of the data that it was trained with.
 
@@ -173,6 +176,9 @@ class TrainedNetwork:
             Part.
         data_dir : path, optional
             Where the data lies now; else where the run had it.
+        closed_loop : bool
+            With the outputs under control, in batches of the run's size: how near the controller,
+            which knows the labels, brings them (sections 2 to 4).
 
         Returns
         -------
@@ -181,18 +187,24 @@ class TrainedNetwork:
         Raises
         ------
         ConfigurationError
-            There is no such part, or the data is not what the run had.
+            There is no such part, the data is not what the run had, or control is asked for of a
+            network of the rule 'backprop', which has none.
         DatasetError
             The data cannot be had.
         """
         if split not in SPLITS:
             raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
+        if closed_loop and self.configuration.rule == "backprop":
+            raise ConfigurationError(
+                "closed_loop is True: a network of the rule 'backprop' has no control"
+            )
         dataset = self._dataset(data_dir)
         part = getattr(dataset, split)
+        y = softened_labels(part.labels, dataset.n_classes)
         # Outputs that are no numbers are counted as such below.
         with np.errstate(all="ignore"):
-            u_out, unsettled = self._outputs(dataset.inputs(part.images))
-        y = softened_labels(part.labels, dataset.n_classes)
+            x = dataset.inputs(part.images)
+            u_out, unsettled = self._controlled(x, y) if closed_loop else self._outputs(x)
         with np.errstate(all="ignore"):
             losses = sample_loss(self.configuration.loss, u_out.astype(np.float64), y)
         return SplitEvaluation(
@@ -203,7 +215,22 @@ class TrainedNetwork:
             losses=losses,
             class_names=tuple(dataset.name_of(label) for label in range(dataset.n_classes)),
             unsettled=unsettled,
+            closed_loop=closed_loop,
         )
+
+    def _controlled(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
+        """Outputs under control, and how many samples did not come to rest."""
+        x, y = (one.astype(self.configuration.dtype) for one in (x, y))
+        found, unsettled, size = [], 0, self.configuration.batch_size
+        for first in range(0, len(x), size):
+            batch = slice(first, first + size)
+            open_loop, opened = self.backend.open_loop(x[batch])
+            Q = self.backend.feedback_weights(open_loop)
+            target = self.backend.closed_loop_target(open_loop, y[batch])
+            state, closed = self.backend.closed_loop(x[batch], Q, target, open_loop)
+            found.append(state.u_out)
+            unsettled += opened.unsettled + closed.unsettled
+        return np.concatenate(found), unsettled
 
     def _dataset(self, data_dir: str | os.PathLike[str] | None) -> Dataset:
         if self.dataset is not None and data_dir is None:
@@ -256,7 +283,7 @@ def predictions(u_out: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SplitEvaluation:
-    """What a network makes of a part of its data, in open loop.
+    """What a network makes of a part of its data, in open loop or under control.
 
     Parameters
     ----------
@@ -270,6 +297,8 @@ class SplitEvaluation:
         A name for each class.
     unsettled : int
         Samples that were integrated and did not come to rest.
+    closed_loop : bool
+        Whether outputs are those under control.
     """
 
     dataset: str
@@ -279,6 +308,7 @@ class SplitEvaluation:
     losses: np.ndarray
     class_names: tuple[str, ...]
     unsettled: int
+    closed_loop: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -306,6 +336,7 @@ class SplitEvaluation:
         return {
             "dataset": self.dataset,
             "split": self.split,
+            "closed_loop": self.closed_loop,
             "samples": int(self.labels.size),
             "accuracy": self.accuracy,
             "loss": self.loss if np.isfinite(self.loss) else None,
@@ -388,6 +419,7 @@ def evaluate_run(
     confusion_file: Path | None = None,
     predictions_file: Path | None = None,
     json_file: Path | None = None,
+    closed_loop: bool = False,
 ) -> None:
     """Evaluate a run, print what was found, and write what was asked for."""
     files = (confusion_file, predictions_file, json_file)
@@ -398,12 +430,13 @@ def evaluate_run(
     refuse_other_pictures(confusion_file)
     with working(console, f"evaluating {path}"):
         network = load(path, notify=tell_user, **(chosen or {}))
-        found = network.evaluate(split, data_dir)
+        found = network.evaluate(split, data_dir, closed_loop)
     configuration = network.configuration
     after = f"{network.epochs} epochs" + (f" and {network.steps} steps" if network.steps else "")
     say(
         console,
-        f"{found.dataset} {found.split}: {found.accuracy:.2%} of {found.labels.size:,} right, "
+        f"{found.dataset} {found.split}{', under control' if closed_loop else ''}: "
+        f"{found.accuracy:.2%} of {found.labels.size:,} right, "
         f"loss {found.loss:.4f} ({configuration.rule}, after {after}; {configuration.backend} "
         f"{configuration.dtype})",
     )

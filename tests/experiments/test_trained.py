@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from disinhib import ArgumentError, ConfigurationError, load, load_dataset, read_records
+from disinhib import (
+    ArgumentError,
+    ConfigurationError,
+    NumpyBackend,
+    Solver,
+    load,
+    load_dataset,
+    read_records,
+)
 from disinhib.experiments.runs_compared import write_rows
 from disinhib.experiments.trained import (
     SplitEvaluation,
@@ -21,7 +29,7 @@ from disinhib.experiments.trained import (
 )
 from disinhib.validation import named_arrays, read_checkpoint
 
-from .test_command_line import disinhib
+from .test_command_line import disinhib, one_line
 
 SETTINGS = ("--dataset", "digits", "--hidden", "24,16", "--epochs", "2", "--backend", "numba")
 
@@ -121,7 +129,7 @@ def test_own_data_are_learnt_and_their_classes_called_by_their_names(tmp_path, o
     made = ("--hidden", "8", "--epochs", "20", "--batch-size", "20", "--learning-rate", "0.01")
     result = disinhib("train", "--dataset", "own.npz", *made, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    run = tmp_path / "runs" / "own-exact-inverse"
+    (run,) = (tmp_path / "runs").iterdir()
     result = disinhib("evaluate", run, "--json", "found.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "own test: 100.00% of 30 right" in result.stdout
@@ -353,3 +361,39 @@ def test_a_plain_network_is_evaluated_as_its_training_was(tmp_path, backend):
         r = np.logaddexp(0, r @ W.astype(float) + b.astype(float))
     outputs = network.outputs(load_dataset("digits").test.images[:20] / 16)
     np.testing.assert_allclose(outputs, r @ parameters.readout.astype(float), atol=1e-5)
+
+
+def test_outputs_under_control_are_the_references(run, tmp_path):
+    """By the reference's own stages, in float64, batch by batch of the run's size."""
+    network = load(run)
+    parameters = read_checkpoint(run / "checkpoint.h5").learner.parameters
+    configuration = network.backend.configuration
+    reference = NumpyBackend(configuration, parameters, np.float64, Solver())
+    data = load_dataset("digits").validation
+    y = np.eye(10)[data.labels] * (0.99 - 0.01 / 9) + 0.01 / 9
+    u_out = []
+    for first in (0, 100):
+        x, labels = data.images[first : first + 100] / 16, y[first : first + 100]
+        open_loop, _ = reference.open_loop(x)
+        Q = reference.feedback_weights(open_loop)
+        target = reference.closed_loop_target(open_loop, labels)
+        u_out.append(reference.closed_loop(x, Q, target, open_loop)[0].u_out)
+    u_out = np.concatenate(u_out)
+    log_p = u_out - np.log(np.sum(np.exp(u_out), axis=1, keepdims=True))
+    found = network.evaluate("validation", closed_loop=True)
+    assert found.loss == pytest.approx(np.mean(-np.sum(y * log_p, axis=1)), rel=1e-4)
+    assert found.loss < network.evaluate("validation").loss
+    result = disinhib("evaluate", run, "--split", "validation", "--closed-loop",
+                      "--json", tmp_path / "found.json")  # fmt: skip
+    assert "digits validation, under control: " in result.stdout
+    document = json.loads((tmp_path / "found.json").read_text())
+    assert document["closed_loop"] is True
+    assert document["loss"] == pytest.approx(found.loss)
+
+
+def test_a_plain_network_has_no_control(tmp_path):
+    flags = ("--rule", "backprop", "--hidden", "8", "--epochs", "1", "--out", tmp_path / "run")
+    assert disinhib("train", *flags).returncode == 0
+    result = disinhib("evaluate", tmp_path / "run", "--closed-loop")
+    assert result.returncode == 2
+    assert "has no control" in one_line(result)
