@@ -94,6 +94,9 @@ Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ign
 Precision = Enum("Precision", {name: name for name in PRECISIONS}, type=str)  # type: ignore[misc]
 SplitName = Enum("SplitName", {name: name for name in SPLITS}, type=str)  # type: ignore[misc]
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+PICTURES = ("curves", "receptive-fields", "weights", "activity")
+PICTURES_HELP = f"From {', '.join(PICTURES)}; else all."
+PictureName = Enum("PictureName", {name: name for name in PICTURES}, type=str)  # type: ignore[misc]
 ExportFormat = Enum("ExportFormat", {"npz": "npz", "torch": "torch"}, type=str)
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
@@ -346,6 +349,29 @@ def evaluate_command(
         json_file=json_file,
         closed_loop=closed_loop,
     )
+
+
+@app.command("plot")
+def plot_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    names: Annotated[
+        list[PictureName] | None, typer.Argument(metavar="[PICTURE...]", help=PICTURES_HELP)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for pictures; else RUN/pictures.")
+    ] = None,
+    picture_format: Annotated[Format, typer.Option("--format", help="Of the pictures.")] = Format[
+        "png"
+    ],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data lies now; else where the run had it.")
+    ] = None,
+) -> None:
+    """Draw a trained network: its curves, receptive fields, weights and activity."""
+    from .run_pictures import plot_run
+
+    chosen = [str(name.value) for name in names or []]
+    plot_run(run, out, chosen, str(picture_format.value), data_dir)
 
 
 @app.command("config")

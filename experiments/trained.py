@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Column, Table
@@ -48,10 +48,14 @@ from .training import (
     RunConfiguration,
     dotted,
     holds_a_run,
+    place_of_data,
     read_records,
     refuse_files_of_run,
     run_configuration,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 console = terminal_console()
 AT_ONCE = 1000
@@ -103,11 +107,39 @@ class TrainedNetwork:
         ConfigurationError, FileError
             The run's metrics.jsonl is not what a run writes.
         """
-        records = self.records
-        if records is None:
-            found = read_records(self.source.parent / "metrics.jsonl")
-            records = tuple(record for record in found if record.epoch <= self.epochs)
-        return MetricsTable(records)
+        return MetricsTable(self.records_so_far())
+
+    def records_so_far(self) -> tuple[EpochRecord, ...]:
+        """Figures of the epochs that led there; raises as `metrics` does."""
+        if self.records is not None:
+            return self.records
+        found = read_records(self.source.parent / "metrics.jsonl")
+        return tuple(record for record in found if record.epoch <= self.epochs)
+
+    def picture(self, what: str) -> Figure:
+        """Draw the network.
+
+        Parameters
+        ----------
+        what : {'curves', 'receptive-fields', 'weights', 'activity'}
+            Loss and accuracy over the epochs; weights to each unit of the first layer, as images;
+            how weights and biases are spread; how rates are spread over validation samples.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such picture, or the network has no such thing.
+        DatasetError
+            The data cannot be had.
+        """
+        # Imported here: slow to load, and most networks are not drawn.
+        from .run_pictures import picture
+
+        return picture(self, what)
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Compute the outputs u_out at rest without control, a column a class (section 2).
@@ -198,7 +230,7 @@ class TrainedNetwork:
             raise ConfigurationError(
                 "closed_loop is True: a network of the rule 'backprop' has no control"
             )
-        dataset = self._dataset(data_dir)
+        dataset = self.data(data_dir)
         part = getattr(dataset, split)
         y = softened_labels(part.labels, dataset.n_classes)
         # Outputs that are no numbers are counted as such below.
@@ -232,11 +264,13 @@ class TrainedNetwork:
             unsettled += opened.unsettled + closed.unsettled
         return np.concatenate(found), unsettled
 
-    def _dataset(self, data_dir: str | os.PathLike[str] | None) -> Dataset:
+    def data(self, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+        """Load the data that it was trained with; raises as `evaluate` does."""
         if self.dataset is not None and data_dir is None:
             return self.dataset
         name = self.configuration.dataset
-        dataset = load_dataset(name, data_dir or self.configuration.data_dir)
+        place = place_of_data(self.configuration, self.source.parent)
+        dataset = load_dataset(name, data_dir or place)
         found = dataset_digest(dataset)
         if self.data_digest and found != self.data_digest:
             raise ConfigurationError(

@@ -16,6 +16,7 @@ from .interruption import stop_on_interrupt as stop_on_interrupt
 from .metrics import (
     EpochRecord as EpochRecord,
     draw_learning_curves as draw_learning_curves,
+    learning_curves as learning_curves,
     read_records as read_records,
 )
 from .run import (
@@ -25,6 +26,7 @@ from .run import (
     begin as begin,
     differences as differences,
     holds_a_run as holds_a_run,
+    place_of_data as place_of_data,
     refuse_files_of_run as refuse_files_of_run,
     refuse_more_than_memory as refuse_more_than_memory,
     resume as resume,

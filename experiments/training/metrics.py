@@ -10,12 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...backends import Evaluation, TrainingMetrics
 from ...refimpl import ConfigurationError, shown
 from ...validation import refuse_all_but_files
 from ..output import in_a_picture, replace_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -183,12 +186,16 @@ def _is_of_kind(value: Any, kind: str) -> bool:
 def draw_learning_curves(
     path: str | os.PathLike[str], runs: Mapping[str, Sequence[EpochRecord]]
 ) -> None:
+    """Draw train and test curves of runs into a file; see `learning_curves`."""
+    learning_curves(runs).savefig(Path(path), dpi=150)
+
+
+def learning_curves(runs: Mapping[str, Sequence[EpochRecord]]) -> Figure:
     """Draw train and test curves of runs, a colour each, by the name for the legend."""
     # Imported here: slow to load, and most commands draw nothing.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    path = Path(path)
     # Laid out by hand: a layout that is computed draws everything twice.
     figure = Figure(figsize=(9, 3.8))
     margins = {"left": 0.07, "right": 0.99, "bottom": 0.13, "top": 0.97, "wspace": 0.2}
@@ -213,4 +220,4 @@ def draw_learning_curves(
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     loss_axes.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=150)
+    return figure

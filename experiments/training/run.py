@@ -100,7 +100,7 @@ def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) ->
     """
     directory = Path(directory)
     _refuse_a_run(directory)
-    prepared = _prepare(configuration)
+    prepared = _prepare(configuration, directory)
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
@@ -152,7 +152,7 @@ def resume(
         for problem in problems:
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
-        run = Run(directory=directory, lock=lock, **_prepare(configuration, checkpoint))
+        run = Run(directory=directory, lock=lock, **_prepare(configuration, directory, checkpoint))
         _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
@@ -168,14 +168,25 @@ def resume(
             return run, position, keep_records(log, position.epochs)
 
 
-def _prepare(configuration: RunConfiguration, saved: Checkpoint | None = None) -> dict[str, Any]:
+def place_of_data(configuration: RunConfiguration, directory: Path) -> Path | None:
+    """Where a run's data lie: where it says, or with the run itself, which may have moved."""
+    file = Path(configuration.dataset)
+    is_lost = is_own_file(configuration.dataset) and not file.exists()
+    if configuration.data_dir is None and is_lost and (directory / file.name).is_file():
+        return directory
+    return configuration.data_dir
+
+
+def _prepare(
+    configuration: RunConfiguration, directory: Path, saved: Checkpoint | None = None
+) -> dict[str, Any]:
     """Load data and build the backend, before anything is written.
 
     A run that goes on has its checkpoint; a backend built for it is still to be loaded with that.
     """
     if configuration.backend != AUTO:
         backend_class(configuration.backend)  # Before data are read that may take long.
-    dataset = load_dataset(configuration.dataset, configuration.data_dir)
+    dataset = load_dataset(configuration.dataset, place_of_data(configuration, directory))
     n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
         raise ConfigurationError(

@@ -182,6 +182,19 @@ def test_arrays_are_learnt_and_kept_with_the_run(tmp_path):
     assert same(again, network)
 
 
+def test_arrays_move_with_their_run(tmp_path, monkeypatch):
+    """A run's directory may have another name, or be looked at from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    network = disinhib.train(dataset=clouds(), out="run", **{**OWN, "epochs": 1})
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = disinhib.load("../moved")
+    assert moved.evaluate("test").accuracy == network.evaluate("test").accuracy
+    gone_on = disinhib.train(out="../moved", resume=True, epochs=2, **QUIET)
+    assert gone_on.epochs == 2
+
+
 def test_other_arrays_are_another_run(tmp_path):
     x, y = clouds()
     out = tmp_path / "run"
