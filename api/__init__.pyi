@@ -18,6 +18,7 @@ from .experiments import (
     load as load,
     load_run_configuration as load_run_configuration,
     read_records as read_records,
+    runs_table as runs_table,
     train as train,
 )
 from .refimpl import (

@@ -44,7 +44,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
         Dataset, or somebody's own (see `read_own_file`), or any set of images in classes that
         tensorflow-datasets has (see `read_any_set`).
     data_dir : path, optional
-        Directory with the data. None looks where said above.
+        Directory with the data, or one's own file itself. None looks where said above.
 
     Returns
     -------
@@ -59,7 +59,10 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
     """
     if is_own_file(name):
         # Where it lies now, should the name be of a place where it is no more.
-        return read_own_file(name if data_dir is None else Path(data_dir) / Path(name).name)
+        if data_dir is None:
+            return read_own_file(name)
+        place = Path(data_dir)
+        return read_own_file(place if place.is_file() else place / Path(name).name)
     if is_tfds_name(name):
         return read_any_set(name, data_dir or os.environ.get(DATA_VARIABLE) or None)
     if name not in DATASETS:

@@ -1,4 +1,5 @@
 from .classifier import DisinhibitoryClassifier as DisinhibitoryClassifier
+from .runs_compared import runs_table as runs_table
 from .train_in_python import train as train
 from .trained import (
     SplitEvaluation as SplitEvaluation,

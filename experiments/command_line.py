@@ -220,6 +220,9 @@ def train_command(
         str | None, typer.Option(metavar="N,N,…", help="Units of each hidden layer.")
     ] = None,
     epochs: Annotated[int | None, whole(help="Total number of epochs, also with --resume.")] = None,
+    patience: Annotated[
+        int | None, whole(help="Epochs without better validation that end the run; 0 is never.")
+    ] = None,
     batch_size: Annotated[int | None, whole(help="Samples per step.")] = None,
     learning_rate: Annotated[float | None, real(help="Step size of the optimiser.")] = None,
     seed: Annotated[int | None, whole(help="Any whole number.")] = None,
@@ -260,6 +263,7 @@ def train_command(
         "hidden": None if hidden is None else whole_numbers("--hidden", hidden),
         "batch_size": batch_size,
         "optimizer.learning_rate": learning_rate,
+        "patience": patience,
         "seed": seed,
         "backend": backend,
         "threads": threads,
@@ -377,7 +381,8 @@ def plot_command(
 @app.command("config")
 def config_command(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings to begin with.")
+        Path | None,
+        typer.Argument(metavar="[CONFIG.toml|RUN]", help="A file or a run to begin with."),
     ] = None,
     given_settings: GivenSettings = None,
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..datasets import DatasetError
 from ..refimpl import ConfigurationError
 from .output import (
     make_directory,
@@ -31,7 +33,8 @@ def exported_arrays(network: TrainedNetwork) -> dict[str, Any]:
     """Weights, biases, readout and running means by name, and the run's settings as JSON.
 
     `weight_l`, (n_in, n_out), `bias_l` and `mean_inhibition_l`, (n_out,), of each hidden layer from
-    0; `readout`, (n_L, n_out); `settings`, a text.
+    0; `readout`, (n_L, n_out); `settings`, a text; `class_names`, (n_out,), where the data, which
+    have them, can be had.
     """
     learner, configuration = network.backend.learner(), network.configuration
     arrays: dict[str, Any] = {}
@@ -46,6 +49,9 @@ def exported_arrays(network: TrainedNetwork) -> dict[str, Any]:
     for name in ("data_dir", "start", "backend", "threads"):
         settings.pop(name, None)
     settings["dataset"] = Path(settings["dataset"]).name
+    with suppress(ConfigurationError, DatasetError):
+        # Where the data can be had.
+        arrays["class_names"] = np.array(network.class_names)
     return {
         **arrays,
         "readout": learner.parameters.readout,

@@ -6,13 +6,15 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from ..refimpl import ConfigurationError
+from ..validation import newest_checkpoint
 from .output import (
     refuse_other_pictures,
     refuse_twice,
@@ -28,6 +30,7 @@ from .training import (
     RunConfiguration,
     dotted,
     draw_learning_curves,
+    holds_a_run,
     load_run_configuration,
     read_records,
     refuse_files_of_run,
@@ -50,6 +53,7 @@ class ComparedRun:
     directory: Path
     configuration: RunConfiguration
     records: Sequence[EpochRecord]
+    data: str  # digest of the data that it learnt, empty where it is not known
 
     @property
     def best(self) -> EpochRecord:
@@ -66,7 +70,10 @@ def read_run(directory: str | os.PathLike[str]) -> ComparedRun:
     records = read_records(log)
     if not records:
         raise ConfigurationError(f"{directory} has no finished epoch yet")
-    return ComparedRun(directory, load_run_configuration(config, {}), records)
+    # Of a run whose log alone was kept nobody can say which data it learnt.
+    is_whole = holds_a_run(directory)
+    data = newest_checkpoint(directory / "checkpoint.h5")[0].data if is_whole else ""
+    return ComparedRun(directory, load_run_configuration(config, {}), records, data)
 
 
 def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
@@ -77,10 +84,12 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """
     settings = [_settings(run.configuration) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
+    # Where a file of one's own lies makes no other data.
+    not_compared = {*NOT_COMPARED, *([] if learnt_different_data(runs) else ["dataset"])}
     differing = [
         name
         for name in names
-        if name not in NOT_COMPARED and any(s.get(name) != settings[0].get(name) for s in settings)
+        if name not in not_compared and any(s.get(name) != settings[0].get(name) for s in settings)
     ]
     rows = []
     for run, own in zip(runs, settings, strict=True):
@@ -95,6 +104,35 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
             "seconds": sum(record.seconds for record in run.records),
         })  # fmt: skip
     return rows
+
+
+def learnt_different_data(runs: Sequence[ComparedRun]) -> bool:
+    """Whether what runs have learnt differs, wherever it lay."""
+    names, digests = {run.configuration.dataset for run in runs}, {run.data for run in runs}
+    return len(digests) > 1 if "" not in digests else len(names) > 1
+
+
+def runs_table(directories: Iterable[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+    """Set runs beside each other: a row a run, as ``pandas.DataFrame`` takes them.
+
+    Parameters
+    ----------
+    directories : iterable of paths
+        Of runs.
+
+    Returns
+    -------
+    list of dict
+        Of each run its directory, the settings in which they differ, by dotted names, `epochs`, the
+        last epoch's figures by their names in metrics.jsonl, `best_epoch`, the first of highest
+        validation accuracy, its figures after `best_`, and `seconds`.
+
+    Raises
+    ------
+    ConfigurationError, FileError
+        There is no run, no finished epoch of it, or a file that cannot be read.
+    """
+    return tidy_rows([read_run(directory) for directory in directories])
 
 
 def _settings(configuration: RunConfiguration) -> dict[str, Any]:
@@ -137,8 +175,8 @@ def compare_runs(
             f"{row[name]:.2%}" if name.endswith("accuracy") else str(row[name]) for name in figures
         ]
         table.add_row(*cells, *measures)
-    console.print(table)
-    if len({run.configuration.dataset for run in runs}) > 1:
+    _print_whole(table)
+    if learnt_different_data(runs):
         say(console, "  these runs learnt different data", "yellow")
     write_output(csv_file, write_rows, rows)
     # The table has what sets them apart, which a legend has no room for.
@@ -147,6 +185,15 @@ def compare_runs(
         names = [str(run.directory) for run in runs]
     curves = {name: run.records for name, run in zip(names, runs, strict=True)}
     write_output(plot_file, draw_learning_curves, curves)
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table as wide as it is: nothing of it is cut, and only a terminal wraps its lines."""
+    width = Measurement.get(console, console.options.update(width=10_000), table).maximum
+    if width <= console.width:
+        console.print(table)
+    else:
+        console.print(table, width=width, no_wrap=True, soft_wrap=True, crop=False)
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:

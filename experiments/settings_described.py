@@ -239,5 +239,7 @@ def _toml(value: Any) -> str:
 
 def show_configuration(config: Path | None, given_settings: Iterable[str]) -> None:
     """Print the whole configuration that a file and settings come to."""
+    if config is not None and config.is_dir():
+        config = config / "config.toml"
     configuration = load_run_configuration(config, parse_settings(given_settings))
     print(commented_toml(configuration), end="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..backends import TrainingMetrics
 from ..datasets import DatasetError, own_dataset
 from ..refimpl import ConfigurationError, shown
 from ..validation import Position, newest_checkpoint
-from .output import make_directory, tell_user, terminal_console, write_output
+from .output import make_directory, say, tell_user, terminal_console, write_output
 from .trained import TrainedNetwork, load
 from .training import (
     CHOSEN_ANEW,
@@ -35,10 +35,15 @@ from .training import (
     resume as resume_run,
     run_configuration,
     stop_on_interrupt,
+    tell_large_inputs,
+    tell_run,
     train as train_run,
 )
+from .training.configuration import SECTIONS, SETTINGS, TOP
 
 Callback = Callable[[EpochRecord], object]
+
+console = terminal_console()
 
 DATA = "data.npz"
 """Where a run keeps arrays that it was given."""
@@ -50,7 +55,7 @@ def train(
     dataset: Any = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool | str = "auto",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     checkpoint_every: str = "1 epoch",
     progress: bool = True,
     **settings: Any,
@@ -73,16 +78,17 @@ def train(
         script or cell that is run once more does the right thing, and begins one where there is
         none. True goes on with whatever run is there, in which the settings given must hold. False
         begins.
-    callbacks : sequence of callables
+    callbacks : callable, or sequence of callables
         Each is called with the `EpochRecord` of every epoch; one that returns True ends the
-        training there.
+        training there, until it is called for once more.
     checkpoint_every : str
         How often the run is saved, such as ``"100 steps"`` or ``"5 minutes"``; it is at its end.
     progress : bool
         Show a bar on a terminal, and a line an epoch.
     **settings
-        Settings of a run: ``rule="linear-threshold"``, ``hidden=[128]``, ``epochs=5``, ``seed=1``;
-        those of a section as a mapping, ``optimizer={"learning_rate": 1e-4}``.
+        Settings of a run, of which `disinhib config` has all: ``rule="linear-threshold"``,
+        ``hidden=[128]``, ``epochs=5``, ``seed=1``; those of a section as a mapping,
+        ``optimizer={"learning_rate": 1e-4}``.
 
     Returns
     -------
@@ -100,9 +106,13 @@ def train(
         It was interrupted; the run is saved, and the same call goes on.
     """
     interval = parse_checkpoint_interval(checkpoint_every)
+    callbacks = [callbacks] if callable(callbacks) else list(callbacks)
     if resume != "auto" and not isinstance(resume, bool):
         raise ConfigurationError(f"resume is {shown(resume)}: choose 'auto', True or False")
     arrays = _arrays_of(dataset)
+    _refuse_unknown(settings)
+    if isinstance(settings.get("start"), TrainedNetwork):
+        settings["start"] = settings["start"].source
     given = {**settings, **({} if dataset is None or arrays else {"dataset": dataset})}
     with _directory(out) as directory, _data_in_place(directory, arrays) as file:
         if file is not None:
@@ -110,12 +120,15 @@ def train(
         wanted = _configured(configuration, given)
         run, position, records = _begun(wanted, set(given), directory, resume)
         if run is None:
+            if progress:
+                say(console, f"{directory}: all {position.epochs} epochs are done")
             return load(directory, notify=tell_user)
+        if progress:
+            tell_run(run)
+        tell_large_inputs(run)
         n_epochs, batch_size = run.configuration.epochs, run.configuration.batch_size
         shown_on = (
-            progress_display(terminal_console(), n_epochs, batch_size)
-            if progress
-            else nullcontext(_Silent())
+            progress_display(console, n_epochs, batch_size) if progress else nullcontext(_Silent())
         )
         with stop_on_interrupt() as interrupted, shown_on as display:
             observer = _CallingBack(display, callbacks)
@@ -129,6 +142,19 @@ def train(
         return replace(load(directory), dataset=run.dataset, records=tuple(records))
 
 
+def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+    """Say how a setting is written that stands in a section."""
+    for name, value in settings.items():
+        sections = [section for section in SECTIONS if name in SETTINGS[section]]
+        if name not in SETTINGS[TOP] and sections:
+            ways = " or ".join(f'{section}={{"{name}": {shown(value)}}}' for section in sections)
+            raise ConfigurationError(f"there is no setting {name} by itself: write {ways}")
+        if name in SECTIONS and "name" in SETTINGS[name] and isinstance(value, str):
+            raise ConfigurationError(
+                f'{name} is {shown(value)}: write {name}={{"name": {shown(value)}}}'
+            )
+
+
 def _configured(configuration: Any, given: Mapping[str, Any]) -> RunConfiguration:
     if isinstance(configuration, (str, os.PathLike)):
         settings = load_run_configuration(configuration, {}).as_dict()
@@ -137,9 +163,10 @@ def _configured(configuration: Any, given: Mapping[str, Any]) -> RunConfiguratio
     elif configuration is None or isinstance(configuration, Mapping):
         settings = dict(configuration or {})
     else:
+        hint = "; arrays are given as dataset=(x, y)" if isinstance(configuration, Iterable) else ""
         raise ConfigurationError(
             f"configuration is {shown(configuration)}: a file, a mapping or a RunConfiguration "
-            "is needed"
+            f"is needed{hint}"
         )
     for name, value in given.items():
         before = settings.get(name)
@@ -166,7 +193,8 @@ def _begun(
             continue
         raise ConfigurationError(
             f"{directory} holds another run: {name} is {shown(then)} there, {shown(now)} here; "
-            "choose another out"
+            f"choose another out, with start={str(directory)!r} if it is to begin with what that "
+            "has learnt"
         )
     epochs = wanted.epochs if resume == "auto" or "epochs" in given else saved.epochs
     if checkpoint.position.epochs == epochs and not checkpoint.position.steps:
@@ -247,13 +275,17 @@ class _CallingBack:
 
     def __init__(self, observer: Observer, callbacks: Sequence[Callback]) -> None:
         self.on_steps, self._observer = observer.on_steps, observer
-        self._callbacks, self.told_to_end = tuple(callbacks), 0
+        self._callbacks, self.told_to_end = tuple(callbacks), False
 
     def on_epoch(self, record: EpochRecord) -> None:
         self._observer.on_epoch(record)
         for callback in self._callbacks:
-            if callback(record) is True:
-                self.told_to_end = 1
+            told = callback(record)
+            if told is not None and not isinstance(told, (bool, np.bool_)):
+                raise ConfigurationError(
+                    f"a callback gave {shown(told)}: None is needed, or True to end the training"
+                )
+            self.told_to_end |= bool(told)
 
 
 def _end_by(number: int, out: str | os.PathLike[str] | None, position: Position) -> None:

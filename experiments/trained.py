@@ -62,7 +62,7 @@ AT_ONCE = 1000
 """Samples whose end states are found together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedNetwork:
     """A network as a checkpoint has it, in a backend.
 
@@ -97,6 +97,26 @@ class TrainedNetwork:
     def parameters(self) -> Parameters:
         """Weights, biases and readout, as NumPy arrays in the run's precision."""
         return self.backend.learner().parameters
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What classes are called, by number: ``class_names[predict(x)[0]]``.
+
+        Raises
+        ------
+        ConfigurationError, DatasetError
+            The data, which have the names, cannot be had.
+        """
+        dataset = self.data()
+        return tuple(dataset.name_of(label) for label in range(dataset.n_classes))
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self.backend.configuration.sizes))
+        steps = f" and {self.steps} steps" if self.steps else ""
+        return (
+            f"<TrainedNetwork {sizes}, {self.configuration.rule}, {self.configuration.dataset}, "
+            f"after {self.epochs} epochs{steps}>"
+        )
 
     @property
     def metrics(self) -> MetricsTable:
@@ -146,9 +166,9 @@ class TrainedNetwork:
 
         Parameters
         ----------
-        x : array of float, (n, ...)
-            Inputs, scaled as those that were learnt (0 to 1); what follows the first axis is
-            flattened.
+        x : array, (n, ...)
+            Inputs, floats scaled as those that were learnt (0 to 1), or bytes where those were
+            bytes; what follows the first axis is flattened.
 
         Returns
         -------
@@ -158,7 +178,9 @@ class TrainedNetwork:
         Raises
         ------
         ArgumentError
-            Inputs are of another number than the network has, whole numbers, or no numbers.
+            Inputs are of another number than the network has, other whole numbers, or no numbers.
+        ConfigurationError, DatasetError
+            For bytes, the data that was learnt, whose scale they have, cannot be had.
         """
         return self._outputs(x)[0]
 
@@ -171,8 +193,13 @@ class TrainedNetwork:
             raise ArgumentError(f"x is no array: {problem}") from problem
         if x.ndim < 2 or int(np.prod(x.shape[1:])) != n_inputs:
             raise ArgumentError(f"x has shape {x.shape}: (n, {n_inputs}) is needed, a row a sample")
+        if x.dtype == np.uint8:
+            full_scale = self.data().full_scale
+            if full_scale is None:
+                raise ArgumentError(f"x is of {x.dtype}: floats are needed, as were learnt")
+            x = x / full_scale
         if x.dtype.kind != "f":
-            raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1")
+            raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1, or bytes")
         flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
         network = self.backend.configuration
         if network.rule == "backprop":
@@ -280,6 +307,10 @@ class TrainedNetwork:
         return dataset
 
 
+SHOWN = ("epoch", "train_loss", "train_accuracy", "valid_accuracy", "test_accuracy")
+"""Columns that are printed; the others are named."""
+
+
 class MetricsTable(dict[str, np.ndarray]):
     """Figures of epochs, (epochs,) each, by their names; of counts too, as `closed_loop.unsettled`.
 
@@ -290,6 +321,19 @@ class MetricsTable(dict[str, np.ndarray]):
         rows = [dotted(dataclasses.asdict(record)) for record in records]
         names = dict.fromkeys(name for row in rows for name in row)
         super().__init__({name: _column([row.get(name) for row in rows]) for name in names})
+
+    def __repr__(self) -> str:
+        names = [name for name in self if name in SHOWN]
+        rows = zip(*(self[name].tolist() for name in names), strict=True)
+        lines = [" ".join(f"{name:>14}" for name in names)]
+        lines += [
+            " ".join(
+                f"{value:>14}" if isinstance(value, int) else f"{value:14.4f}" for value in row
+            )
+            for row in rows
+        ]
+        others = ", ".join(name for name in self if name not in names)
+        return "\n".join([*lines, f"and {others}"])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a row an epoch, under a row of names; what is no number stays empty."""
@@ -315,7 +359,7 @@ def predictions(u_out: np.ndarray) -> np.ndarray:
     return np.where(np.all(np.isfinite(u_out), axis=-1), largest, -1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SplitEvaluation:
     """What a network makes of a part of its data, in open loop or under control.
 
@@ -364,6 +408,16 @@ class SplitEvaluation:
         has_one = self.predictions >= 0
         np.add.at(counts, (self.labels[has_one], self.predictions[has_one]), 1)
         return counts
+
+    def picture(self) -> Figure:
+        """Draw the confusion matrix, each row coloured by its own fractions."""
+        return confusion_picture(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<SplitEvaluation {self.dataset} {self.split}{', under control' * self.closed_loop}: "
+            f"{self.accuracy:.2%} of {self.labels.size:,} right, loss {self.loss:.4f}>"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Turn into plain JSON values."""
@@ -521,6 +575,11 @@ def write_predictions(path: str | os.PathLike[str], found: SplitEvaluation) -> N
 
 
 def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None:
+    """Draw the counts into a file; see `confusion_picture`."""
+    confusion_picture(found).savefig(path, dpi=200)
+
+
+def confusion_picture(found: SplitEvaluation) -> Figure:
     """Draw the counts, each row coloured by its own fractions."""
     # Imported here: slow to load, and most commands draw nothing.
     from .paper.figures.style import new_figure
@@ -543,7 +602,7 @@ def draw_confusion(path: str | os.PathLike[str], found: SplitEvaluation) -> None
     axes.set_ylabel("class")
     name = in_a_picture(f"{found.dataset} {found.split}")
     axes.set_title(f"{name}, {found.accuracy:.2%} right")
-    figure.savefig(path, dpi=200)
+    return figure
 
 
 LARGEST = 14.0

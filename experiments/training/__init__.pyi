@@ -32,4 +32,9 @@ from .run import (
     resume as resume,
 )
 from .schedule import Schedule as Schedule, with_learning_rate as with_learning_rate
-from .train_command import progress_display as progress_display, run_training as run_training
+from .train_command import (
+    progress_display as progress_display,
+    run_training as run_training,
+    tell_large_inputs as tell_large_inputs,
+    tell_run as tell_run,
+)

@@ -198,13 +198,13 @@ def learning_curves(runs: Mapping[str, Sequence[EpochRecord]]) -> Figure:
 
     # Laid out by hand: a layout that is computed draws everything twice.
     figure = Figure(figsize=(9, 3.8))
-    margins = {"left": 0.07, "right": 0.99, "bottom": 0.13, "top": 0.97, "wspace": 0.2}
+    margins = {"left": 0.07, "right": 0.99, "bottom": 0.13, "top": 0.97, "wspace": 0.24}
     loss_axes, accuracy_axes = figure.subplots(1, 2, gridspec_kw=margins)
     for number, (name, records) in enumerate(runs.items()):
         epochs = [record.epoch for record in records]
         colour = f"C{number}"
         for axes, what in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
-            for split, style in (("train", ":"), ("test", "-")):
+            for split, style in (("train", ":"), ("valid", "--"), ("test", "-")):
                 values = [getattr(record, f"{split}_{what}") for record in records]
                 marker = "o" if len(records) < 20 else None
                 # Matplotlib hides what begins with an underscore.

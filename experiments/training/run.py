@@ -168,9 +168,11 @@ def resume(
             return run, position, keep_records(log, position.epochs)
 
 
-def place_of_data(configuration: RunConfiguration, directory: Path) -> Path | None:
+def place_of_data(
+    configuration: RunConfiguration, directory: str | os.PathLike[str]
+) -> Path | None:
     """Where a run's data lie: where it says, or with the run itself, which may have moved."""
-    file = Path(configuration.dataset)
+    file, directory = Path(configuration.dataset), Path(directory)
     is_lost = is_own_file(configuration.dataset) and not file.exists()
     if configuration.data_dir is None and is_lost and (directory / file.name).is_file():
         return directory

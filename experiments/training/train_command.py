@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -83,14 +84,9 @@ def run_training(
 
 def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:
     configuration, epochs = run.configuration, run.configuration.epochs
-    sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
     with going_on_without_output():
-        say(
-            console,
-            f"{configuration.dataset} ({run.dataset.source}), {sizes}, {configuration.rule}, "
-            f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
-            f"seed {configuration.seed}",
-        )
+        tell_run(run)
+        tell_large_inputs(run)
         if position.epochs >= epochs:
             run.lock.release()
             say(console, f"All {epochs} epochs are done; a larger --epochs would go on.")
@@ -118,6 +114,32 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
         return 0
 
 
+def tell_run(run: Run) -> None:
+    """Say in a line what a run is."""
+    configuration = run.configuration
+    sizes = "-".join(str(n) for n in run.backend.configuration.sizes)
+    name, source = configuration.dataset, run.dataset.source
+    say(
+        console,
+        f"{name if source == name else f'{name} ({source})'}, {sizes}, {configuration.rule}, "
+        f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
+        f"seed {configuration.seed}",
+    )
+
+
+LARGE_INPUT = 16.0
+"""Beyond which floats are most likely not scaled yet."""
+
+
+def tell_large_inputs(run: Run) -> None:
+    """Say that inputs, which are taken as they are, are far from what the settings are for."""
+    images = run.dataset.train.images
+    if run.dataset.full_scale is None and np.abs(images).max() > LARGE_INPUT:
+        tell_user(
+            f"inputs go from {images.min():g} to {images.max():g}: the settings are for 0 to 1"
+        )
+
+
 def _refuse_with_resume(flags: dict[str, Any]) -> None:
     given = [name for name, value in flags.items() if value is not None]
     if given:
@@ -125,7 +147,7 @@ def _refuse_with_resume(flags: dict[str, Any]) -> None:
         named = "CONFIG.toml" if name == "config" else f"--{name}"
         raise ConfigurationError(
             f"{named} with --resume: a run goes on as it began; only --epochs, --backend, --dtype "
-            "and --threads may change"
+            "and --threads may change; --start begins another run with what it has learnt"
         )
 
 
@@ -243,10 +265,9 @@ class ProgressDisplay:
         say(
             self._progress.console,
             f"{self._label}epoch {record.epoch:>{width}}/{self._n_epochs}  "
-            f"train loss {record.train_loss:.4f} acc {record.train_accuracy:.2%}  "
-            f"valid acc {record.valid_accuracy:.2%}  "
-            f"test loss {record.test_loss:.4f} acc {record.test_accuracy:.2%}  "
-            f"{record.samples_per_second:,.0f} samples/s",
+            f"loss {record.train_loss:.4f}  train {record.train_accuracy:.2%}  "
+            f"valid {record.valid_accuracy:.2%}  test {record.test_accuracy:.2%}  "
+            f"{record.samples_per_second:,.0f}/s",
         )
         if record.unsettled:
             say(

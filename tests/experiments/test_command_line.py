@@ -168,7 +168,9 @@ def test_leak_0_is_refused_by_fixed_point_in_one_line_and_integrates(tmp_path):
 def test_train_resume_and_inspect(tmp_path):
     result = in_a_process("train", *SMALL, "--epochs", "1", "--seed", "0", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"epoch 1/1 .* test loss .* acc .*%  .* samples/s", result.stdout)
+    assert re.search(
+        r"epoch 1/1  loss \d.* train .*%  valid .*%  test .*%  [\d,]+/s\n", result.stdout
+    )
     name = "digits-exact-inverse-8-batch_size-50-seed-0"
     out = tmp_path / "runs" / name
     assert (out / "curves.png").exists()

@@ -269,3 +269,66 @@ def test_a_run_that_lost_patience_is_done(impatient):
     again = disinhib.train(epochs=40, patience=3, **FAST, out=out, callbacks=[seen.append])
     assert seen == []
     assert same(again, network)
+
+
+# What is easily got wrong.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"learning_rate": 0.1}, 'write optimizer={"learning_rate": 0.1}'),
+        ({"k_p": 0.1}, 'write controller={"k_p": 0.1}'),
+        ({"schedule": "cosine"}, """write schedule={"name": 'cosine'}"""),
+        ({"configuration": (np.zeros((3, 2)), np.zeros(3))}, "arrays are given as dataset=(x, y)"),
+        ({"callbacks": [lambda record: "yes"]}, "a callback gave 'yes': None is needed, or True"),
+    ],
+)
+def test_it_is_said_how_it_is_written(wrong, message):
+    with pytest.raises(disinhib.ConfigurationError) as refusal:
+        disinhib.train(**{**SETTINGS, "epochs": 1, **QUIET, **wrong})
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("told", [True, np.bool_(True)])
+def test_one_callback_may_stand_alone_and_any_truth_value_ends(told):
+    network = disinhib.train(**SETTINGS, callbacks=lambda record: told, **QUIET)
+    assert network.epochs == 1
+
+
+def test_a_network_is_a_start(whole, tmp_path):
+    network, out = whole
+    for number, start in enumerate((network, out, out / "best.h5", str(out / "checkpoint.h5"))):
+        begun = disinhib.train(
+            **{**SETTINGS, "epochs": 1}, optimizer={"learning_rate": 0}, start=start,
+            out=tmp_path / str(number), **QUIET,
+        )  # fmt: skip
+        if number != 2:
+            assert same(begun, network)
+
+
+def test_runs_of_the_same_arrays_learnt_the_same(tmp_path, capsys):
+    for name in ("a", "b"):
+        disinhib.train(dataset=clouds(), out=tmp_path / name, **{**OWN, "epochs": 1})
+    rows = disinhib.runs_table([tmp_path / "a", tmp_path / "b"])
+    assert [row["epochs"] for row in rows] == [1, 1]
+    assert "dataset" not in rows[0]
+    x, y = clouds()
+    disinhib.train(dataset=(x + 0.1, y), out=tmp_path / "c", **{**OWN, "epochs": 1})
+    assert "dataset" in disinhib.runs_table([tmp_path / "a", tmp_path / "c"])[0]
+
+
+def test_inputs_that_are_not_scaled_are_told(capsys):
+    x, y = clouds()
+    disinhib.train(dataset=(x * 200, y), **{**OWN, "epochs": 1})
+    assert "the settings are for 0 to 1" in capsys.readouterr().err
+    disinhib.train(dataset=(x, y), **{**OWN, "epochs": 1})
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_says_what_it_is_and_that_it_is_done(tmp_path, capsys):
+    settings = {**SETTINGS, "epochs": 1, "out": tmp_path / "run"}
+    disinhib.train(**settings)
+    assert "64-8-10, linear-threshold, fixed-point, numpy float32" in capsys.readouterr().out
+    disinhib.train(**settings)
+    assert "all 1 epochs are done" in " ".join(capsys.readouterr().out.split())

@@ -18,6 +18,7 @@ from disinhib import (
     load,
     load_dataset,
     read_records,
+    train,
 )
 from disinhib.experiments.runs_compared import write_rows
 from disinhib.experiments.trained import (
@@ -254,10 +255,10 @@ def test_what_cannot_be_is_said_in_a_line(run, tmp_path, arguments, said):
     [
         (np.zeros(64), r"x has shape \(64,\): \(n, 64\) is needed"),
         (np.zeros((3, 8, 7)), r"x has shape \(3, 8, 7\)"),
-        (np.zeros((3, 64), np.uint8), "x is of uint8: floats are needed, scaled to 0 to 1"),
+        (np.zeros((3, 64), int), "x is of int64: floats are needed, scaled to 0 to 1, or bytes"),
         (np.full((3, 64), np.nan), "x"),
     ],
-    ids=["a vector", "other pixels", "bytes", "no numbers"],
+    ids=["a vector", "other pixels", "whole numbers", "no numbers"],
 )
 def test_inputs_that_are_none_are_refused(run, x, said):
     with pytest.raises(ArgumentError, match=said):
@@ -397,3 +398,38 @@ def test_a_plain_network_has_no_control(tmp_path):
     result = disinhib("evaluate", tmp_path / "run", "--closed-loop")
     assert result.returncode == 2
     assert "has no control" in one_line(result)
+
+
+def test_bytes_are_scaled_as_those_that_were_learnt(run):
+    network, images = load(run), load_dataset("digits").test.images[:20]
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(network.outputs(images), network.outputs(images / 16))
+
+
+def test_what_is_shown_of_a_network_is_short(run):
+    network = load(run)
+    assert repr(network) == "<TrainedNetwork 64-24-16-10, exact-inverse, digits, after 2 epochs>"
+    found = network.evaluate("validation")
+    assert repr(found) == (
+        f"<SplitEvaluation digits validation: {found.accuracy:.2%} of 150 right, "
+        f"loss {found.loss:.4f}>"
+    )
+    lines = repr(network.metrics).splitlines()
+    assert lines[0].split()[:2] == ["epoch", "train_loss"]
+    assert lines[2].split()[0] == "2"
+    assert all(len(line) <= 80 for line in lines[:-1])
+
+
+def test_classes_have_names(run, tmp_path, own_data):
+    assert load(run).class_names == tuple("0123456789")
+    own = train(dataset=own_data, hidden=[8], epochs=1, batch_size=20, progress=False,
+                out=tmp_path / "run")  # fmt: skip
+    assert own.class_names == load(tmp_path / "run").class_names == ("ant", "bee", "cat")
+
+
+def test_a_confusion_matrix_is_a_figure_in_python(run):
+    found = load(run).evaluate("test")
+    (axes,) = found.picture().axes
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), found.confusion / found.confusion.sum(axis=1, keepdims=True)
+    )
