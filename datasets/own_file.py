@@ -148,6 +148,9 @@ def _checked_classes(path: Path, y: np.ndarray, ending: str) -> np.ndarray:
         return np.array([name.decode("utf-8", "backslashreplace") for name in y.tolist()])
     if y.dtype.kind == "U":
         return y
+    if y.dtype.kind == "O" and all(isinstance(name, str) for name in y):
+        # As pandas has text.
+        return np.array(y.tolist(), dtype=str)
     if y.dtype.kind not in "biu":
         raise DatasetError(
             f"{path}: found y{ending} of {y.dtype}, expected whole numbers or text, a class each"

@@ -326,6 +326,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
     def _checked(
         self, X: Any, y: Any, configuration: RunConfiguration, reset: bool
     ) -> tuple[np.ndarray, np.ndarray]:
+        refuse_masked(X)
         X, y = validate_data(self, X, y, dtype=configuration.dtype, order="C", reset=reset)
         check_classification_targets(y)
         return X, y
@@ -367,6 +368,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Outputs of each sample, (samples, classes), all of them numbers."""
         check_is_fitted(self)
+        refuse_masked(X)
         X = validate_data(self, X, dtype=self.network_.dtype, order="C", reset=False)
         parts, counts = [], EndStateCounts()
         # Of outputs that are no numbers an error tells, once and with their place.
@@ -410,6 +412,12 @@ def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
             )
         if key in OF_A_RUN:
             raise ConfigurationError(f"settings: {key} is a setting of runs, and not of estimators")
+
+
+def refuse_masked(X: Any) -> None:
+    """Refuse values that are masked, which NumPy would show."""
+    if np.ma.is_masked(X):
+        raise ArgumentError("X has masked values: numbers are needed")
 
 
 def seed_of(random_state: Any) -> int:

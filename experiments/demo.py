@@ -28,7 +28,14 @@ from .training import (
 console = terminal_console()
 
 RULES = ("exact-inverse", "linear-threshold", "backprop")
-RUN_FILES = ("config.toml", "metrics.jsonl", "checkpoint.h5", "checkpoint-1.h5", "curves.png")
+RUN_FILES = (
+    "config.toml",
+    "metrics.jsonl",
+    "checkpoint.h5",
+    "checkpoint-1.h5",
+    "best.h5",
+    "curves.png",
+)
 
 
 def run_demo(

@@ -13,9 +13,11 @@ import numpy as np
 
 from ..datasets import DatasetError
 from ..refimpl import ConfigurationError
+from ..validation import FileError
 from .output import (
     make_directory,
     refuse_unwritable,
+    replace_bytes,
     say,
     tell_user,
     terminal_console,
@@ -24,7 +26,7 @@ from .output import (
     write_text,
 )
 from .trained import TrainedNetwork, load
-from .training import refuse_files_of_run
+from .training import holds_a_run, npz_bytes, refuse_files_of_run
 
 console = terminal_console()
 
@@ -64,6 +66,8 @@ def export_run(run: Path, to: str, out: Path) -> None:
     if to == "npz" and out.suffix != ".npz":
         raise ConfigurationError(f"{out}: a file FILE.npz is needed, or --to torch for a directory")
     refuse_files_of_run(run if run.is_dir() else run.parent, out)
+    if to == "torch" and holds_a_run(out):
+        raise ConfigurationError(f"{out} holds a run: choose another directory")
     if to == "npz":
         refuse_unwritable(out)
     with working(console, f"exporting {run}"):
@@ -74,12 +78,27 @@ def export_run(run: Path, to: str, out: Path) -> None:
         say(console, f"Written to {out}: {', '.join(arrays)}")
         return
     make_directory(out)
-    write_output(out / "network.npz", _save, arrays)
     source = resources.files(__package__).joinpath("pytorch_network.py").read_text("utf-8")
+    _refuse_another_module(out / "network.py", source)
     write_output(out / "network.py", write_text, source)
+    write_output(out / "network.npz", _save, arrays)
     say(console, f"Written to {out}: network.py, which needs PyTorch alone, and network.npz")
 
 
+def _refuse_another_module(file: Path, source: str) -> None:
+    """Refuse to write over somebody's own module; an export of before is replaced."""
+    try:
+        there = file.read_text(encoding="utf-8") if file.exists() else ""
+    except (OSError, UnicodeDecodeError) as problem:
+        raise FileError(f"{file} is in the way: {problem}") from problem
+    if there and there.splitlines()[0] != source.splitlines()[0]:
+        raise FileError(f"{file} is another module: choose another directory")
+
+
 def _save(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
+    """Write arrays at once; a device or a link stays what it is."""
+    path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(npz_bytes(arrays))
+    else:
+        replace_bytes(path, npz_bytes(arrays))

@@ -334,10 +334,15 @@ def refuse_twice(*paths: Path | None) -> None:
 
 def replace_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file at once, so that a crash leaves it, or the one before, whole."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file at once, as `replace_text` does."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8", newline="")
+        unfinished.write_bytes(content)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -84,8 +84,10 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """
     settings = [_settings(run.configuration) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
-    # Where a file of one's own lies makes no other data.
-    not_compared = {*NOT_COMPARED, *([] if learnt_different_data(runs) else ["dataset"])}
+    # Where a file of one's own lies makes no other data, and one by the same name may have others.
+    are_other = learnt_different_data(runs)
+    are_other_data = are_other and len({run.configuration.dataset for run in runs}) == 1
+    not_compared = {*NOT_COMPARED, *([] if are_other else ["dataset"])}
     differing = [
         name
         for name in names
@@ -96,6 +98,7 @@ def tidy_rows(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
         last, best = run.records[-1], run.best
         rows.append({
             "run": str(run.directory),
+            **({"data": run.data[:8]} if are_other_data else {}),
             **{name: own.get(name) for name in differing},
             "epochs": last.epoch,
             **{name: getattr(last, name) for name in MEASURES},

@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,33 @@ from typing import Any
 import numpy as np
 
 from ..backends import TrainingMetrics
-from ..datasets import DatasetError, own_dataset
+from ..datasets import DatasetError, dataset_digest, is_own_file, load_dataset, own_dataset
 from ..refimpl import ConfigurationError, shown
-from ..validation import Position, newest_checkpoint
-from .output import make_directory, say, tell_user, terminal_console, write_output
+from ..validation import FileError, Position, newest_checkpoint
+from .output import say, tell_user, terminal_console
 from .trained import TrainedNetwork, load
 from .training import (
+    CHECKPOINT,
     CHOSEN_ANEW,
-    FREE,
+    DATA,
+    CheckpointInterval,
     EpochRecord,
     Observer,
     Run,
     RunConfiguration,
+    TrainingDiverged,
     begin,
+    checked_path,
     differences,
+    dotted,
     holds_a_run,
     load_run_configuration,
+    lost_patience,
     parse_checkpoint_interval,
+    place_of_data,
     progress_display,
+    read_records,
+    read_toml,
     resume as resume_run,
     run_configuration,
     stop_on_interrupt,
@@ -39,14 +48,9 @@ from .training import (
     tell_run,
     train as train_run,
 )
-from .training.configuration import SECTIONS, SETTINGS, TOP
+from .training.configuration import AUTO, SECTIONS, SETTINGS, TOP
 
 Callback = Callable[[EpochRecord], object]
-
-console = terminal_console()
-
-DATA = "data.npz"
-"""Where a run keeps arrays that it was given."""
 
 
 def train(
@@ -105,41 +109,75 @@ def train(
     KeyboardInterrupt
         It was interrupted; the run is saved, and the same call goes on.
     """
+    if not isinstance(checkpoint_every, str):
+        raise ConfigurationError(
+            f"checkpoint_every is {shown(checkpoint_every)}: a text is needed, as in '100 steps'"
+        )
     interval = parse_checkpoint_interval(checkpoint_every)
-    callbacks = [callbacks] if callable(callbacks) else list(callbacks)
-    if resume != "auto" and not isinstance(resume, bool):
+    if not isinstance(resume, bool) and not (isinstance(resume, str) and resume == "auto"):
         raise ConfigurationError(f"resume is {shown(resume)}: choose 'auto', True or False")
+    callbacks = _callbacks(callbacks)
     arrays = _arrays_of(dataset)
     _refuse_unknown(settings)
     if isinstance(settings.get("start"), TrainedNetwork):
         settings["start"] = settings["start"].source
-    given = {**settings, **({} if dataset is None or arrays else {"dataset": dataset})}
-    with _directory(out) as directory, _data_in_place(directory, arrays) as file:
-        if file is not None:
-            given["dataset"] = file
-        wanted = _configured(configuration, given)
-        run, position, records = _begun(wanted, set(given), directory, resume)
-        if run is None:
-            if progress:
-                say(console, f"{directory}: all {position.epochs} epochs are done")
-            return load(directory, notify=tell_user)
-        if progress:
-            tell_run(run)
-        tell_large_inputs(run)
-        n_epochs, batch_size = run.configuration.epochs, run.configuration.batch_size
-        shown_on = (
-            progress_display(console, n_epochs, batch_size) if progress else nullcontext(_Silent())
-        )
-        with stop_on_interrupt() as interrupted, shown_on as display:
-            observer = _CallingBack(display, callbacks)
+    named = {"dataset": DATA} if arrays else {} if dataset is None else {"dataset": dataset}
+    wanted, given = _configured(configuration, {**settings, **named})
+    out = None if out is None else checked_path("out", out)
+    try:
+        with _directory(out) as directory:
+            return _trained(
+                wanted, given, arrays, directory, resume, interval,
+                _CallingBack(progress, callbacks), is_kept=out is not None,
+            )  # fmt: skip
+    except OSError as problem:
+        named_file = "" if problem.filename is None else f"{problem.filename}: "
+        raise FileError(f"{named_file}{problem.strerror or problem}") from problem
+    except TrainingDiverged as problem:
+        if out is None:
+            # The checkpoint that it names is gone with all else.
+            raise TrainingDiverged(str(problem).partition("; ")[0]) from None
+        raise
+
+
+def _trained(
+    wanted: RunConfiguration,
+    given: set[str],
+    arrays: Mapping[str, np.ndarray],
+    directory: Path,
+    resume: bool | str,
+    interval: CheckpointInterval,
+    observer: _CallingBack,
+    is_kept: bool,
+) -> TrainedNetwork:
+    """Train in a directory, as far as there is something left."""
+    run, position, records = _begun(wanted, given, arrays, directory, resume)
+    if run is None:
+        observer.say(f"{directory}: all {position.epochs} epochs are done")
+        chosen = {name: getattr(wanted, name) for name in CHOSEN_ANEW if name in given}
+        return load(directory, **{n: v for n, v in chosen.items() if v != AUTO})
+    try:
+        observer.tell(run)
+        with stop_on_interrupt() as interrupted, observer.watching(run):
             position, records = train_run(
-                run, position, records, observer, lambda: interrupted() or observer.told_to_end,
-                interval,
+                run, position, records, observer,
+                lambda: interrupted() or observer.told_to_end, interval,
             )  # fmt: skip
             number = interrupted()
-        if number:
-            _end_by(number, out, position)
-        return replace(load(directory), dataset=run.dataset, records=tuple(records))
+    finally:
+        run.lock.release()
+    if number:
+        _end_by(number, directory if is_kept else None, position)
+    return replace(load(directory), dataset=run.dataset, records=tuple(records))
+
+
+def _callbacks(callbacks: Any) -> list[Callback]:
+    several = [callbacks] if callable(callbacks) else callbacks
+    if not isinstance(several, (list, tuple)) or not all(map(callable, several)):
+        raise ConfigurationError(
+            f"callbacks is {shown(callbacks)}: a function, or a list of functions is needed"
+        )
+    return list(several)
 
 
 def _refuse_unknown(settings: Mapping[str, Any]) -> None:
@@ -155,41 +193,54 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
             )
 
 
-def _configured(configuration: Any, given: Mapping[str, Any]) -> RunConfiguration:
+def _configured(
+    configuration: Any, settings: Mapping[str, Any]
+) -> tuple[RunConfiguration, set[str]]:
+    """The whole configuration, and the dotted names of what was given of it."""
+    before: dict[str, Any]
     if isinstance(configuration, (str, os.PathLike)):
-        settings = load_run_configuration(configuration, {}).as_dict()
+        load_run_configuration(configuration, {})
+        before = read_toml(checked_path("configuration", configuration))
     elif isinstance(configuration, RunConfiguration):
-        settings = configuration.as_dict()
+        before = configuration.as_dict()
     elif configuration is None or isinstance(configuration, Mapping):
-        settings = dict(configuration or {})
+        before = dict(configuration or {})
     else:
         hint = "; arrays are given as dataset=(x, y)" if isinstance(configuration, Iterable) else ""
         raise ConfigurationError(
             f"configuration is {shown(configuration)}: a file, a mapping or a RunConfiguration "
             f"is needed{hint}"
         )
-    for name, value in given.items():
-        before = settings.get(name)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            value = {**before, **value}
-        settings[name] = value
-    return run_configuration(settings, "train")
+    for name, value in settings.items():
+        section = before.get(name)
+        if isinstance(section, Mapping) and isinstance(value, Mapping):
+            value = {**section, **value}
+        before[name] = value
+    return run_configuration(before, "train"), set(dotted(before))
 
 
 def _begun(
-    wanted: RunConfiguration, given: set[str], directory: Path, resume: bool | str
+    wanted: RunConfiguration,
+    given: set[str],
+    arrays: Mapping[str, np.ndarray],
+    directory: Path,
+    resume: bool | str,
 ) -> tuple[Run | None, Position, list[EpochRecord]]:
     """A run that is ready to be trained; none where all is done."""
     is_there = holds_a_run(directory)
     if resume is True and not is_there:
         raise ConfigurationError(f"resume is True, and {directory} holds no run")
     if not is_there or resume is False:
-        return begin(wanted, directory), Position(0), []
-    checkpoint, _ = newest_checkpoint(directory / "checkpoint.h5")
+        anew = resume == "auto"
+        return begin(wanted, directory, arrays or None, anew), Position(0), []
+    checkpoint, _ = newest_checkpoint(directory / CHECKPOINT)
     saved = run_configuration(checkpoint.configuration, str(directory))
+    _refuse_other_data(wanted, given, arrays, directory, checkpoint.data)
     for name, now, then in differences(wanted.as_dict(), saved.as_dict()):
+        if _is_the_same(name, now, then):
+            continue
         section = name.partition(".")[0]
-        if section in (*FREE, *CHOSEN_ANEW) or (resume is True and section not in given):
+        if resume is True and name not in given and section not in given:
             continue
         raise ConfigurationError(
             f"{directory} holds another run: {name} is {shown(then)} there, {shown(now)} here; "
@@ -197,10 +248,43 @@ def _begun(
             "has learnt"
         )
     epochs = wanted.epochs if resume == "auto" or "epochs" in given else saved.epochs
-    if checkpoint.position.epochs == epochs and not checkpoint.position.steps:
-        return None, checkpoint.position, []
+    records = read_records(directory / "metrics.jsonl")
+    position = checkpoint.position
+    so_far = [record for record in records if record.epoch <= position.epochs]
+    if not position.steps and (position.epochs == epochs or lost_patience(saved, so_far)):
+        return None, position, []
     chosen = {name: getattr(wanted, name) for name in (*CHOSEN_ANEW, "data_dir") if name in given}
     return resume_run(directory, epochs, tell_user, chosen)
+
+
+def _refuse_other_data(
+    wanted: RunConfiguration,
+    given: set[str],
+    arrays: Mapping[str, np.ndarray],
+    directory: Path,
+    learnt: str,
+) -> None:
+    """Refuse arrays, or a file of one's own, that are not what a run learnt, by its digest."""
+    if arrays:
+        found = dataset_digest(own_dataset(arrays, "dataset"))
+    elif "dataset" in given and is_own_file(wanted.dataset):
+        found = dataset_digest(load_dataset(wanted.dataset, place_of_data(wanted, directory)))
+    else:
+        return
+    if learnt and found != learnt:
+        raise DatasetError(f"{directory} has learnt other data than are given: choose another out")
+
+
+def _is_the_same(name: str, now: Any, then: Any) -> bool:
+    """Whether a setting that is written otherwise makes no other run."""
+    if name in ("epochs", "data_dir", *CHOSEN_ANEW):
+        return True
+    if None in (now, then):
+        return False
+    if name == "dataset":
+        # Their content counts, and has been compared.
+        return is_own_file(now) and is_own_file(then)
+    return name == "start" and Path(now).resolve() == Path(then).resolve()
 
 
 # Where a run lies, and arrays that it was given.
@@ -226,59 +310,53 @@ def _arrays_of(dataset: Any) -> dict[str, np.ndarray]:
             f"dataset is {shown(dataset)}: a name, a file, arrays (x, y), or a mapping of arrays "
             "is needed"
         )
-    return {str(name): np.asarray(array) for name, array in dataset.items()}
-
-
-@contextmanager
-def _data_in_place(directory: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[Path | None]:
-    """Have a run's arrays in its directory; those that nothing came of are taken away again."""
-    if not arrays:
-        yield None
-        return
-    own_dataset(arrays, "dataset")
-    file, was_there = directory / DATA, (directory / DATA).exists()
-    if was_there:
-        with np.load(file, allow_pickle=False) as kept:
-            names = set(kept.files)
-            same = names == set(arrays) and all(
-                np.array_equal(kept[name], arrays[name]) for name in names
-            )
-        if not same:
-            raise DatasetError(f"{file}: found other arrays than are given: choose another out")
-    else:
-        make_directory(directory)
-        named: dict[str, Any] = dict(arrays)
-        write_output(file, lambda path: np.savez(path, **named))
+    for name, array in dataset.items():
+        if np.ma.is_masked(array):
+            raise DatasetError(f"dataset: found masked values in {name}, expected numbers")
     try:
-        yield file
-    except BaseException:
-        if not was_there and not holds_a_run(directory):
-            file.unlink(missing_ok=True)
-        raise
+        return {str(name): np.asarray(array) for name, array in dataset.items()}
+    except ValueError as problem:
+        raise DatasetError(f"dataset: found what is no array: {problem}") from problem
 
 
 # Who watches.
 
 
-class _Silent:
-    """Shows nothing."""
+class _CallingBack:
+    """Shows a run, unless it is to be silent, and calls back after each epoch.
+
+    What cannot be shown does not end a run, whose results are in files.
+    """
+
+    def __init__(self, is_shown: bool, callbacks: Sequence[Callback]) -> None:
+        self._is_shown, self._callbacks, self.told_to_end = is_shown, callbacks, False
+        self._display: Observer | None = None
+
+    def say(self, text: str) -> None:
+        self._show(lambda: say(terminal_console(), text))
+
+    def tell(self, run: Run) -> None:
+        self._show(lambda: tell_run(run))
+        tell_large_inputs(run)
+
+    @contextmanager
+    def watching(self, run: Run) -> Iterator[None]:
+        n_epochs, batch_size = run.configuration.epochs, run.configuration.batch_size
+        if not self._is_shown:
+            yield
+            return
+        with progress_display(terminal_console(), n_epochs, batch_size) as self._display:
+            yield
 
     def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
-        pass
+        display = self._display
+        if display is not None:
+            self._show(lambda: display.on_steps(epoch, steps, n_steps, metrics))
 
     def on_epoch(self, record: EpochRecord) -> None:
-        pass
-
-
-class _CallingBack:
-    """Passes on what it is told, and calls back after each epoch."""
-
-    def __init__(self, observer: Observer, callbacks: Sequence[Callback]) -> None:
-        self.on_steps, self._observer = observer.on_steps, observer
-        self._callbacks, self.told_to_end = tuple(callbacks), False
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        self._observer.on_epoch(record)
+        display = self._display
+        if display is not None:
+            self._show(lambda: display.on_epoch(record))
         for callback in self._callbacks:
             told = callback(record)
             if told is not None and not isinstance(told, (bool, np.bool_)):
@@ -287,8 +365,17 @@ class _CallingBack:
                 )
             self.told_to_end |= bool(told)
 
+    def _show(self, work: Callable[[], object]) -> None:
+        if not self._is_shown:
+            return
+        try:
+            work()
+        except (OSError, ValueError) as problem:
+            self._is_shown, self._display = False, None
+            tell_user(f"standard output cannot be written ({problem}): going on without it")
 
-def _end_by(number: int, out: str | os.PathLike[str] | None, position: Position) -> None:
+
+def _end_by(number: int, out: Path | None, position: Position) -> None:
     """End as the signal would have."""
     kept = "nothing is kept without out" if out is None else f"train with out={str(out)!r} goes on"
     if number == signal.SIGINT:

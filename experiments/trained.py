@@ -46,6 +46,7 @@ from .output import (
 from .training import (
     EpochRecord,
     RunConfiguration,
+    checked_path,
     dotted,
     holds_a_run,
     place_of_data,
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 console = terminal_console()
+OF_A_RUN = ("checkpoint.h5", "checkpoint-1.h5", "best.h5")
+"""Checkpoints whose epochs are in the metrics.jsonl beside them."""
+
 AT_ONCE = 1000
 """Samples whose end states are found together."""
 
@@ -133,8 +137,14 @@ class TrainedNetwork:
         """Figures of the epochs that led there; raises as `metrics` does."""
         if self.records is not None:
             return self.records
-        found = read_records(self.source.parent / "metrics.jsonl")
-        return tuple(record for record in found if record.epoch <= self.epochs)
+        log = self.source.parent / "metrics.jsonl"
+        is_of_a_run = self.source.name in OF_A_RUN
+        found = read_records(log) if is_of_a_run else []
+        records = tuple(record for record in found if record.epoch <= self.epochs)
+        if self.epochs and (not records or records[-1].epoch != self.epochs):
+            where = log if is_of_a_run else f"{self.source}, which is not in its run's directory,"
+            raise ConfigurationError(f"{where} has no figures of epoch {self.epochs}")
+        return records
 
     def picture(self, what: str) -> Figure:
         """Draw the network.
@@ -187,6 +197,8 @@ class TrainedNetwork:
     def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
         """Outputs, and how many samples did not come to rest."""
         n_inputs = self.backend.configuration.sizes[0]
+        if np.ma.is_masked(x):
+            raise ArgumentError("x has masked values: numbers are needed")
         try:
             x = np.asarray(x)
         except ValueError as problem:
@@ -200,9 +212,12 @@ class TrainedNetwork:
             x = x / full_scale
         if x.dtype.kind != "f":
             raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1, or bytes")
-        flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
+        with np.errstate(over="ignore"):
+            flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
         network = self.backend.configuration
         if network.rule == "backprop":
+            if not np.all(np.isfinite(flat)):
+                raise ArgumentError("x has values that are no finite numbers")
             return forward(network, self.parameters, flat)[1], 0
         found, unsettled = [np.zeros((0, network.sizes[-1]), flat.dtype)], 0
         for first in range(0, len(flat), AT_ONCE):
@@ -336,7 +351,16 @@ class MetricsTable(dict[str, np.ndarray]):
         return "\n".join([*lines, f"and {others}"])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a row an epoch, under a row of names; what is no number stays empty."""
+        """Write a row an epoch, under a row of names; what is no number stays empty.
+
+        Raises
+        ------
+        ConfigurationError, FileError
+            The file is a run's own, or cannot be written.
+        """
+        path = checked_path("path", path)
+        if holds_a_run(path.parent):
+            refuse_files_of_run(path.parent, path)
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(self)
@@ -440,7 +464,7 @@ def load(
     backend: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
-    notify: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = tell_user,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -451,21 +475,26 @@ def load(
     backend, dtype, threads : optional
         To run it with; else those that trained it.
     notify : callable
-        Told, a line each, of damaged checkpoints and of the one taken in their place.
+        Told, a line each, of damaged checkpoints and of the one taken in their place; else they are
+        told on standard error.
 
     Raises
     ------
     ConfigurationError, FileError, BackendUnavailable
         There is no checkpoint, it cannot be read, or the backend cannot run here.
     """
-    path = Path(path)
-    if path.is_dir():
+    path = checked_path("path", path).absolute()
+    try:
+        is_directory, is_run = path.is_dir(), holds_a_run(path)
+    except OSError as problem:
+        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
+    if is_directory:
         source = path / "checkpoint.h5"
-        if not holds_a_run(path):
+        if not is_run:
             raise ConfigurationError(f"{path} holds no run: checkpoint.h5 is missing")
         checkpoint, problems = newest_checkpoint(source)
-        for problem in problems:
-            notify(problem)
+        for damaged in problems:
+            notify(damaged)
     else:
         source, checkpoint = path, read_checkpoint(path)
     chosen = {"backend": backend, "dtype": dtype, "threads": threads}

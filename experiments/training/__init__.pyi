@@ -1,14 +1,18 @@
 from . import choice_of_backend as choice_of_backend
 from .configuration import (
     RunConfiguration as RunConfiguration,
+    checked_path as checked_path,
     dotted as dotted,
     load_run_configuration as load_run_configuration,
     parse_settings as parse_settings,
+    read_toml as read_toml,
     run_configuration as run_configuration,
 )
 from .epochs import (
+    CheckpointInterval as CheckpointInterval,
     Observer as Observer,
     TrainingDiverged as TrainingDiverged,
+    lost_patience as lost_patience,
     parse_checkpoint_interval as parse_checkpoint_interval,
     train as train,
 )
@@ -20,12 +24,14 @@ from .metrics import (
     read_records as read_records,
 )
 from .run import (
+    CHECKPOINT as CHECKPOINT,
     CHOSEN_ANEW as CHOSEN_ANEW,
-    FREE as FREE,
+    DATA as DATA,
     Run as Run,
     begin as begin,
     differences as differences,
     holds_a_run as holds_a_run,
+    npz_bytes as npz_bytes,
     place_of_data as place_of_data,
     refuse_files_of_run as refuse_files_of_run,
     refuse_more_than_memory as refuse_more_than_memory,

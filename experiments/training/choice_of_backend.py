@@ -37,8 +37,15 @@ def with_chosen_backend(
     """
     if configuration.backend != AUTO:
         return configuration
-    name = os.environ.get(CHOICE_VARIABLE) or _fastest(configuration, sizes, n_samples)
-    backend_class(name)
+    asked = os.environ.get(CHOICE_VARIABLE, "").strip()
+    if asked in ("", AUTO):
+        name = _fastest(configuration, sizes, n_samples)
+    else:
+        name = asked
+        try:
+            backend_class(name)
+        except BackendUnavailable as problem:
+            raise BackendUnavailable(f"{CHOICE_VARIABLE}: {problem}") from problem
     return configuration.model_copy(update={"backend": name})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
@@ -56,6 +57,8 @@ def _count_or_0(name: str, value: Any) -> int:
 
 
 def _counts(name: str, value: Any) -> list[int]:
+    if isinstance(value, (range, np.ndarray)):
+        value = list(value)
     if not isinstance(value, (list, tuple)) or not value:
         raise ConfigurationError(
             f"{name} is {shown(value)}: a list of at least 1 whole number is needed"
@@ -68,8 +71,8 @@ def _threads(name: str, value: Any) -> int | None:
 
 
 def _seed(name: str, value: Any) -> int:
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or abs(value) >= 10**MOST_DIGITS:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or abs(int(value)) >= 10**MOST_DIGITS:
         raise ConfigurationError(
             f"{name} is {shown(value)}: a whole number of at most {MOST_DIGITS} digits is needed"
         )
@@ -96,8 +99,11 @@ def _dataset(name: str, value: Any) -> str:
 
 
 def _path(name: str, value: Any) -> Path | None:
-    if value is None:
-        return None
+    return None if value is None else checked_path(name, value)
+
+
+def checked_path(name: str, value: Any) -> Path:
+    """Take the name of a file or directory; ConfigurationError if it is none."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigurationError(f"{name} is {shown(value)}: the name of a file is needed")
@@ -247,11 +253,27 @@ def run_configuration(settings: Mapping[str, Any], source: str) -> RunConfigurat
         configuration = RunConfiguration.model_validate({str(n): v for n, v in settings.items()})
         # The network's own checks, at sizes that any dataset has.
         configuration.network(1, 1)
+        _refuse_impossible_rates(configuration)
     except ValidationError as problem:
         raise ConfigurationError(f"{source}: {_one_line(problem)}") from problem
     except ConfigurationError as problem:
         raise ConfigurationError(f"{source}: {problem}") from problem
     return configuration
+
+
+def _refuse_impossible_rates(configuration: RunConfiguration) -> None:
+    """Refuse a schedule under which an epoch has a learning rate that the precision has not."""
+    if configuration.schedule.name != "step":
+        return
+    # Its factors rise or fall from epoch to epoch, so that the last is the worst.
+    last, limits = configuration.epochs - 1, np.finfo(configuration.dtype)
+    rate = configuration.optimizer.learning_rate
+    found = rate * configuration.schedule.factor_at(last, configuration.epochs)
+    if rate and not limits.smallest_normal <= found <= limits.max:
+        raise ConfigurationError(
+            f"schedule: the learning rate would come to {found:.3g} in epoch {last + 1}, and "
+            f"{configuration.dtype} holds {limits.smallest_normal:.1e} to {limits.max:.1e}"
+        )
 
 
 def load_run_configuration(
@@ -274,7 +296,7 @@ def load_run_configuration(
     settings: dict[str, Any] = {}
     if path is not None:
         # The file alone first, so that its mistakes are blamed on it.
-        settings = run_configuration(_read_toml(Path(path)), str(path)).as_dict()
+        settings = run_configuration(read_toml(Path(path)), str(path)).as_dict()
     for name, value in flags.items():
         if value is None:
             continue
@@ -336,7 +358,9 @@ def write_run_configuration(path: str | os.PathLike[str], configuration: RunConf
     replace_text(path, tomli_w.dumps(configuration.as_dict()))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the settings of a file as they stand there; ConfigurationError if it is no TOML."""
+    path = Path(path)
     try:
         if not path.is_file():
             trouble = "not a file" if path.exists() else "no such configuration file"

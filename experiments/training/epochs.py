@@ -16,6 +16,7 @@ from ...backends import Evaluation, TrainingMetrics, backend_class, joined
 from ...refimpl import ConfigurationError, Learner, require, shown
 from ...validation import FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing
+from .configuration import RunConfiguration
 from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
 from .run import BEST, Run, at_epoch, epoch_order, save
 
@@ -132,7 +133,9 @@ def _train(
     drawn = time.perf_counter()
     if position.epochs == 0 and position.steps == 0:
         saver.save(run, position)
-    while position.epochs < run.configuration.epochs and not lost_patience(run, records):
+    while position.epochs < run.configuration.epochs and not lost_patience(
+        run.configuration, records
+    ):
         began = time.perf_counter()
         run = at_epoch(run, position.epochs)
         seconds_before = position.seconds
@@ -165,7 +168,7 @@ def _train(
         with writing(run.directory / "metrics.jsonl"):
             append_record(run.directory / "metrics.jsonl", record)
         position = Position(position.epochs + 1)
-        if position.epochs == run.configuration.epochs or lost_patience(run, records):
+        if position.epochs == run.configuration.epochs or lost_patience(run.configuration, records):
             saver.save(run, position)
         else:
             saver.passed(run, position, epochs=1, steps=0)
@@ -183,9 +186,9 @@ def best_epoch(records: Sequence[EpochRecord]) -> int:
     return 0 if best is None else best.epoch
 
 
-def lost_patience(run: Run, records: Sequence[EpochRecord]) -> bool:
+def lost_patience(configuration: RunConfiguration, records: Sequence[EpochRecord]) -> bool:
     """Whether `patience` epochs have passed since the best one; 0 is never."""
-    patience = run.configuration.patience
+    patience = configuration.patience
     return bool(patience and records) and records[-1].epoch - best_epoch(records) >= patience
 
 

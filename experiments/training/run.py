@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ from ...datasets import (
     is_own_file,
     load_dataset,
     order_digest,
+    own_dataset,
     random_generator,
     softened_labels,
 )
@@ -42,15 +44,17 @@ from ...refimpl import (
 )
 from ...validation import (
     Checkpoint,
+    FileError,
     Position,
     Start,
     generations,
     named_arrays,
     newest_checkpoint,
+    read_checkpoint,
     read_start,
     write_checkpoint,
 )
-from ..output import make_directory, writing
+from ..output import make_directory, replace_bytes, writing
 from .choice_of_backend import with_chosen_backend
 from .configuration import (
     AUTO,
@@ -83,7 +87,12 @@ class Run:
     lock: RunLock  # keeps other processes out of the directory; released when training ends
 
 
-def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) -> Run:
+def begin(
+    configuration: RunConfiguration,
+    directory: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray] | None = None,
+    anew: bool = False,
+) -> Run:
     """Prepare a new run and its directory.
 
     Parameters
@@ -92,6 +101,11 @@ def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) ->
         What is wanted.
     directory : str or path
         Must not hold a run yet.
+    arrays : mapping of arrays, optional
+        The data, by the names that they have in a file of one's own. The run keeps them as `DATA`,
+        which the configuration's dataset must be.
+    anew : bool
+        Whether the very same run may have begun there, if it has saved nothing.
 
     Raises
     ------
@@ -99,12 +113,19 @@ def begin(configuration: RunConfiguration, directory: str | os.PathLike[str]) ->
         Something asked for cannot be had; nothing has been written then.
     """
     directory = Path(directory)
-    _refuse_a_run(directory)
-    prepared = _prepare(configuration, directory)
+    _refuse_a_run(directory, anew)
+    given = None if arrays is None else own_dataset(arrays, "dataset")
+    if given is not None:
+        given = dataclasses.replace(given, name=Path(DATA).stem, source=DATA)
+    prepared = _prepare(configuration, directory, given=given)
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
-        _refuse_a_run(directory)
+        _refuse_a_run(directory, anew)
+        _refuse_another_beginning(directory, prepared["configuration"])
+        if arrays is not None:
+            with writing(directory / DATA):
+                replace_bytes(directory / DATA, npz_bytes(arrays))
         with writing(directory / "config.toml"):
             write_run_configuration(directory / "config.toml", prepared["configuration"])
         return Run(directory=directory, lock=lock, **prepared)
@@ -157,6 +178,7 @@ def resume(
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
         position, log = checkpoint.position, directory / "metrics.jsonl"
+        _forget_a_best_to_come(directory, position.epochs, notify)
         _tell_missing(log, position.epochs, notify)
         now, then = configuration.as_dict(), checkpoint.configuration
         if any(now.get(name) != then.get(name) for name in CHOSEN_ANEW):
@@ -173,6 +195,8 @@ def place_of_data(
 ) -> Path | None:
     """Where a run's data lie: where it says, or with the run itself, which may have moved."""
     file, directory = Path(configuration.dataset), Path(directory)
+    if configuration.dataset == DATA and (directory / DATA).is_file():
+        return directory
     is_lost = is_own_file(configuration.dataset) and not file.exists()
     if configuration.data_dir is None and is_lost and (directory / file.name).is_file():
         return directory
@@ -180,7 +204,10 @@ def place_of_data(
 
 
 def _prepare(
-    configuration: RunConfiguration, directory: Path, saved: Checkpoint | None = None
+    configuration: RunConfiguration,
+    directory: Path,
+    saved: Checkpoint | None = None,
+    given: Dataset | None = None,
 ) -> dict[str, Any]:
     """Load data and build the backend, before anything is written.
 
@@ -188,7 +215,7 @@ def _prepare(
     """
     if configuration.backend != AUTO:
         backend_class(configuration.backend)  # Before data are read that may take long.
-    dataset = load_dataset(configuration.dataset, place_of_data(configuration, directory))
+    dataset = given or load_dataset(configuration.dataset, place_of_data(configuration, directory))
     n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
         raise ConfigurationError(
@@ -291,20 +318,24 @@ def _resumed(
         # With a start file or without is another run; where it lies is not.
         moved = field in FREE and (field != "start" or None not in (now, then))
         moved |= field == "dataset" and is_own_file(str(now)) and is_own_file(str(then))
-        if moved or field in given:
+        left_open = field == "backend" and now == AUTO
+        if moved or left_open or field in given:
             continue
         way = f"; {field} may be chosen when it is resumed" if field in CHOSEN_ANEW else ""
         raise ConfigurationError(
             f"{field} is {_shown(now)} in {config_file}, {_shown(then)} in the checkpoint: "
             f"resumed, it would be another run{way}"
         )
-    configuration = run_configuration({**written.as_dict(), **given}, "command line")
+    plain = written.as_dict()
+    if plain["backend"] == AUTO:
+        plain["backend"] = saved.backend
+    configuration = run_configuration({**plain, **given}, "command line")
     position, epochs = checkpoint.position, configuration.epochs
     if configuration.schedule.name == "cosine" and epochs != saved.epochs:
         raise ConfigurationError(
             f"epochs {epochs}: the learning rate of {directory} falls by a cosine over "
             f"{saved.epochs}, so that with another number it would be another run; "
-            f"a new one may begin with what it has learnt: --start {directory}"
+            "a new one may start from what it has learnt"
         )
     if epochs < position.epochs or (epochs == position.epochs and position.steps):
         said_by = "epochs" if "epochs" in given else f"epochs in {config_file}"
@@ -402,6 +433,21 @@ def _shown(value: Any) -> str:
     return "unset" if value is None else repr(value)
 
 
+def _forget_a_best_to_come(directory: Path, epochs: int, notify: Callable[[str], None]) -> None:
+    """Remove what an epoch left that is trained anew, perhaps otherwise or not at all."""
+    file = directory / BEST
+    if not file.is_file():
+        return
+    try:
+        epoch = read_checkpoint(file).position.epochs
+    except FileError as problem:
+        notify(f"{problem}; it is made anew when an epoch is better than those before")
+        epoch = epochs + 1
+    if epoch > epochs:
+        with writing(file):
+            file.unlink()
+
+
 def _tell_missing(log: Path, epochs: int, notify: Callable[[str], None]) -> None:
     there = [record.epoch for record in read_records(log) if record.epoch <= epochs]
     # Between those that are there; the number of epochs may be anyone's.
@@ -447,16 +493,32 @@ def holds_a_run(directory: str | os.PathLike[str]) -> bool:
     return any(file.is_file() for file in files)
 
 
-def _refuse_a_run(directory: Path) -> None:
+def _refuse_a_run(directory: Path, anew: bool) -> None:
     for name in ("checkpoint.h5", "checkpoint-1.h5", "metrics.jsonl"):
         if (directory / name).exists():
             raise ConfigurationError(
                 f"{directory} already holds a run ({name}): resume it, or choose another directory"
             )
-    if (directory / "config.toml").exists():
+    if (directory / "config.toml").exists() and not anew:
         raise ConfigurationError(
             f"{directory} already holds a run (config.toml) of which nothing was saved: "
             "remove that file, or choose another directory"
+        )
+    begun = (directory / "config.toml").exists()
+    for name in (BEST, "curves.png", *([] if begun else [DATA])):
+        if (directory / name).exists():
+            raise ConfigurationError(
+                f"{directory} has a {name}, which a run would write over: choose another directory"
+            )
+
+
+def _refuse_another_beginning(directory: Path, configuration: RunConfiguration) -> None:
+    """Refuse to begin where another run has begun that has saved nothing."""
+    file = directory / "config.toml"
+    if file.exists() and load_run_configuration(file, {}) != configuration:
+        raise ConfigurationError(
+            f"{directory} holds the beginning of another run (config.toml): choose another "
+            "directory"
         )
 
 
@@ -482,8 +544,17 @@ def epoch_order(run: Run, epoch: int) -> np.ndarray:
     return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
 
 
-CHECKPOINT, BEST = "checkpoint.h5", "best.h5"
-"""In a run's directory: the last state, and that after its epoch of best validation accuracy."""
+CHECKPOINT, BEST, DATA = "checkpoint.h5", "best.h5", "data.npz"
+"""In a run's directory: the last state, that after its epoch of best validation accuracy, and
+arrays that it was given."""
+
+
+def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as a file of NumPy's."""
+    content = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(content, **named)
+    return content.getvalue()
 
 
 def save(run: Run, position: Position, name: str = CHECKPOINT) -> None:
@@ -510,7 +581,7 @@ def json_state(generator: np.random.Generator) -> dict[str, Any]:
     return dict(generator.bit_generator.state)
 
 
-FILES = ("config.toml", "metrics.jsonl", "curves.png", "lock", BEST, "data.npz")
+FILES = ("config.toml", "metrics.jsonl", "curves.png", "lock", BEST, DATA)
 
 
 def refuse_files_of_run(

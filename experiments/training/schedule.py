@@ -37,9 +37,12 @@ class Schedule:
         if since < 0:
             return (epoch + 1) / (self.warm_up + 1)
         if self.name == "step":
-            return self.factor ** (since // self.every)
+            try:
+                return self.factor ** (since // self.every)
+            except OverflowError:
+                return math.inf
         if self.name == "cosine":
-            way = since / (n_epochs - self.warm_up)
+            way = min(since / max(n_epochs - self.warm_up, 1), 1.0)
             return self.final + (1 - self.final) * (1 + math.cos(math.pi * way)) / 2
         return 1.0
 

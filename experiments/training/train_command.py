@@ -89,14 +89,16 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
         tell_large_inputs(run)
         if position.epochs >= epochs:
             run.lock.release()
-            say(console, f"All {epochs} epochs are done; a larger --epochs would go on.")
+            is_bound = configuration.schedule.name == "cosine"
+            more = "" if is_bound else "; a larger --epochs would go on"
+            say(console, f"All {epochs} epochs are done{more}.")
             return 0
         with (
             stop_on_interrupt() as stop,
             progress_display(console, epochs, configuration.batch_size) as display,
         ):
             position, records = train(run, position, records, display, stop, interval)
-        if lost_patience(run, records):
+        if lost_patience(configuration, records):
             say(
                 console,
                 f"Ended after {position.epochs} epochs: validation was best after epoch "
@@ -179,12 +181,17 @@ def run_name(configuration: RunConfiguration) -> str:
         if name not in NOT_NAMED and value != plain.get(name)
     }
     units = configuration.hidden if configuration.hidden != plain["hidden"] else []
-    about = [f"{name.rpartition('.')[2]}-{value}" for name, value in own.items()]
+    last = [name.rpartition(".")[2] for name in dotted(configuration.as_dict())]
+    about = [
+        f"{key if last.count(key) == 1 else name}-{value}"
+        for name, value in own.items()
+        for key in [name.rpartition(".")[2]]
+    ]
     settings = "-".join(about)
     if len(settings) > LONGEST_NAME:
         settings = hashlib.sha256(settings.encode()).hexdigest()[:8]
     parts = [
-        Path(configuration.dataset).stem,
+        Path(configuration.dataset).stem[:LONGEST_NAME],
         configuration.rule,
         "-".join(map(str, units))[:LONGEST_NAME],
         settings,

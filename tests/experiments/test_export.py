@@ -1,6 +1,7 @@
 """Trained networks for programs that do not have disinhib."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -54,6 +55,35 @@ def test_what_cannot_be_exported_is_said_in_a_line(run, tmp_path, monkeypatch, a
     result = disinhib("export", run, *(one.format(run=run) for one in arguments))
     assert result.returncode == 2
     assert message in one_line(result)
+
+
+def test_nobody_elses_module_is_written_over(run, tmp_path):
+    (tmp_path / "network.py").write_text("mine = 1\n")
+    result = disinhib("export", run, "--to", "torch", "--out", tmp_path)
+    assert result.returncode == 2
+    assert "is another module" in one_line(result)
+    assert {path.name for path in tmp_path.iterdir()} == {"network.py"}
+    result = disinhib("export", run, "--to", "torch", "--out", run)
+    assert "holds a run" in one_line(result)
+    there = tmp_path / "there"
+    for _ in range(2):
+        assert disinhib("export", run, "--to", "torch", "--out", there).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no limits of a process here")
+def test_an_export_that_fails_leaves_the_one_before(run, tmp_path):
+    file = tmp_path / "network.npz"
+    assert disinhib("export", run, "--out", file).returncode == 0
+    before = file.read_bytes()
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+        "import sys; from disinhib.experiments.export import export_run; from pathlib import Path; "
+        "export_run(Path(sys.argv[1]), 'npz', Path(sys.argv[2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, run, file], capture_output=True, text=True)
+    assert "cannot be written" in done.stderr
+    assert file.read_bytes() == before
 
 
 # In PyTorch, which is not among what `make test` installs.

@@ -103,8 +103,27 @@ def test_a_run_with_a_schedule_resumes_to_the_same(tmp_path, name, stop_after):
 def test_a_cosine_goes_on_over_the_epochs_it_began_with(tmp_path):
     """Over others all that went before would have been learnt at other rates."""
     train(*run(tmp_path, schedule={"name": "cosine"}, epochs=2), Watcher())
-    with pytest.raises(ConfigurationError, match=r"epochs 3: .* by a cosine over 2.*--start"):
+    with pytest.raises(
+        ConfigurationError, match=r"epochs 3: .* by a cosine over 2.* may start from"
+    ):
         resume(tmp_path, 3)
+
+
+def test_a_cosine_after_warming_up_in_all_epochs_is_done_when_it_is(tmp_path):
+    schedule = {"name": "cosine", "warm_up": 2}
+    train(*run(tmp_path, schedule=schedule, epochs=2), Watcher())
+    resumed = resume(tmp_path, None)
+    assert resumed[1].epochs == 2
+    resumed[0].lock.release()
+
+
+@pytest.mark.parametrize("factor", [1e155, 1e300, 1e-20])
+def test_rates_that_no_precision_has_are_refused_before_anything_is_trained(factor):
+    with pytest.raises(ConfigurationError, match=r"schedule: the learning rate would come to"):
+        run_configuration(
+            {"schedule": {"name": "step", "every": 1, "factor": factor}, "epochs": 9,
+             "dtype": "float32"}, "test",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

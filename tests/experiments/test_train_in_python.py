@@ -4,7 +4,9 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -199,7 +201,7 @@ def test_other_arrays_are_another_run(tmp_path):
     x, y = clouds()
     out = tmp_path / "run"
     network = disinhib.train(dataset=(x, y), out=out, **{**OWN, "epochs": 1})
-    with pytest.raises(disinhib.DatasetError, match="found other arrays than are given"):
+    with pytest.raises(disinhib.DatasetError, match="has learnt other data than are given"):
         disinhib.train(dataset=(x + 1, y), out=out, **OWN)
     assert same(disinhib.load(out), network)
 
@@ -315,7 +317,8 @@ def test_runs_of_the_same_arrays_learnt_the_same(tmp_path, capsys):
     assert "dataset" not in rows[0]
     x, y = clouds()
     disinhib.train(dataset=(x + 0.1, y), out=tmp_path / "c", **{**OWN, "epochs": 1})
-    assert "dataset" in disinhib.runs_table([tmp_path / "a", tmp_path / "c"])[0]
+    first, second = disinhib.runs_table([tmp_path / "a", tmp_path / "c"])
+    assert first["data"] != second["data"]
 
 
 def test_inputs_that_are_not_scaled_are_told(capsys):
@@ -332,3 +335,235 @@ def test_a_run_says_what_it_is_and_that_it_is_done(tmp_path, capsys):
     assert "64-8-10, linear-threshold, fixed-point, numpy float32" in capsys.readouterr().out
     disinhib.train(**settings)
     assert "all 1 epochs are done" in " ".join(capsys.readouterr().out.split())
+
+
+# What somebody found who tried to break it.
+
+TINY = {"hidden": [4], "epochs": 1, **QUIET}
+
+
+def test_another_start_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        disinhib.train(**TINY, seed=seed, out=f"s{seed}")
+    begun = disinhib.train(**TINY, start="s1", out="run")
+    for start in ("s2", None, "nowhere"):
+        with pytest.raises(disinhib.ConfigurationError, match="another run: start is"):
+            disinhib.train(**TINY, start=start, out="run")
+    assert same(disinhib.train(**TINY, start=tmp_path / "s1", out="run"), begun)
+
+
+def test_bytes_and_floats_of_the_same_values_are_other_data(tmp_path):
+    bytes_ = np.random.default_rng(0).integers(0, 256, (200, 5), dtype=np.uint8)
+    y, settings = (bytes_[:, 0] > 127).astype(int), {**TINY, "batch_size": 20, "out": tmp_path}
+    disinhib.train(dataset=(bytes_, y), **settings)
+    with pytest.raises(disinhib.DatasetError, match="other data"):
+        disinhib.train(dataset=(bytes_.astype(float), y), **settings)
+
+
+def test_what_a_configuration_says_counts_as_given(whole, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('rule = "backprop"\n')
+    configuration = disinhib.load_run_configuration(file, {})
+    for given in ({"rule": "backprop"}, file, configuration):
+        with pytest.raises(disinhib.ConfigurationError, match="another run: "):
+            disinhib.train(given, out=whole[1], resume=True, **QUIET)
+    partly = {"controller": {"k_p": 0.2}}
+    assert same(disinhib.train(partly, out=whole[1], resume=True, **QUIET), whole[0])
+
+
+def test_a_finished_run_is_given_as_it_is_asked_for(whole):
+    given = disinhib.train(**SETTINGS, out=whole[1], dtype="float64", **QUIET)
+    assert given.parameters.dtype == np.float64
+    with pytest.raises(disinhib.BackendUnavailable, match="nonsense"):
+        disinhib.train(**SETTINGS, out=whole[1], backend="nonsense", **QUIET)
+
+
+def test_of_several_at_once_one_trains_and_keeps_its_data(tmp_path):
+    results = []
+
+    def attempt():
+        try:
+            results.append(disinhib.train(dataset=clouds(), out=tmp_path / "run", **OWN))
+        except Exception as problem:
+            results.append(problem)
+
+    team = [threading.Thread(target=attempt) for _ in range(4)]
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    trained = [one for one in results if isinstance(one, disinhib.TrainedNetwork)]
+    assert trained
+    refused = [one for one in results if isinstance(one, Exception)]
+    assert all(isinstance(one, disinhib.ConfigurationError) for one in refused), refused
+    evaluated = disinhib.load(tmp_path / "run").evaluate("test")
+    assert evaluated.accuracy == trained[0].evaluate("test").accuracy
+
+
+def files_of(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def test_a_refused_call_leaves_nothing_behind(whole, tmp_path):
+    before = files_of(whole[1])
+    with pytest.raises(disinhib.DatasetError):
+        disinhib.train(dataset=clouds(), out=whole[1], **SETTINGS, **QUIET)
+    assert files_of(whole[1]) == before
+    with pytest.raises(disinhib.ConfigurationError):
+        disinhib.train(dataset=clouds(), out=tmp_path / "new", rule="zz", **QUIET)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["best.h5", "curves.png", "data.npz"])
+def test_what_somebody_keeps_there_is_not_written_over(tmp_path, name):
+    (tmp_path / name).write_bytes(b"kept")
+    with pytest.raises(disinhib.ConfigurationError, match=f"has a {name}"):
+        disinhib.train(**TINY, out=tmp_path)
+    assert files_of(tmp_path) == {name: b"kept"}
+
+
+def test_a_pipe_in_the_datas_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "data.npz")
+    with pytest.raises(disinhib.ConfigurationError, match=r"has a data\.npz"):
+        disinhib.train(dataset=clouds(), out=tmp_path, **OWN)
+
+
+def test_the_beginning_of_the_same_run_is_begun_anew_and_that_of_another_is_not(whole, tmp_path):
+    """As after a kill before the first checkpoint."""
+    begin(run_configuration(SETTINGS, "test"), tmp_path).lock.release()
+    with pytest.raises(disinhib.ConfigurationError, match="the beginning of another run"):
+        disinhib.train(**{**SETTINGS, "seed": 1}, out=tmp_path, **QUIET)
+    assert same(disinhib.train(**SETTINGS, out=tmp_path, **QUIET), whole[0])
+
+
+def test_one_run_by_another_path_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = disinhib.train(dataset=clouds(), out="run", **OWN)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for out in (tmp_path / "run", "../run"):
+        assert same(disinhib.train(dataset=clouds(), out=out, **OWN), network)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert same(disinhib.train(dataset=clouds(), out="../moved", **OWN), network)
+
+
+def test_masked_values_are_no_numbers(whole):
+    x, y = clouds()
+    masked = np.ma.masked_array(x, mask=False)
+    masked[:, 0] = np.ma.masked
+    with pytest.raises(disinhib.DatasetError, match="masked values in x"):
+        disinhib.train(dataset=(masked, y), **OWN)
+    with pytest.raises(disinhib.ArgumentError, match="masked values"):
+        whole[0].predict(np.ma.masked_array(np.zeros((2, 64)), mask=True))
+
+
+def test_metrics_are_those_of_the_run_or_none(whole, tmp_path, monkeypatch):
+    _, out = whole
+    other = tmp_path / "other"
+    disinhib.train(**{**SETTINGS, "seed": 5}, out=other, **QUIET)
+    (other / "copied.h5").write_bytes((out / "best.h5").read_bytes())
+    (tmp_path / "best.h5").write_bytes((out / "best.h5").read_bytes())
+    for file in (other / "copied.h5", tmp_path / "best.h5"):
+        with pytest.raises(disinhib.ConfigurationError, match="has no figures of epoch"):
+            _ = disinhib.load(file).metrics
+    monkeypatch.chdir(tmp_path)
+    network = disinhib.load("other")
+    monkeypatch.chdir(out)
+    assert network.metrics["epoch"].tolist() == [1, 2, 3]
+
+
+def test_no_table_is_written_over_what_is_a_runs_own(whole):
+    network, out = whole
+    before = files_of(out)
+    for name in ("checkpoint.h5", "config.toml", "metrics.jsonl", "best.h5"):
+        with pytest.raises(disinhib.ConfigurationError, match="the run's own file"):
+            network.metrics.to_csv(out / name)
+    with pytest.raises(disinhib.ConfigurationError, match="the name of a file is needed"):
+        network.metrics.to_csv(None)
+    assert files_of(out) == before
+
+
+def test_a_damaged_checkpoint_is_told(whole, tmp_path, capsys):
+    copied = tmp_path / "run"
+    shutil.copytree(whole[1], copied)
+    os.truncate(copied / "checkpoint.h5", 1000)
+    assert disinhib.load(copied).epochs == 2
+    assert "checkpoint.h5" in capsys.readouterr().err
+
+
+def test_a_best_that_is_trained_anew_is_not_left_as_it_was(tmp_path):
+    """Stopped between two checkpoints, and gone on with to fewer epochs."""
+
+    def stop_at_12(record):
+        if record.epoch == 12:
+            raise RuntimeError("killed")
+
+    settings = {**FAST, "optimizer": {"learning_rate": 0.03}, "out": tmp_path / "run"}
+    with pytest.raises(RuntimeError, match="killed"):
+        disinhib.train(epochs=20, checkpoint_every="9 epochs", callbacks=[stop_at_12], **settings)
+    disinhib.train(epochs=10, **settings)
+    accuracies = valid_accuracies(tmp_path / "run")
+    assert len(accuracies) == 10
+    best = tmp_path / "run" / "best.h5"
+    if best.exists():
+        assert disinhib.load(best).epochs == accuracies.index(max(accuracies)) + 1
+
+
+@pytest.mark.parametrize("callbacks", [None, 5, ["a"], (None,)])
+def test_what_are_no_callbacks_is_said_before_anything_begins(tmp_path, callbacks):
+    with pytest.raises(disinhib.ConfigurationError, match="callbacks is"):
+        disinhib.train(**TINY, callbacks=callbacks, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_that_fails_ends_no_run(tmp_path, monkeypatch, capsys):
+    closed = (tmp_path / "closed").open("w")
+    closed.close()
+    monkeypatch.setattr("sys.stdout", closed)
+    network = disinhib.train(hidden=[4], epochs=2, out=tmp_path / "run")
+    assert network.epochs == 2
+    assert "going on without it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"out": b"x"}, {"out": 5}, {"out": ["a"]}, {"out": "a\0b"}, {"out": "n" * 300},
+        {"checkpoint_every": None}, {"checkpoint_every": 5}, {"resume": np.array([1, 2])},
+        {"dataset": ([[1], [1, 2]], [0, 1])},
+    ],
+)  # fmt: skip
+def test_other_kinds_of_things_are_refused_in_a_line(tmp_path, monkeypatch, wrong):
+    monkeypatch.chdir(tmp_path)
+    documented = (disinhib.ConfigurationError, disinhib.DatasetError, disinhib.FileError)
+    with pytest.raises(documented) as refusal:
+        disinhib.train(**{**TINY, **wrong})
+    assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [b"x", 5, ["a"], "a\0b", "n" * 300])
+def test_what_is_no_path_is_not_loaded(path):
+    with pytest.raises((disinhib.ConfigurationError, disinhib.FileError)):
+        disinhib.load(path)
+
+
+def test_where_nothing_is_kept_no_checkpoint_is_named():
+    with pytest.raises(disinhib.TrainingDiverged) as problem:
+        disinhib.train(**{**TINY, "rule": "backprop", "loss": "mse", "batch_size": 50},
+                       optimizer={"name": "sgd", "learning_rate": 1e38})  # fmt: skip
+    assert "checkpoint" not in str(problem.value)
+
+
+def test_numpys_numbers_are_numbers(whole):
+    settings = {**SETTINGS, "seed": np.int64(0), "hidden": np.array([8]), "epochs": np.int32(3)}
+    assert same(disinhib.train(**settings, **QUIET), whole[0])
+
+
+def test_text_as_pandas_has_it_is_text():
+    x, y = clouds()
+    network = disinhib.train(dataset=(x, y.astype(object)), **{**OWN, "epochs": 1})
+    assert network.class_names == ("ash", "beech", "cedar")
+    with pytest.raises(disinhib.DatasetError, match="y of object"):
+        disinhib.train(dataset=(x, np.array([None] * len(y))), **OWN)

@@ -179,9 +179,10 @@ def _found(
     if stage is not LOSSES:
         return stage.run(backend, trace, step, undisturbed, told)
     load_learner(backend, trace, step, undisturbed)
-    _, alone = backend.open_loop(trace.inputs[step])
+    has_circuit = trace.configuration.rule != "backprop"
+    alone = backend.open_loop(trace.inputs[step])[1] if has_circuit else None
     metrics = backend.learning_step(trace.inputs[step], trace.targets[step])
-    if trace.configuration.rule != "backprop":
+    if has_circuit:
         told(metrics.open_loop_counts, "in open loop ")
         told(metrics.closed_loop_counts, "in closed loop ")
         if metrics.open_loop_counts != alone:
