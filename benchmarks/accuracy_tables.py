@@ -128,8 +128,16 @@ Cells = Mapping[tuple[tuple[str, int], AccuracyRow], Group]
 
 
 def cells_of(groups: Iterable[Group], tuning: Tuning | None = None) -> Cells:
-    """Groups by place and row, with the published settings or with tuned ones."""
-    return {(one.place, one.row): one for one in groups if one.tuning == tuning}
+    """Groups by place and row, with the published settings or with tuned ones.
+
+    Those that ask something else, such as one start in ten orders, are in no table.
+    """
+    kinds = ("-depth-", "-tuned-")
+    return {
+        (one.place, one.row): one
+        for one in groups
+        if one.tuning == tuning and any(kind in one.name for kind in kinds)
+    }
 
 
 # A curve's values at an epoch of each run's own.

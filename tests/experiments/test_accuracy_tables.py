@@ -155,3 +155,9 @@ def test_epochs_to_where_backprop_is_after_one(runs, published):
         line for line in part.splitlines() if line.startswith("| linear-threshold, averaged")
     )
     assert f"{median(found):g} ({min(found)} to {max(found)})" in row.split("|")[5]
+
+
+def test_what_asks_something_else_is_in_no_table(script, groups):
+    others = [replace(groups[0], name=name) for name in ("orders-of-one-start", "float64")]
+    others.append(replace(groups[0], name="fashion_mnist-why: published"))
+    assert script.cells_of([*groups, *others]) == script.cells_of(groups)
