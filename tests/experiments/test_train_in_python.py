@@ -550,9 +550,9 @@ def test_what_is_no_path_is_not_loaded(path):
 
 
 def test_where_nothing_is_kept_no_checkpoint_is_named():
+    wild = {"rule": "backprop", "loss": "mse", "optimizer": {"name": "sgd", "learning_rate": 1e16}}
     with pytest.raises(disinhib.TrainingDiverged) as problem:
-        disinhib.train(**{**TINY, "hidden": [8, 6], "rule": "backprop", "loss": "mse", "batch_size": 50},
-                       optimizer={"name": "sgd", "learning_rate": 1e16})  # fmt: skip
+        disinhib.train(**{**TINY, "hidden": [8, 6], "batch_size": 50, **wild})
     assert "checkpoint" not in str(problem.value)
 
 
