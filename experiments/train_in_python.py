@@ -130,9 +130,6 @@ def train(
                 wanted, given, arrays, directory, resume, interval,
                 _CallingBack(progress, callbacks), is_kept=out is not None,
             )  # fmt: skip
-    except OSError as problem:
-        named_file = "" if problem.filename is None else f"{problem.filename}: "
-        raise FileError(f"{named_file}{problem.strerror or problem}") from problem
     except TrainingDiverged as problem:
         if out is None:
             # The checkpoint that it names is gone with all else.
@@ -151,7 +148,8 @@ def _trained(
     is_kept: bool,
 ) -> TrainedNetwork:
     """Train in a directory, as far as there is something left."""
-    run, position, records = _begun(wanted, given, arrays, directory, resume)
+    with _said_in_a_line():
+        run, position, records = _begun(wanted, given, arrays, directory, resume)
     if run is None:
         observer.say(f"{directory}: all {position.epochs} epochs are done")
         chosen = {name: getattr(wanted, name) for name in CHOSEN_ANEW if name in given}
@@ -295,8 +293,20 @@ def _directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
     if out is not None:
         yield Path(out)
         return
-    with tempfile.TemporaryDirectory(prefix="disinhib-") as directory:
+    with _said_in_a_line():
+        temporary = tempfile.TemporaryDirectory(prefix="disinhib-")
+    with temporary as directory:
         yield Path(directory)
+
+
+@contextmanager
+def _said_in_a_line() -> Iterator[None]:
+    """Name the file of whatever is wrong with it, and is not said better where it arises."""
+    try:
+        yield
+    except OSError as problem:
+        named = "" if problem.filename is None else f"{problem.filename}: "
+        raise FileError(f"{named}{problem.strerror or problem}") from problem
 
 
 def _arrays_of(dataset: Any) -> dict[str, np.ndarray]:

@@ -567,3 +567,12 @@ def test_text_as_pandas_has_it_is_text():
     assert network.class_names == ("ash", "beech", "cedar")
     with pytest.raises(disinhib.DatasetError, match="y of object"):
         disinhib.train(dataset=(x, np.array([None] * len(y))), **OWN)
+
+
+def test_what_a_callback_raises_is_raised(tmp_path):
+    def cannot_write(record):
+        raise PermissionError("the callback's own")
+
+    with pytest.raises(PermissionError, match="the callback's own"):
+        disinhib.train(**TINY, callbacks=cannot_write, out=tmp_path / "run")
+    assert disinhib.train(**TINY, out=tmp_path / "run").epochs == 1
