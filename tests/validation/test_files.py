@@ -1,5 +1,7 @@
 """Checkpoints, start files and traces: what is written is read back; what is wrong is named."""
 
+import errno
+import os
 import shutil
 
 import h5py
@@ -210,3 +212,36 @@ def test_contents_lists_every_dataset():
     rows = {row[0]: row[1:] for row in datasets}
     assert rows["inputs"][:2] == ("3 × 5 × 12", "float64")
     assert "steps/0002/feedback/Q_1" in rows
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_checkpoint_has_its_name_at_every_moment(tmp_path, monkeypatch, has_links):
+    """Where there are links. Without, it may be under the name of the one before for a moment."""
+    path, missing = tmp_path / "c.h5", []
+
+    def noted(work):
+        def instead(*arguments, **more):
+            result = work(*arguments, **more)
+            missing.append(not path.exists())
+            return result
+
+        return instead
+
+    def no_links(*arguments, **more):
+        raise OSError(errno.ENOTSUP, "no links here")
+
+    write_checkpoint(path, checkpoint(position=Position(1)))
+    monkeypatch.setattr("os.replace", noted(os.replace))
+    monkeypatch.setattr("os.link", noted(os.link) if has_links else no_links)
+    for epochs in (2, 3, 4):
+        write_checkpoint(path, checkpoint(position=Position(epochs)))
+        assert read_checkpoint(path).position.epochs == epochs
+        assert read_checkpoint(tmp_path / "c-1.h5").position.epochs == epochs - 1
+        assert {file.name for file in tmp_path.iterdir()} == {"c.h5", "c-1.h5"}
+    assert any(missing) != has_links
+    # After a crash between the two names.
+    os.replace(tmp_path / "c.h5", tmp_path / "c-1.h5")
+    shutil.copy(tmp_path / "c-1.h5", tmp_path / "c-1.h5.unfinished")
+    write_checkpoint(path, checkpoint(position=Position(5)))
+    assert read_checkpoint(path).position.epochs == 5
+    assert read_checkpoint(tmp_path / "c-1.h5").position.epochs == 4

@@ -223,7 +223,7 @@ def _replace_durably(path: Path, content: bytes, keep: int) -> None:
 
     The new file is written beside the old one, brought to disk, checked as it lies there, and
     only then takes the name. A crash at any point leaves a whole file under one of the names
-    of `generations`.
+    of `generations`; under the first, where the file system has links.
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -235,7 +235,7 @@ def _replace_durably(path: Path, content: bytes, keep: int) -> None:
             # One that is damaged must not take the place of a whole one: until the new file
             # has its name, that may be all there is.
             if newer.exists() and _is_whole(newer):
-                os.replace(newer, older)
+                _name_as_older(newer, older)
         os.replace(unfinished, path)
         _bring_to_disk(path.parent)
     except OSError as problem:
@@ -247,6 +247,20 @@ def _replace_durably(path: Path, content: bytes, keep: int) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _name_as_older(newer: Path, older: Path) -> None:
+    """Give a file the next older name; with links it keeps its own until that is taken."""
+    link = older.with_name(older.name + ".unfinished")
+    try:
+        with suppress(FileNotFoundError):
+            link.unlink()
+        os.link(newer, link, follow_symlinks=False)
+        os.replace(link, older)
+        # Where it had that name already nothing has been replaced.
+        link.unlink(missing_ok=True)
+    except (OSError, NotImplementedError):
+        os.replace(newer, older)
 
 
 def not_written(path: str | os.PathLike[str], problem: OSError | None = None) -> FileError:
