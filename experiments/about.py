@@ -17,6 +17,7 @@ from ..validation import contents, newest_checkpoint
 from .output import say, terminal_console, visible, working
 from .training import (
     RunConfiguration,
+    best_record,
     dotted,
     holds_a_run,
     read_records,
@@ -76,7 +77,7 @@ def show_run(directory: str | os.PathLike[str]) -> None:
     for problem in problems:
         say(console, f"  {problem}", "yellow")
     if records:
-        best = max(records, key=lambda record: record.valid_accuracy)
+        best = best_record(records)
         seconds = sum(record.seconds for record in records)
         table = _table("epoch", "train loss", "train", "valid", "test")
         rows = [("last", records[-1]), ("best by validation", best)]

@@ -28,6 +28,7 @@ from .output import (
 from .training import (
     EpochRecord,
     RunConfiguration,
+    best_record,
     dotted,
     draw_learning_curves,
     holds_a_run,
@@ -58,7 +59,7 @@ class ComparedRun:
     @property
     def best(self) -> EpochRecord:
         """The first epoch of highest validation accuracy."""
-        return max(self.records, key=lambda record: (record.valid_accuracy, -record.epoch))
+        return best_record(self.records)
 
 
 def read_run(directory: str | os.PathLike[str]) -> ComparedRun:

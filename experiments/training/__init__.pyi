@@ -19,6 +19,7 @@ from .epochs import (
 from .interruption import stop_on_interrupt as stop_on_interrupt
 from .metrics import (
     EpochRecord as EpochRecord,
+    best_record as best_record,
     draw_learning_curves as draw_learning_curves,
     learning_curves as learning_curves,
     read_records as read_records,

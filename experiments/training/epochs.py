@@ -17,7 +17,13 @@ from ...refimpl import ConfigurationError, Learner, require, shown
 from ...validation import FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing
 from .configuration import RunConfiguration
-from .metrics import EpochRecord, append_record, draw_learning_curves, epoch_record
+from .metrics import (
+    EpochRecord,
+    append_record,
+    best_record,
+    draw_learning_curves,
+    epoch_record,
+)
 from .run import BEST, Run, at_epoch, epoch_order, save
 
 SECONDS_BETWEEN_REPORTS = 0.25
@@ -161,7 +167,7 @@ def _train(
             computed_by=f"{by.name} {by.version}, {by.device}",
         )
         records.append(record)
-        if best_epoch(records) == record.epoch:
+        if best_record(records) is record:
             save(run, Position(record.epoch), BEST)
         # The log first: a line without its checkpoint is dropped on resuming and comes
         # again, a checkpoint without its line would lose it.
@@ -180,16 +186,12 @@ def _train(
     return position, records
 
 
-def best_epoch(records: Sequence[EpochRecord]) -> int:
-    """The epoch of best validation accuracy, the first of equals; 0 if there is none."""
-    best = max(records, key=lambda record: record.valid_accuracy, default=None)
-    return 0 if best is None else best.epoch
-
-
 def lost_patience(configuration: RunConfiguration, records: Sequence[EpochRecord]) -> bool:
     """Whether `patience` epochs have passed since the best one; 0 is never."""
     patience = configuration.patience
-    return bool(patience and records) and records[-1].epoch - best_epoch(records) >= patience
+    if not patience or not records:
+        return False
+    return records[-1].epoch - best_record(records).epoch >= patience
 
 
 def _train_epoch(

@@ -100,6 +100,11 @@ def epoch_record(
     )
 
 
+def best_record(records: Sequence[EpochRecord]) -> EpochRecord:
+    """The first of highest validation accuracy, of at least one."""
+    return max(records, key=lambda record: (record.valid_accuracy, -record.epoch))
+
+
 LARGEST_FLOAT, MOST_EPOCHS = sys.float_info.max, 2**53
 """Beyond which a number in a log is none that a run has written."""
 

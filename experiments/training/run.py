@@ -515,7 +515,11 @@ def _refuse_a_run(directory: Path, anew: bool) -> None:
 def _refuse_another_beginning(directory: Path, configuration: RunConfiguration) -> None:
     """Refuse to begin where another run has begun that has saved nothing."""
     file = directory / "config.toml"
-    if file.exists() and load_run_configuration(file, {}) != configuration:
+    if not file.exists():
+        return
+    # Another backend may be the fastest by now, and nothing has been learnt with the first.
+    begun = load_run_configuration(file, {})
+    if begun.model_copy(update={"backend": configuration.backend}) != configuration:
         raise ConfigurationError(
             f"{directory} holds the beginning of another run (config.toml): choose another "
             "directory"

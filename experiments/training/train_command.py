@@ -36,13 +36,12 @@ from ..output import (
 from .configuration import RunConfiguration, dotted, load_run_configuration, parse_settings
 from .epochs import (
     CheckpointInterval,
-    best_epoch,
     lost_patience,
     parse_checkpoint_interval,
     train,
 )
 from .interruption import stop_on_interrupt
-from .metrics import EpochRecord
+from .metrics import EpochRecord, best_record
 from .run import BEST, CHOSEN_ANEW, Run, begin, resume
 
 console = terminal_console()
@@ -102,7 +101,7 @@ def _train(run: Run, position: Position, records: list[Any], interval: Checkpoin
             say(
                 console,
                 f"Ended after {position.epochs} epochs: validation was best after epoch "
-                f"{best_epoch(records)} ({run.directory / BEST}), {configuration.patience} "
+                f"{best_record(records).epoch} ({run.directory / BEST}), {configuration.patience} "
                 "epochs ago",
             )
         elif position.epochs < epochs:

@@ -437,6 +437,13 @@ def test_the_beginning_of_the_same_run_is_begun_anew_and_that_of_another_is_not(
     assert same(disinhib.train(**SETTINGS, out=tmp_path, **QUIET), whole[0])
 
 
+def test_a_beginning_that_another_backend_would_compute_now_is_the_same(whole, tmp_path):
+    begin(run_configuration({**SETTINGS, "backend": "numba"}, "test"), tmp_path).lock.release()
+    network = disinhib.train(**SETTINGS, out=tmp_path, **QUIET)
+    assert network.configuration.backend == "numpy"
+    assert same(network, whole[0])
+
+
 def test_one_run_by_another_path_is_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = disinhib.train(dataset=clouds(), out="run", **OWN)
