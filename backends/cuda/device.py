@@ -122,6 +122,10 @@ BRANCHES = 5
 """Streams beside the main one: as many as a step has use for."""
 
 
+OUT_OF_MEMORY = 2
+"""cudaErrorMemoryAllocation."""
+
+
 class CupyDevice:
     """The current CUDA device; a BackendUnavailable says why there is none."""
 
@@ -145,9 +149,6 @@ class CupyDevice:
         self.processors = attribute("MultiProcessorCount")
         self.block_bytes = attribute("MaxSharedMemoryPerBlockOptin")
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        # CuPy's shared pool keeps apart by stream what it was given back, and nobody else ever
-        # works on our streams: what lay there would be lost to all but CuPy.
-        self._memory = cupy.cuda.MemoryPool()
         self._kernels: dict[str, Any] = {}
         self._only_compiles = False
         library = cublas_library(runtime.runtimeGetVersion() // 1000)
@@ -188,16 +189,19 @@ class CupyDevice:
     def empty(self, size: int, dtype: np.dtype | type) -> DeviceArray:
         """Memory for `size` elements."""
         self._refuse_after_fork()
-        memory = self._cupy.cuda.memory
+        # Of no pool of CuPy's: the shared one keeps what it was given back for the stream that it
+        # came from, where nobody works any more, and one that is dropped loses its memory.
+        cuda, asked = self._cupy.cuda, size * np.dtype(dtype).itemsize
         try:
-            with self._stream, self._cupy.cuda.using_allocator(self._memory.malloc):
-                return self._cupy.empty(size, dtype=dtype)
-        except memory.OutOfMemoryError:
-            asked = size * np.dtype(dtype).itemsize
+            memory = cuda.MemoryPointer(cuda.Memory(asked), 0)
+        except cuda.runtime.CUDARuntimeError as error:
+            if error.status != OUT_OF_MEMORY:
+                raise
             raise BackendUnavailable(
                 f"the GPU is out of memory: {asked:,} bytes were asked for, "
                 f"{self.free_bytes():,} are free; take a smaller batch or fewer replicas"
             ) from None
+        return self._cupy.ndarray(size, dtype=dtype, memptr=memory)
 
     def put(self, array: np.ndarray, into: DeviceArray | None = None) -> DeviceArray:
         """Copy to the device."""
@@ -221,10 +225,10 @@ class CupyDevice:
         return int(array.data.ptr)
 
     def free_bytes(self) -> int:
-        """Bytes free on the device, and those that were given back and wait to be used again."""
+        """Bytes free on the device."""
         self._refuse_after_fork()
         free, _ = self._cupy.cuda.runtime.memGetInfo()
-        return int(free) + int(self._memory.free_bytes())
+        return int(free)
 
     def launch(self, kernel: str, how: Launch, plan: DeviceArray, argument: int) -> None:
         """Run a kernel."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends import BackendUnavailable, backend_class, backend_descriptions
+from disinhib.backends.cuda.workspace import workspace_elements
 from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import NetworkConfiguration, Solver
 
@@ -117,6 +118,20 @@ class TestOnGpu:
         backend = network(np.float64, replicas=64)
         with pytest.raises(BackendUnavailable, match=r"out of memory: .* would fit"):
             backend.open_loop(np.zeros((100_000, 784)))
+
+    def test_a_backend_that_is_dropped_gives_its_memory_to_the_next(self):
+        """Five that each take three tenths of what is free, one after the other."""
+        import cupy
+
+        configuration = NetworkConfiguration(sizes=(1, 64, 100))
+        parameters = initial_parameters(configuration.sizes, np.random.default_rng(0))
+        of_a_row = sum(workspace_elements(configuration, 1, 0, False).values())
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        x = np.zeros((int(0.3 * free / 4 / of_a_row), 1))
+        for _ in range(5):
+            backend = backend_class("cupy")(configuration, parameters, np.float32, Solver())
+            open_loop, _ = backend.open_loop(x)
+            assert np.isfinite(open_loop.u_out).all()
 
     @pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="no compute-sanitizer")
     @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])

@@ -8,7 +8,6 @@ of CuPy's own cuBLAS.
 """
 
 import random
-from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -22,11 +21,9 @@ POISON = 0xFF
 
 
 class CUDARuntimeError(RuntimeError):
-    pass
-
-
-class OutOfMemoryError(MemoryError):
-    pass
+    def __init__(self, words, status=1):
+        super().__init__(words)
+        self.status = status
 
 
 class Queues:
@@ -34,6 +31,7 @@ class Queues:
 
     def __init__(self, seed):
         self.random, self.streams, self.current = random.Random(seed), [], []
+        self.free_bytes, self.runs = FREE_BYTES, False
 
     def capturing(self):
         return any(stream.capture is not None for stream in self.streams)
@@ -43,11 +41,15 @@ class Queues:
             raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
 
     def run_until(self, is_done, queues):
-        while not is_done():
-            ready = [queue for queue in queues if queue and queue[0][0]()]
-            if not ready:
-                raise CUDARuntimeError("streams wait for each other")
-            self.random.choice(ready).pop(0)[1]()
+        before, self.runs = self.runs, True
+        try:
+            while not is_done():
+                ready = [queue for queue in queues if queue and queue[0][0]()]
+                if not ready:
+                    raise CUDARuntimeError("streams wait for each other")
+                self.random.choice(ready).pop(0)[1]()
+        finally:
+            self.runs = before
 
 
 class Event:
@@ -132,41 +134,53 @@ class Graph:
 
 
 class Memory:
-    def __init__(self, array):
-        self.array, self.ptr = array, array.ctypes.data
+    """Taken from the device until it is dropped, which waits for all that is asked for."""
+
+    def __init__(self, queues, n_bytes):
+        queues.refuse_capture("memory is taken")
+        if n_bytes > queues.free_bytes:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory", 2)
+        self.queues, self.bytes = queues, np.full(n_bytes, POISON, np.uint8)
+        queues.free_bytes -= n_bytes
+
+    def __del__(self):
+        if not hasattr(self, "bytes"):
+            return
+        self.queues.free_bytes += self.bytes.size
+        # The queues' own work may drop memory: what runs already is not run in there again.
+        if not self.queues.runs:
+            streams = [stream.queue for stream in self.queues.streams]
+            self.queues.run_until(lambda: not any(streams), streams)
+        self.bytes[:] = POISON
 
 
-class MemoryPool:
-    """Keeps what it has given out for as long as it lives, whether or not that is used still."""
-
-    def __init__(self):
-        self.blocks = []
-
-    def malloc(self, n_bytes):
-        self.blocks.append(np.full(n_bytes, POISON, np.uint8))
-        return Memory(self.blocks[-1])
-
-    def free_bytes(self):
-        return 0
+class MemoryPointer:
+    def __init__(self, memory, offset):
+        self.mem, self.ptr = memory, memory.bytes.ctypes.data + offset
 
 
 class Array:
     """Memory of the device: the host sees it through `get` alone."""
 
-    def __init__(self, queues, array):
-        self.queues, self._array, self.data = queues, array, Memory(array)
+    def __init__(self, size, dtype, memptr):
+        self.data, self._queues = memptr, memptr.mem.queues
+        self._array = memptr.mem.bytes.view(dtype)[:size]
 
     def __getitem__(self, part):
-        return Array(self.queues, self._array[part])
+        array = self._array[part]
+        offset = array.ctypes.data - self.data.mem.bytes.ctypes.data
+        found = Array(0, array.dtype, MemoryPointer(self.data.mem, offset))
+        found._array = array
+        return found
 
     def set(self, array, stream):
-        self.queues.refuse_capture("the host copies to the device")
+        self._queues.refuse_capture("the host copies to the device")
         assert array.dtype == self._array.dtype
         assert array.shape == self._array.shape
         stream.put(lambda: self._array.__setitem__(slice(None), array))
 
     def get(self, stream):
-        self.queues.refuse_capture("the host copies from the device")
+        self._queues.refuse_capture("the host copies from the device")
         stream.synchronize()
         return self._array.copy()
 
@@ -239,22 +253,6 @@ def modules(seed):
     """The modules `cupy` and `cupy_backends…`, and the queues of their device."""
     queues = Queues(seed)
 
-    default_pool = MemoryPool()
-    allocators = [default_pool.malloc]
-
-    def empty(size, dtype):
-        queues.refuse_capture("memory is taken")
-        memory = allocators[-1](size * np.dtype(dtype).itemsize)
-        return Array(queues, memory.array.view(dtype))
-
-    @contextmanager
-    def using_allocator(allocator):
-        allocators.append(allocator)
-        try:
-            yield
-        finally:
-            allocators.pop()
-
     class RawModule:
         def __init__(self, *, code, options, backend, name_expressions):
             queues.refuse_capture("a module is compiled and loaded")
@@ -271,18 +269,16 @@ def modules(seed):
         cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
         deviceGetAttribute=lambda which, _: {16: PROCESSORS, 97: BLOCK_BYTES}[which],
         getDeviceCount=lambda: 1,
-        memGetInfo=lambda: (FREE_BYTES, FREE_BYTES),
+        memGetInfo=lambda: (queues.free_bytes, FREE_BYTES),
         runtimeGetVersion=lambda: 13_020,
     )
     cupy = ModuleType("cupy")
     cupy.__version__ = "on the CPU"
-    cupy.empty, cupy.RawModule = empty, RawModule
-    cupy.get_default_memory_pool = lambda: default_pool
+    cupy.ndarray, cupy.RawModule = Array, RawModule
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
-        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        MemoryPool=MemoryPool,
-        using_allocator=using_allocator,
+        Memory=lambda n_bytes: Memory(queues, n_bytes),
+        MemoryPointer=MemoryPointer,
         Device=lambda: SimpleNamespace(id=0),
         Stream=lambda **options: Stream(queues, **options),
         Event=lambda **options: Event(queues, **options),
