@@ -15,6 +15,8 @@ from .experiments import (
     SplitEvaluation as SplitEvaluation,
     TrainedNetwork as TrainedNetwork,
     TrainingDiverged as TrainingDiverged,
+    batch as batch,
+    batch_table as batch_table,
     load as load,
     load_run_configuration as load_run_configuration,
     read_records as read_records,

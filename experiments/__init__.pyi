@@ -1,3 +1,9 @@
+from .batch import (
+    batch as batch,
+    batch_figure as batch_figure,
+    batch_table as batch_table,
+    read_study as read_study,
+)
 from .classifier import DisinhibitoryClassifier as DisinhibitoryClassifier
 from .runs_compared import runs_table as runs_table
 from .train_in_python import train as train

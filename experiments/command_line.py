@@ -45,7 +45,7 @@ def _real(text: Any) -> Any:
 
 def whole(**details: Any) -> Any:
     """Describe an option whose value is a whole number."""
-    return typer.Option(parser=_whole, metavar="INTEGER", **details)
+    return typer.Option(**{"parser": _whole, "metavar": "INTEGER", **details})
 
 
 def real(**details: Any) -> Any:
@@ -88,6 +88,10 @@ trace_app = typer.Typer(
 reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 app.add_typer(reproduce_app, name="reproduce")
+batch_app = typer.Typer(
+    help="Run studies of many runs, and look at what has come of them.", no_args_is_help=True
+)
+app.add_typer(batch_app, name="batch")
 
 Rule = Enum("Rule", {name: name for name in RULES}, type=str)  # type: ignore[misc]
 Method = Enum("Method", {name: name for name in METHODS}, type=str)  # type: ignore[misc]
@@ -273,6 +277,120 @@ def train_command(
     }
     settings = given_settings or ()
     return run_training(config, flags, settings, epochs, out, resume_from, checkpoint_every)
+
+
+StudyDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")]
+
+
+@batch_app.command("run")
+def batch_run_command(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.toml", help="[base], [vary], [[case]] and [search].")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write, or to go on.")
+    ] = None,
+    given_settings: GivenSettings = None,
+    workers: Annotated[
+        int | None, whole(help="Processes side by side; else as many as there are cores.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        whole(help="Threads of each run; else 1, or more if there are more cores than runs."),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the rows, from 1.")
+    ] = "1/1",
+    time_limit: Annotated[
+        str, typer.Option(metavar="TIME", help="Save and end after it, as in 2h50m.")
+    ] = "",
+    scheduler: Annotated[
+        str, typer.Option(metavar="tcp://HOST:PORT", help="Of a Dask cluster that stands.")
+    ] = "",
+    slurm: Annotated[
+        int, whole(metavar="JOBS", help="So many workers by SLURM, through dask-jobqueue.")
+    ] = 0,
+) -> int:
+    """Run every row of a study, or go on with those that are left."""
+    from .batch import run_batch
+
+    settings = given_settings or ()
+    return run_batch(study, settings, out, workers, threads, shard, time_limit, scheduler, slurm)
+
+
+@batch_app.command("work", hidden=True)
+def batch_work_command(
+    directory: StudyDirectory,
+    worker: Annotated[str, typer.Option(metavar="I/N")] = "1/1",
+    shard: Annotated[str, typer.Option(metavar="I/N")] = "1/1",
+    attempt: Annotated[str, typer.Option()] = "",
+    parent: Annotated[int, whole()] = 0,
+    deadline: Annotated[str, typer.Option()] = "inf",
+) -> int:
+    """Be one worker of a batch that another process watches over."""
+    from .batch import run_worker
+
+    return run_worker(directory, worker, shard, attempt, parent, float(deadline))
+
+
+@batch_app.command("status")
+def batch_status_command(directory: StudyDirectory) -> int:
+    """Say how far a study is, and what went wrong."""
+    from .batch import show_status
+
+    return show_status(directory)
+
+
+@batch_app.command("table")
+def batch_table_command(
+    directory: StudyDirectory,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="Mean and standard deviation over all other settings."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Column; may be given again.")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write every column there too.")
+    ] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write what is shown.")
+    ] = None,
+) -> int:
+    """Show what came of a study: a row a run, or a row a setting."""
+    from .batch import show_table
+
+    return show_table(directory, by, metric or [], csv_file, markdown_file)
+
+
+@batch_app.command("plot")
+def batch_plot_command(
+    directory: StudyDirectory,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Else batch.png in the directory.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A column of the table.")
+    ] = None,
+) -> int:
+    """Draw accuracy by setting with its spread; of a search its history and what mattered."""
+    from .batch import draw_batch
+
+    return draw_batch(directory, out, metric)
+
+
+@batch_app.command("best")
+def batch_best_command(
+    directory: StudyDirectory,
+    top: Annotated[int, whole(help="How many settings.")] = 1,
+    seeds: Annotated[str, typer.Option(metavar="N-N", help="To repeat them with.")] = "0-9",
+    epochs: Annotated[int | None, whole(help="Else as many as the study has.")] = None,
+) -> int:
+    """Print the study that repeats the settings that were best by validation."""
+    from .batch import print_best
+
+    return print_best(directory, top, seeds, epochs)
 
 
 @app.command("backends")

@@ -179,7 +179,7 @@ def compare_runs(
             f"{row[name]:.2%}" if name.endswith("accuracy") else str(row[name]) for name in figures
         ]
         table.add_row(*cells, *measures)
-    _print_whole(table)
+    print_whole(table)
     if learnt_different_data(runs):
         say(console, "  these runs learnt different data", "yellow")
     write_output(csv_file, write_rows, rows)
@@ -191,7 +191,7 @@ def compare_runs(
     write_output(plot_file, draw_learning_curves, curves)
 
 
-def _print_whole(table: Table) -> None:
+def print_whole(table: Table) -> None:
     """Print a table as wide as it is: nothing of it is cut, and only a terminal wraps its lines."""
     width = Measurement.get(console, console.options.update(width=10_000), table).maximum
     if width <= console.width:

@@ -1,4 +1,8 @@
 from . import choice_of_backend as choice_of_backend
+from .choice_of_backend import (
+    agrees_with_numpy as agrees_with_numpy,
+    asked_backend as asked_backend,
+)
 from .configuration import (
     RunConfiguration as RunConfiguration,
     checked_path as checked_path,
@@ -17,6 +21,7 @@ from .epochs import (
     train as train,
 )
 from .interruption import stop_on_interrupt as stop_on_interrupt
+from .lock import InUse as InUse
 from .metrics import (
     EpochRecord as EpochRecord,
     best_record as best_record,

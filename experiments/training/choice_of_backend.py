@@ -37,16 +37,23 @@ def with_chosen_backend(
     """
     if configuration.backend != AUTO:
         return configuration
+    name = asked_backend() or _fastest(configuration, sizes, n_samples)
+    return configuration.model_copy(update={"backend": name})
+
+
+def asked_backend() -> str:
+    """Name the backend that the environment asks for; empty if it asks for none.
+
+    Raises BackendUnavailable: that cannot run here.
+    """
     asked = os.environ.get(CHOICE_VARIABLE, "").strip()
     if asked in ("", AUTO):
-        name = _fastest(configuration, sizes, n_samples)
-    else:
-        name = asked
-        try:
-            backend_class(name)
-        except BackendUnavailable as problem:
-            raise BackendUnavailable(f"{CHOICE_VARIABLE}: {problem}") from problem
-    return configuration.model_copy(update={"backend": name})
+        return ""
+    try:
+        backend_class(asked)
+    except BackendUnavailable as problem:
+        raise BackendUnavailable(f"{CHOICE_VARIABLE}: {problem}") from problem
+    return asked
 
 
 def _fastest(configuration: RunConfiguration, sizes: tuple[int, ...], n_samples: int) -> str:

@@ -128,6 +128,10 @@ class RunLock:
         self._lock = lock
 
 
+class InUse(ConfigurationError):
+    """Another process holds the directory, or did until this moment."""
+
+
 class _HeldByFile(Exception):
     pass
 
@@ -240,9 +244,7 @@ def _refuse_held(path: Path) -> NoReturn:
         _refuse_now(path)
     holder = _holder(_read(path))
     by = "another process" if holder is None else f"process {holder.process} on {holder.host}"
-    raise ConfigurationError(
-        f"{path.parent} is in use by {by}: wait for it, or choose another directory"
-    )
+    raise InUse(f"{path.parent} is in use by {by}: wait for it, or choose another directory")
 
 
 def _refuse_running(path: Path, place: Path, content: bytes) -> None:
@@ -259,15 +261,13 @@ def _refuse_running(path: Path, place: Path, content: bytes) -> None:
     started = _started(holder.process) if here else None
     by = f"process {holder.process} on {holder.host}"
     if started is None or holder.started is None:
-        raise ConfigurationError(
+        raise InUse(
             f"{path.parent} is in use by {by}, and whether that still runs cannot be seen from "
             f"here: wait for it, or choose another directory; if it does not run any more, delete "
             f"{place}"
         )
     if started == holder.started:
-        raise ConfigurationError(
-            f"{path.parent} is in use by {by}: wait for it, or choose another directory"
-        )
+        raise InUse(f"{path.parent} is in use by {by}: wait for it, or choose another directory")
 
 
 def _refuse_no_lock(path: Path) -> NoReturn:
@@ -276,7 +276,7 @@ def _refuse_no_lock(path: Path) -> NoReturn:
 
 
 def _refuse_now(path: Path) -> NoReturn:
-    raise ConfigurationError(
+    raise InUse(
         f"{path.parent} was in use until this moment: try again, or choose another directory"
     )
 

@@ -1,0 +1,365 @@
+"""What a worker does: one run after the other, whoever else is at work on the same study.
+
+Who works on what is decided by the lock that a run's directory has anyway, so that workers need not
+know of each other: processes, hosts and jobs of a cluster share a study by sharing its directory.
+What has come of a run is a line in a file of the worker's own under `results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...backends import BackendUnavailable, TrainingMetrics
+from ...datasets import DatasetError
+from ...refimpl import ArgumentError, ConfigurationError
+from ...validation import FileError, Position, newest_checkpoint
+from ..output import make_directory, replace_text
+from ..training import (
+    CHECKPOINT,
+    EpochRecord,
+    InUse,
+    RunConfiguration,
+    TrainingDiverged,
+    begin,
+    best_record,
+    holds_a_run,
+    lost_patience,
+    read_records,
+    resume,
+    run_configuration,
+    train,
+)
+from .study import Row
+
+RUNS, RESULTS, WORKERS = "runs", "results", "workers"
+"""In a study's directory: a directory a run, and a file of lines and one of news a worker."""
+
+DONE, DIVERGED, PRUNED, FAILED, STOPPED = "done", "diverged", "pruned", "failed", "stopped"
+FINAL = (DONE, DIVERGED, PRUNED)
+"""Of a run there is nothing left to do. What failed is tried again by the next command, for what
+was wrong may lie outside of it."""
+
+MEASURES = ("loss", "accuracy")
+SECONDS_BETWEEN_NEWS = 1.0
+MANY = 2000
+"""Runs in one directory; those of a larger study lie in 256."""
+
+Observe = Callable[[EpochRecord], None]
+
+
+def directory_of(directory: Path, row: Row, n_rows: int) -> Path:
+    """Where a row's run lies; where it lay when the study was smaller, if it does."""
+    flat = directory / RUNS / row.name
+    deep = directory / RUNS / row.key[:2] / row.name
+    first, second = (flat, deep) if n_rows <= MANY else (deep, flat)
+    return second if not first.exists() and second.exists() else first
+
+
+class Results:
+    """What has come of the rows of a study so far, by their keys, and where to write more.
+
+    The last line of a row counts, but what is final is not undone by a line that is not.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory) / RESULTS
+        self._read: dict[str, int] = {}  # bytes, by name of file
+        self._own = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self.outcomes: dict[str, dict[str, Any]] = {}  # of runs
+        self.trials: dict[str, dict[str, Any]] = {}  # of a search, by group and number
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what others have written since."""
+        with suppress(FileNotFoundError), os.scandir(self._directory) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.endswith(".jsonl"):
+                    self._read_more(Path(entry.path), entry.stat().st_size)
+
+    def _read_more(self, path: Path, size: int) -> None:
+        begin = self._read.get(path.name, 0)
+        if size <= begin:
+            return
+        with path.open("rb") as file:
+            file.seek(begin)
+            content = file.read(size - begin)
+        # What a worker was cut short in is no line.
+        whole = content.rpartition(b"\n")[0]
+        self._read[path.name] = begin + len(whole) + bool(whole)
+        for line in whole.splitlines():
+            try:
+                outcome = json.loads(line)
+                key, state = outcome["key"], outcome["state"]
+            except (ValueError, KeyError, TypeError):
+                raise FileError(f"{path} has a line that is no result of a run") from None
+            lines = self.trials if outcome.get("kind") == "trial" else self.outcomes
+            before = lines.get(key)
+            if before is None or state in FINAL or before["state"] not in FINAL:
+                lines[key] = outcome
+
+    def write(self, outcome: Mapping[str, Any]) -> None:
+        """Add a line, whole or not at all."""
+        make_directory(self._directory)
+        line = json.dumps(outcome, ensure_ascii=False) + "\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        descriptor = os.open(self._directory / self._own, flags, 0o666)
+        try:
+            os.write(descriptor, line.encode("utf-8", "surrogatepass"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_settled(self, row: Row, attempt: str) -> bool:
+        """Whether there is nothing to do about a row, for good or in this attempt."""
+        outcome = self.outcomes.get(row.key)
+        if outcome is None:
+            return False
+        is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
+        return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of a worker: when it has to end.
+
+    Parameters
+    ----------
+    attempt : str
+        What failed in it is not tried again in it.
+    deadline : float
+        Seconds since the epoch, as of `time.time`.
+    parent : int
+        The process without which the worker has nothing to do; 0 is none.
+    """
+
+    attempt: str = ""
+    deadline: float = float("inf")
+    parent: int = 0
+
+    def reason_to_stop(self) -> int:
+        """0 while there is none."""
+        is_alone = self.parent and os.getppid() != self.parent
+        return int(is_alone or time.time() > self.deadline)
+
+
+class News:
+    """A file that says what a worker is doing, for whoever watches."""
+
+    def __init__(self, directory: Path) -> None:
+        make_directory(directory / WORKERS)
+        # A process may have several workers, in threads.
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        self._path = directory / WORKERS / name
+        self._last = 0.0
+
+    def tell(self, **what: Any) -> None:
+        """Say it, but not too often."""
+        now = time.time()
+        if now - self._last < SECONDS_BETWEEN_NEWS:
+            return
+        self._last = now
+        # Nobody's results depend on it.
+        with suppress(OSError):
+            replace_text(self._path, json.dumps({**what, "process": os.getpid(), "at": now}))
+
+    def end(self) -> None:
+        """Say no more."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class _Watching:
+    """Tells the news of a run, and hands its epochs on."""
+
+    def __init__(self, news: News, row: Row, epochs: int, on_epoch: Observe) -> None:
+        self._news, self._row, self._epochs, self._on_epoch = news, row, epochs, on_epoch
+
+    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
+        self._news.tell(
+            row=self._row.name, key=self._row.key, own=dict(self._row.own),
+            epoch=epoch, of=self._epochs, share=steps / n_steps,
+        )  # fmt: skip
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self._on_epoch(record)
+
+
+def work(
+    directory: str | os.PathLike[str],
+    rows: Iterable[Row],
+    n_rows: int,
+    terms: Terms,
+    stop: Callable[[], int] = lambda: 0,
+) -> bool:
+    """Train every row that nobody else has trained or is training; whether all were seen through.
+
+    `n_rows` is the number of all rows of the study, of which these may be a share.
+    """
+    directory = Path(directory)
+    results, news = Results(directory), News(directory)
+
+    def reason() -> int:
+        return stop() or terms.reason_to_stop()
+
+    held = 0
+    try:
+        for row in rows:
+            if results.is_settled(row, terms.attempt):
+                continue
+            results.refresh()
+            if results.is_settled(row, terms.attempt):
+                continue
+            if reason():
+                return False
+            try:
+                outcome = run_row(directory, row, n_rows, terms, reason, news)
+            except InUse:
+                held += 1
+                continue
+            results.write(outcome)
+            if outcome["state"] == STOPPED and reason():
+                return False
+    finally:
+        news.end()
+    return held == 0
+
+
+def run_row(
+    directory: Path,
+    row: Row,
+    n_rows: int,
+    terms: Terms,
+    stop: Callable[[], int],
+    news: News,
+    on_epoch: Observe = lambda record: None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Train a row as far as it goes, and say what came of it; `more` is added to that.
+
+    Raises InUse: somebody else is at work on it.
+    """
+    place = directory_of(directory, row, n_rows)
+    began, cpu = time.perf_counter(), time.process_time()
+    outcome: dict[str, Any] = {
+        "key": row.key, "name": row.name, "directory": str(place.relative_to(directory)),
+        "own": dict(row.own), "asked": row.settings["epochs"], "attempt": terms.attempt, **more,
+    }  # fmt: skip
+    records: list[EpochRecord] = []
+    try:
+        configuration, records, is_done = trained(row, place, stop, news, on_epoch)
+        outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
+    except InUse:
+        raise
+    except TrainingDiverged as problem:
+        outcome |= {"state": DIVERGED, "why": str(problem).partition("; ")[0]}
+        with suppress(ConfigurationError, FileError):
+            records = read_records(place / "metrics.jsonl")
+    except (ArgumentError, ConfigurationError, DatasetError, BackendUnavailable) as problem:
+        outcome |= {"state": FAILED, "why": str(problem)}
+    except (FileError, OSError, MemoryError) as problem:
+        outcome |= {"state": FAILED, "why": str(problem) or type(problem).__name__}
+    except Exception as problem:
+        # A fault of ours ends one run, and not those that come after it.
+        traceback.print_exc()
+        outcome |= {"state": FAILED, "why": f"{type(problem).__name__}: {problem}"}
+    return {
+        **outcome,
+        **figures(records),
+        "seconds": round(time.perf_counter() - began, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+    }
+
+
+def trained(
+    row: Row, place: Path, stop: Callable[[], int], news: News, on_epoch: Observe
+) -> tuple[RunConfiguration, list[EpochRecord], bool]:
+    """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
+    wanted = row.configuration()
+    if holds_a_run(place):
+        checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
+        saved = run_configuration(checkpoint.configuration, str(place))
+        position = checkpoint.position
+        records = [
+            r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs
+        ]  # fmt: skip
+        if not position.steps and _is_done(wanted, position, records):
+            return saved, records, True
+        run, position, records = resume(place, wanted.epochs)
+    else:
+        run, position, records = begin(wanted, place, anew=True), Position(0), []
+    for record in records:
+        on_epoch(record)
+    watching = _Watching(news, row, wanted.epochs, on_epoch)
+    position, records = train(run, position, records, watching, stop)
+    return run.configuration, records, _is_done(wanted, position, records)
+
+
+def _is_done(
+    configuration: RunConfiguration, position: Position, records: Sequence[EpochRecord]
+) -> bool:
+    return position.epochs >= configuration.epochs or lost_patience(configuration, records)
+
+
+def figures(records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """Of the last epoch, and after `best_` of the first with the highest validation accuracy."""
+    if not records:
+        return {"epochs": 0}
+    last, best = asdict(records[-1]), asdict(best_record(records))
+    names = [name for name in last if name.endswith(MEASURES)]
+    return {
+        "epochs": last["epoch"],
+        **{name: last[name] for name in names},
+        "best_epoch": best["epoch"],
+        **{f"best_{name}": best[name] for name in names},
+        "training_seconds": round(sum(record.seconds for record in records), 3),
+        "computed_by": last["computed_by"],
+    }
+
+
+def about_this_process(configuration: RunConfiguration) -> dict[str, Any]:
+    """On what the last bits of a result depend."""
+    return {"threads": configuration.threads, **_about_this_machine()}
+
+
+@cache
+def _about_this_machine() -> dict[str, Any]:
+    names = ("disinhib", "numpy", "numba", "scipy")
+    versions = {name: version(name) for name in names}
+    return {
+        "host": socket.gethostname(),
+        "processor": _processor(),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def in_turn(rows: Iterator[Row], share: int, shares: int) -> Iterator[Row]:
+    """Every `shares`-th row, beginning with the one numbered `share`, from 1."""
+    for number, row in enumerate(rows):
+        if number % shares == share - 1:
+            yield row
+
+
+def own_first(rows: Sequence[Row], share: int, shares: int) -> list[Row]:
+    """All rows, first every `shares`-th, so that workers meet only when little is left."""
+    return [row for turn in range(shares) for row in rows[(share - 1 + turn) % shares :: shares]]
