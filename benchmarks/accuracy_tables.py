@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy_tables.py docs/tables
 
-reads `runs.jsonl` and `searches.journal` of that folder and writes `accuracies.md` and three
-pictures beside them. Nothing is trained, and every number of `accuracies.md` is computed here.
+reads `runs.jsonl`, `searches.journal`, `parting.json` and `misreading.json` of that folder and
+writes `accuracies.md` and its pictures beside them. Nothing is trained, and every number of
+`accuracies.md` is computed here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.ticker import NullFormatter
-from scipy.stats import t as student
+from scipy.stats import chi2, t as student
 
+from disinhib.datasets import softened_labels
 from disinhib.experiments.paper.table import AccuracyRow, draw_column
+from disinhib.refimpl import Feedback, closed_loop_target
 
 Array = np.ndarray
 
@@ -42,6 +45,8 @@ SEARCHES = {
     "linear-threshold-strong": ROWS[4],
 }
 """Ways of learning that settings were searched for, by the names of the searches."""
+WEAK_SEARCHES = {"linear-threshold-weak": ROWS[6]}
+"""The like, only searched for more widely."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Group:
     joules: Array
     commit: str
     computed_by: str
+    settings: Mapping[str, Any]  # that all its runs share, by dotted names
 
     @property
     def tuning(self) -> Tuning | None:
@@ -121,7 +127,17 @@ def _group(line: Mapping[str, Any]) -> Group:
         joules=np.array(line["joules"]),
         commit=line["commit"],
         computed_by=line["computed_by"],
+        settings=flat(shared),
     )
+
+
+def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Values by dotted names."""
+    found = {}
+    for name, value in nested.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{above}{name}.") if inner else {above + name: value}
+    return found
 
 
 Cells = Mapping[tuple[tuple[str, int], AccuracyRow], Group]
@@ -199,6 +215,13 @@ def difference(one: Group, other: Group, curve: str, moment: Moment) -> Interval
 def fall(group: Group, curve: str) -> Interval:
     """From the epoch of best validation accuracy to the last, in points."""
     return interval(at(group, curve, last_epoch) - at(group, curve, best_epoch))
+
+
+def interval_of_deviation(values: Array) -> str:
+    """95 % confidence limits of a standard deviation (n − 1), by χ², of normal values."""
+    squares = float(values.var(ddof=1)) * (values.size - 1)
+    low, high = (math.sqrt(squares / chi2.ppf(q, values.size - 1)) for q in (0.975, 0.025))
+    return f"{low:.2f} to {high:.2f}"
 
 
 def signed(value: float) -> str:
@@ -332,18 +355,23 @@ def difference_table(cells: Cells, moment: Moment) -> str:
     return by_row_and_place("test accuracy less backprop's, points", ROWS[1:], cell)
 
 
-def settings_table(searches: Mapping[str, Search], tuning: Tuning) -> str:
+Ways = Mapping[str, AccuracyRow]
+
+
+def settings_table(
+    searches: Mapping[str, Search], tuning: Tuning, searched: Ways = SEARCHES
+) -> str:
     """What was searched, between which bounds, and what was best."""
-    widest = tuning.search_of(searches, "linear-threshold-strong")
+    widest = tuning.search_of(searches, list(searched)[-1])
     lines = []
     for name, bounds in widest.bounds.items():
         numeric = name in widest.logarithmic
         limits = " to ".join(map(plain, bounds)) if numeric else ", ".join(map(plain, bounds))
         scale = " (log)" if widest.logarithmic.get(name) else ""
         published = plain(widest.trials[0].settings[name])
-        best = [_best_setting(tuning.search_of(searches, way), name) for way in SEARCHES]
+        best = [_best_setting(tuning.search_of(searches, way), name) for way in searched]
         lines.append([name, limits + scale, published, *best, _where_the_best_lie(widest, name)])
-    ways = map(str, SEARCHES.values())
+    ways = map(str, searched.values())
     heads = ["setting", "searched", "published", *ways, f"its {N_BEST} best trials"]
     return markdown(heads, lines)
 
@@ -374,10 +402,16 @@ def plain(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def search_table(searches: Mapping[str, Search], tuning: Tuning, usual: Cells, tuned: Cells) -> str:
+def search_table(
+    searches: Mapping[str, Search],
+    tuning: Tuning,
+    usual: Cells,
+    tuned: Cells,
+    searched: Ways = SEARCHES,
+) -> str:
     """What the search saw, and what ten seeds make of its best settings after as many epochs."""
     lines = []
-    for name, row in SEARCHES.items():
+    for name, row in searched.items():
         search, key = tuning.search_of(searches, name), (TUNED_PLACE, row)
         best = f"{search.values[search.best]:.2f} (trial {search.best})"
         seeds = [mean_and_deviation(at(cells[key], "valid", tuning.end_of_trial))
@@ -388,10 +422,12 @@ def search_table(searches: Mapping[str, Search], tuning: Tuning, usual: Cells, t
     return markdown([*heads, "seeds 0 to 9: published", "seeds 0 to 9: tuned"], lines)
 
 
-def tuned_accuracy_table(usual: Cells, tuned: Cells, place: tuple[str, int]) -> str:
+def tuned_accuracy_table(
+    usual: Cells, tuned: Cells, place: tuple[str, int], searched: Ways = SEARCHES
+) -> str:
     """Test accuracy with the published settings and with the best."""
     lines = []
-    for row in SEARCHES.values():
+    for row in searched.values():
         if (place, row) in tuned:
             groups = [cells[place, row] for cells in (usual, tuned)]
             lines.append([str(row)] + [mean_and_deviation(at(group, "test", moment))
@@ -428,6 +464,319 @@ def tuned_difference_table(
             "test, best epoch",
         ],
         lines,
+    )
+
+
+def against_table(one: Group, others: Mapping[str, Group]) -> str:
+    """One group's test accuracy less that of others."""
+    lines = [
+        [name, *(str(difference(one, other, "test", moment)) for moment in MOMENTS.values())]
+        for name, other in others.items()
+    ]
+    return markdown(["test accuracy less that of, points", "last epoch", "best epoch"], lines)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was wished of tuned settings before they were searched for, in percent or points."""
+
+    place: tuple[str, int]
+    row: AccuracyRow
+    limit: float
+    gap: bool  # the most behind backprop that was tuned alike, else the least test accuracy
+
+    def __str__(self) -> str:
+        what = f"at most {self.limit} behind backprop" if self.gap else f"at least {self.limit} %"
+        return f"{place_name(self.place)}: {self.row}: {what}"
+
+    def found(self, cells: Cells, moment: Moment) -> Interval:
+        """What came of it."""
+        group = cells[self.place, self.row]
+        if self.gap:
+            return difference(cells[self.place, BACKPROP], group, "test", moment)
+        return interval(at(group, "test", moment))
+
+    def verdict(self, found: Interval) -> str:
+        """Whether it is met: by the mean, and by how much of its interval."""
+        sign = -1 if self.gap else 1
+        mean, *ends = (sign * (x - self.limit) for x in (found.mean, found.low, found.high))
+        sure = min(ends) >= 0 if mean >= 0 else max(ends) < 0
+        return ("met" if mean >= 0 else "not met") + ("" if sure else ", not surely")
+
+
+GOALS = (
+    Goal(TUNED_PLACE, ROWS[1], 89.4, gap=False),
+    Goal(TUNED_PLACE, ROWS[1], 0.3, gap=True),
+    Goal(TUNED_PLACE, ROWS[4], 1.0, gap=True),
+    Goal(TRANSFERRED_PLACE, ROWS[1], 98.5, gap=False),
+    Goal(TRANSFERRED_PLACE, ROWS[1], 0.1, gap=True),
+    Goal(TRANSFERRED_PLACE, ROWS[4], 0.5, gap=True),
+)
+
+
+def goal_table(tuned: Cells) -> str:
+    """What was wished, what was found, and whether the one is the other."""
+    lines = []
+    for goal in GOALS:
+        cells = []
+        for moment in MOMENTS.values():
+            found = goal.found(tuned, moment)
+            number = f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+            cells.append(f"{str(found) if goal.gap else number}: {goal.verdict(found)}")
+        lines.append([str(goal), *cells])
+    return markdown(["goal, tuned more widely", "last epoch", "best epoch"], lines)
+
+
+# What of the tuned settings does it.
+
+WHY = f"{TUNED_PLACE[0]}-why: "
+PUBLISHED, TUNED = "published", "tuned"
+WITH, WITHOUT = "published with ", "tuned without "
+
+
+def ways_between(groups: Iterable[Group]) -> dict[str, Group]:
+    """Groups on the way from published settings to tuned ones, from the one end to the other."""
+    found = {g.name.removeprefix(WHY): g for g in groups if g.name.startswith(WHY)}
+
+    def rank(name: str) -> int:
+        kinds = (name == PUBLISHED, name.startswith(WITH), name.startswith(WITHOUT), name == TUNED)
+        return kinds.index(True)
+
+    return {name: found[name] for name in sorted(found, key=rank)}
+
+
+def parts_table(between: Mapping[str, Group]) -> str:
+    """What each part of the settings consists of."""
+    usual = between[PUBLISHED].settings
+    lines = []
+    for name, group in between.items():
+        if name.startswith(WITH):
+            other = {n: v for n, v in group.settings.items() if usual[n] != v}
+            changes = (f"{n} {_shown(usual[n])} → {_shown(v)}" for n, v in other.items())
+            lines.append([name.removeprefix(WITH), "; ".join(changes)])
+    return markdown(["part", "published → tuned"], lines)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else plain(value)
+
+
+def why_table(between: Mapping[str, Group]) -> str:
+    """Accuracies after the last epoch, less both ends' by seed."""
+    lines = []
+    for name, group in between.items():
+        accuracies = [mean_and_deviation(at(group, c, last_epoch)) for c in ("valid", "test")]
+        gaps = ["" if name == end else str(difference(group, between[end], "test", last_epoch))
+                for end in (PUBLISHED, TUNED)]  # fmt: skip
+        lines.append([name, *accuracies, *gaps])
+    heads = ["settings", "validation, %", "test, %"]
+    return markdown([*heads, "test less published", "test less tuned"], lines)
+
+
+# A linear threshold's misreading along learning.
+
+STEPS_OF_AN_EPOCH = 540
+SHOWN_EPOCHS = (0, 1, 2, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of one run, at some of its steps; arrays are (looks, layers) or (looks,)."""
+
+    epochs: Array
+    test: Array  # percent
+    misreading: Array
+    work: Array
+    angle: Array  # to the gradient, degrees, of the hidden layers and the readout
+    to_exact: Array  # to the exact inverse's update, degrees
+
+    @property
+    def ratio(self) -> Array:
+        """Misreading by work."""
+        return self.misreading / self.work
+
+
+def read_looks(path: Path) -> dict[str, Looks]:
+    """Read `misreading.json`, by settings."""
+    courses = json.loads(path.read_text(encoding="utf-8"))["courses"]
+
+    def looks(rows: Sequence[Mapping[str, Any]]) -> Looks:
+        def column(name: str) -> Array:
+            return np.array([row[name] for row in rows])
+
+        return Looks(
+            epochs=column("step") / STEPS_OF_AN_EPOCH,
+            test=100 * column("test"),
+            misreading=column("misreading"),
+            work=column("work"),
+            angle=column("angle"),
+            to_exact=column("angle_to_exact"),
+        )
+
+    return {name: looks(rows) for name, rows in courses.items()}
+
+
+def misreading_table(courses: Mapping[str, Looks]) -> str:
+    """Misreading by work and angles, layer by layer."""
+    lines = []
+    for name, looks in courses.items():
+        for epoch in SHOWN_EPOCHS:
+            i = list(looks.epochs).index(epoch)
+            cells = [
+                ", ".join(f"{value:.{digits}f}" for value in layers[i][:N_HIDDEN])
+                for layers, digits in (
+                    (looks.misreading, 3),
+                    (looks.work, 3),
+                    (looks.ratio, 3),
+                    (looks.angle, 0),
+                    (looks.to_exact, 0),
+                )
+            ]
+            lines.append([name, f"{epoch}", *cells, f"{looks.test[i]:.2f}"])
+    heads = ["settings", "epoch", "misreading", "work", "misreading ÷ work", *ANGLES, "test, %"]
+    return markdown(heads, lines)
+
+
+def misreading_ranges(courses: Mapping[str, Looks]) -> str:
+    """From the first epoch to the last: ranges of quotients and angles, layer by layer."""
+
+    def cell(layer: Array, digits: int) -> str:
+        middle, low, high = (
+            f"{value:.{digits}f}" for value in (np.median(layer), layer.min(), layer.max())
+        )
+        return f"{middle} ({low} to {high})"
+
+    lines = []
+    for name, looks in courses.items():
+        trained = looks.epochs >= 1
+        for what, values, digits in (
+            ("misreading ÷ work", looks.ratio, 3),
+            (ANGLES[0], looks.angle, 0),
+            (ANGLES[1], looks.to_exact, 0),
+        ):
+            layers = values[trained].T[:N_HIDDEN]
+            lines.append([name, what, *(cell(layer, digits) for layer in layers)])
+    heads = [f"layer {layer + 1}" for layer in range(N_HIDDEN)]
+    return markdown(["settings", "epochs 1 to 20: median (range)", *heads], lines)
+
+
+N_HIDDEN = TUNED_PLACE[1]
+ANGLES = ("angle to gradient, °", "to exact inverse, °")
+
+
+# How much is chance, precision or method.
+
+ORDERS, DOUBLE = "orders-of-one-start", "float64"
+SINGLE = "fashion_mnist-depth-3-exact-inverse-per-sample-strong"
+
+
+def orders_table(groups: Mapping[str, Group]) -> str:
+    """How far runs of many starts scatter, and such of one start."""
+    lines = []
+    kinds = {"ten starts, each in its order": SINGLE, "one start in ten orders": ORDERS}
+    for kind, name in kinds.items():
+        cells = []
+        for moment in MOMENTS.values():
+            values = at(groups[name], "test", moment)
+            cells += [mean_and_deviation(values), interval_of_deviation(values)]
+        lines.append([kind, *cells])
+    heads = [f"{when}: {what}" for when in ("last epoch", "best epoch")
+             for what in ("test, %", "deviation's interval")]  # fmt: skip
+    return markdown(["", *heads], lines)
+
+
+def precision_table(groups: Mapping[str, Group]) -> str:
+    """Float64 less float32, by seed."""
+    double, single = groups[DOUBLE], groups[SINGLE]
+    lines = []
+    for when, moment in zip(("last epoch", "best epoch"), MOMENTS.values(), strict=True):
+        pair = [at(group, "test", moment) for group in (double, single)]
+        gaps = " ".join(signed(value) for value in pair[0] - pair[1])
+        scatter = f"{float(np.std(pair[0] - pair[1], ddof=1)):.2f}"
+        means = [mean_and_deviation(values) for values in pair]
+        gap = str(difference(double, single, "test", moment))
+        lines.append([when, *means, gap, scatter, gaps])
+    heads = ["test, %", "float64", "float32", "float64 less float32", "deviation of that"]
+    return markdown([*heads, "by seed, 0 to 9"], lines)
+
+
+def made_twice(groups: Mapping[str, Group]) -> str:
+    """What became of runs that were trained on two devices at two commits."""
+    linear_threshold = SINGLE.replace("exact-inverse", "linear-threshold")
+    pairs = (
+        (groups[WHY + PUBLISHED], groups[linear_threshold]),
+        (groups[ORDERS], groups[SINGLE]),
+    )
+    same, compared = 0, 0
+    for one, other in pairs:
+        n_epochs = min(len(one.valid), len(other.valid))
+        runs = [0] if one.name == ORDERS else slice(None)  # its others are of another start
+        for curve in ("valid", "test"):
+            ours, theirs = (getattr(g, curve)[:n_epochs, runs] for g in (one, other))
+            same += int(np.sum(ours == theirs))
+            compared += ours.size
+    return f"{same} of {compared}"
+
+
+REFERENCE = "float64, fixed point"
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Trainings of one start and order in several ways, (ways): arrays (looks, seeds)."""
+
+    steps: Array  # (looks,)
+    distances: Mapping[str, Array]
+    accuracies: Mapping[str, Array]  # of validation, percent; (epochs, seeds)
+    seeds: Sequence[int]
+    commit: str
+
+
+def read_parting(path: Path) -> Parting:
+    """Read `parting.json`; what not all ways have come to is left out."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows: dict[str, list[Any]] = {}
+    for row in found["rows"]:
+        rows.setdefault(row["way"], []).append(row)
+    n_looks = min(map(len, rows.values()))
+    rows = {way: all_of[:n_looks] for way, all_of in rows.items()}
+    return Parting(
+        steps=np.array([row["step"] for row in rows[REFERENCE]]),
+        distances={way: np.array([row["distance"] for row in looks]) for way, looks in rows.items()
+                   if way != REFERENCE},
+        accuracies={way: 100 * np.array([row["valid_accuracy"] for row in looks
+                                         if "valid_accuracy" in row])
+                    for way, looks in rows.items()},
+        seeds=found["seeds"],
+        commit=found["commit"],
+    )  # fmt: skip
+
+
+def parting_table(parting: Parting) -> str:
+    """Least and greatest distances over seeds."""
+    lines = [
+        [f"{step}", *(f"{percent(d[i].min())} to {percent(d[i].max())}"
+                      for d in parting.distances.values())]
+        for i, step in enumerate(parting.steps)
+    ]  # fmt: skip
+    return markdown(["distance after step, % of the way gone", *parting.distances], lines)
+
+
+def percent(part: float) -> str:
+    """Two digits that count."""
+    return f"{float(f'{100 * part:.2g}'):g}"
+
+
+def parting_accuracy_table(parting: Parting) -> str:
+    """Validation accuracies by seed."""
+    lines = [
+        [way, *(", ".join(f"{value:.2f}" for value in epoch) for epoch in accuracies)]
+        for way, accuracies in parting.accuracies.items()
+    ]
+    n_epochs = len(parting.accuracies[REFERENCE])
+    seeds = ", ".join(map(str, parting.seeds))
+    return markdown(
+        [f"validation, %, seeds {seeds}", *(f"epoch {i + 1}" for i in range(n_epochs))], lines
     )
 
 
@@ -504,8 +853,15 @@ def cost_table(usual: Cells, tuned: Cells, of: str) -> str:
 # The page.
 
 
-def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
+def page(
+    groups: Sequence[Group],
+    searches: Mapping[str, Search],
+    parting: Parting,
+    courses: Mapping[str, Looks],
+) -> str:
     """Write `accuracies.md`."""
+    by_name = {group.name: group for group in groups}
+    between = ways_between(groups)
     usual, tuned, wider = (cells_of(groups, tuning) for tuning in (None, *TUNINGS))
     commits, devices = (
         {getattr(one, name) for one in groups} for name in ("commit", "computed_by")
@@ -513,7 +869,7 @@ def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
     n_epochs = {len(one.valid) for one in groups}
     parts = [
         "# Accuracies\n",
-        f"Made of runs.jsonl and searches.journal by `python benchmarks/accuracy_tables.py`: "
+        f"Made of the files beside it by `python benchmarks/accuracy_tables.py`: "
         f"{len(groups)} groups of runs, {_all(n_epochs)} epochs, {_all(devices)}, commits "
         f"{_all(commits)}. Mean ± standard deviation (n − 1) over seeds, their number in brackets. "
         "Differences are paired by seed, with their 95 % confidence interval by Student's t. The "
@@ -528,11 +884,8 @@ def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
         *_tuned(searches, NARROW, usual, tuned),
         f"## Table 5: tuned more widely, {place_name(TUNED_PLACE)}\n",
         *_tuned(searches, WIDE, usual, wider),
-        f"The same settings, {place_name(TRANSFERRED_PLACE)}:\n",
-        tuned_accuracy_table(usual, wider, TRANSFERRED_PLACE),
-        tuned_difference_table(usual, wider, TRANSFERRED_PLACE, WIDE),
         "## Table 6: cost\n",
-        _about_cost(groups),
+        _about_cost([*usual.values(), *tuned.values()]),
         cost_table(usual, tuned, "seconds"),
         cost_table(usual, tuned, "joules"),
         "To the mean validation accuracy of backprop's first epoch, a run's own first epoch that "
@@ -540,6 +893,30 @@ def page(groups: Sequence[Group], searches: Mapping[str, Search]) -> str:
         to_first_epoch_table(usual),
         "## Table 7: last epoch less best epoch\n",
         fall_table(usual, tuned, wider),
+        f"## Table 8: which settings do it, {place_name(TUNED_PLACE)}\n",
+        f"{ROWS[4]}, after {len(between[TUNED].valid)} epochs.\n",
+        parts_table(between),
+        why_table(between),
+        f"## Table 9: misreading along learning, {place_name(TUNED_PLACE)}\n",
+        f"{ROWS[4]}, one seed; layers 1 to {N_HIDDEN}.\n",
+        misreading_table(courses),
+        misreading_ranges(courses),
+        f"## Table 10: the settings of Table 5, {place_name(TRANSFERRED_PLACE)}\n",
+        tuned_accuracy_table(usual, wider, TRANSFERRED_PLACE),
+        tuned_difference_table(usual, wider, TRANSFERRED_PLACE, WIDE),
+        "Goals of both datasets:\n",
+        goal_table(wider),
+        f"## Table 11: weak control, tuned, {place_name(TUNED_PLACE)}\n",
+        *_weak(searches, usual, wider),
+        f"## Table 12: how much is chance, {place_name(TUNED_PLACE)}\n",
+        f"{ROWS[1]}. Limits of a standard deviation are of 95 %, by χ².\n",
+        orders_table(by_name),
+        precision_table(by_name),
+        f"What was trained twice, on two devices at two commits: {made_twice(by_name)} recorded "
+        "accuracies are the same.\n",
+        f"Parting from {REFERENCE}, {len(parting.seeds)} seeds, commit {parting.commit}:\n",
+        parting_table(parting),
+        parting_accuracy_table(parting),
     ]
     return "\n".join(parts)
 
@@ -554,6 +931,37 @@ def _tuned(searches: Mapping[str, Search], tuning: Tuning, usual: Cells, tuned: 
     ]
 
 
+def _weak(searches: Mapping[str, Search], usual: Cells, tuned: Cells) -> list[str]:
+    weak, strong = ROWS[6], ROWS[4]
+    others = {
+        f"{weak}, published": usual[TUNED_PLACE, weak],
+        f"{strong}, tuned more widely": tuned[TUNED_PLACE, strong],
+        f"{BACKPROP}, tuned more widely": tuned[TUNED_PLACE, BACKPROP],
+        f"{BACKPROP}, published": usual[TUNED_PLACE, BACKPROP],
+    }
+    return [
+        settings_table(searches, WIDE, WEAK_SEARCHES),
+        search_table(searches, WIDE, usual, tuned, WEAK_SEARCHES),
+        tuned_accuracy_table(usual, tuned, TUNED_PLACE, WEAK_SEARCHES),
+        against_table(tuned[TUNED_PLACE, weak], others),
+        _about_nudge([cells[TUNED_PLACE, weak] for cells in (tuned, usual)]),
+    ]
+
+
+def _about_nudge(groups: Iterable[Group]) -> str:
+    """Where control leads from an output that knows nothing, the more telling side of a nudge."""
+    n_classes, loss = 10, "softmax-cross-entropy"
+    equal, labels = np.zeros((1, n_classes)), softened_labels(np.array([0]), n_classes)
+    nudges = [group.settings["feedback.nudge"] for group in groups]
+    ways = {f"a nudge of {plain(nudge)}": Feedback(strong=False, nudge=nudge) for nudge in nudges}
+    ways["strong control"] = Feedback(strong=True)
+    targets = [
+        f"{closed_loop_target(loss, feedback, equal, labels)[0, 0]:.3f} ({name})"
+        for name, feedback in ways.items()
+    ]
+    return f"The right class's target, where all ten outputs are alike: {', '.join(targets)}.\n"
+
+
 def _all(values: Iterable[Any]) -> str:
     return ", ".join(sorted(map(str, values)))
 
@@ -564,6 +972,7 @@ def _at_both(table: Callable[[Moment], str]) -> list[str]:
 
 def _about_searches(searches: Mapping[str, Search], tuning: Tuning) -> str:
     used = {name + one.ending for name in SEARCHES for one in TUNINGS}
+    used |= {name + WIDE.ending for name in WEAK_SEARCHES}
     n_trials = {np.isfinite(tuning.search_of(searches, name).values).sum() for name in SEARCHES}
     others = [
         f"{name} ({np.isfinite(search.values).sum()} trials ended, {_nudged(search)})"
@@ -587,7 +996,7 @@ def _nudged(search: Search) -> str:
     return f"the best at {best.value:.2f} by a nudge of {nudge}, published {published}"
 
 
-def _about_cost(groups: Sequence[Group]) -> str:
+def _about_cost(groups: Iterable[Group]) -> str:
     slow = [
         f"{one.name} ({one.seconds[0]:.1f} s, later ones {np.median(one.seconds[1:]):.2f} s)"
         for one in groups
@@ -758,20 +1167,85 @@ def _cut_below(axes: Any, values: Array) -> None:
         axes.text(0.1, 0.02, f"{n_below} below", **where)
 
 
+WAY_STYLES = {
+    "float32, fixed point": ("-", "o"),
+    "float64, integrated": ("--", "s"),
+    "float32, integrated": (":", "^"),
+}
+
+
+def draw_parting(path: Path, parting: Parting) -> None:
+    """Draw distances by step, medians with a band from the least to the greatest seed."""
+    from disinhib.experiments.paper.figures.style import BLUE, ORANGE, PAGE, VERMILION, new_figure
+
+    figure = new_figure(PAGE, 3.0)
+    axes = figure.subplots()
+    colours = dict(zip(parting.distances, (BLUE, ORANGE, VERMILION), strict=True))
+    for way, distance in parting.distances.items():
+        dashes, marker = WAY_STYLES[way]
+        style = {"color": colours[way], "marker": marker, "markersize": 3, "label": way}
+        axes.loglog(parting.steps, 100 * np.median(distance, axis=1), dashes, **style)
+        axes.fill_between(
+            parting.steps, 100 * distance.min(axis=1), 100 * distance.max(axis=1),
+            color=colours[way], alpha=0.15, linewidth=0,
+        )  # fmt: skip
+    for epoch in range(1, len(parting.accuracies[REFERENCE]) + 1):
+        axes.axvline(epoch * STEPS_OF_AN_EPOCH, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("step (dotted: ends of epochs)")
+    axes.set_ylabel("distance of the parameters,\n% of the way gone")
+    axes.set_title(f"from {REFERENCE}, of the same start and order")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
+    figure.savefig(path, dpi=200)
+
+
+def draw_misreading(path: Path, courses: Mapping[str, Looks]) -> None:
+    """Draw misreading by work, and angles to the gradient, by epoch, a column a layer."""
+    from disinhib.experiments.paper.figures.style import BLACK, PAGE, VERMILION, new_figure
+
+    figure = new_figure(PAGE, 4.4)
+    panels = figure.subplots(2, N_HIDDEN, sharex=True, sharey="row")
+    styles = {PUBLISHED: {"color": BLACK, "linestyle": "--"}, TUNED: {"color": VERMILION}}
+    for layer, (upper, lower) in enumerate(panels.T):
+        for name, looks in courses.items():
+            upper.semilogy(looks.epochs, looks.ratio[:, layer], label=name, **styles[name])
+            lower.plot(looks.epochs, looks.angle[:, layer], **styles[name])
+        lower.axhline(90, color="0.6", linewidth=0.7, zorder=0)
+        lower.set_ylim(0, 135)
+        lower.set_yticks((0, 45, 90, 135))
+        lower.set_xlabel("epoch")
+        upper.set_title(f"layer {layer + 1}")
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3)
+            axes.margins(x=0.02)
+    panels[0, 0].yaxis.set_major_formatter("{x:g}")
+    panels[0, 0].set_ylabel("misreading ÷ work")
+    panels[1, 0].set_ylabel("angle to the gradient, °")
+    panels[0, -1].legend(loc="lower right")
+    figure.savefig(path, dpi=200)
+
+
 def main() -> None:
     """Write everything anew."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with runs.jsonl and searches.journal")
+    parser.add_argument("folder", type=Path, help="with runs.jsonl and what else is read")
     folder = parser.parse_args().folder
     groups = read_groups(folder / "runs.jsonl")
     searches = read_searches(folder / "searches.journal")
     usual = cells_of(groups)
-    (folder / "accuracies.md").write_text(page(groups, searches), encoding="utf-8")
+    parting = read_parting(folder / "parting.json")
+    courses = read_looks(folder / "misreading.json")
+    text = page(groups, searches, parting, courses)
+    (folder / "accuracies.md").write_text(text, encoding="utf-8")
     draw_all_accuracies(folder / "accuracies.png", usual)
     draw_curves(folder / "curves.png", usual, epochs_of, "epoch")
     draw_curves(folder / "time.png", usual, seconds_of_one, "seconds of one of ten runs")
     draw_searches(folder / "searches.png", searches, NARROW, SCATTERED)
     draw_searches(folder / "wider-searches.png", searches, WIDE, SCATTERED_MORE_WIDELY)
+    draw_parting(folder / "parting.png", parting)
+    draw_misreading(folder / "misreading.png", courses)
 
 
 if __name__ == "__main__":

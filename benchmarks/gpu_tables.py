@@ -642,7 +642,7 @@ def main() -> None:
         part(configurations, data[given.datasets[0]], given.out / "parting.json", until)
     for what in WEAK_SEARCHES:
         tune(what)
-    for dataset in given.datasets[1:]:
+    for dataset in given.datasets if given.only else given.datasets[1:]:
         for name in sorted(best, key=lambda name: not name.endswith("-wide")):
             run_tuned(dataset, name)
 
