@@ -370,6 +370,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 def draw_batch(directory: Path, out: Path | None, metric: str | None) -> int:
     """Draw the picture of a batch."""
     file = out or directory / "batch.png"
+    read_batch(directory)
     refuse_unwritable(file)
     refuse_other_pictures(file)
     figure = batch_figure(directory, metric or "")

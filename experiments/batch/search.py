@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,8 @@ class _Group:
         if n_trials >= self._most_trials():
             return None
         self._optuna.sampler = self._sampler(n_trials)
+        if self._search.sampler == "grid":
+            self._optuna.enqueue_trial(grid_point(self._search, n_trials))
         trial = self._optuna.ask()
         lock = self._held(trial.number)
         return None if lock is None else (trial, lock)
@@ -195,11 +198,8 @@ class _Group:
         from optuna import samplers
 
         seed = zlib.crc32(f"{self.name}/{number}".encode())
-        match self._search.sampler:
-            case "random":
-                return samplers.RandomSampler(seed=seed)
-            case "grid":
-                return samplers.BruteForceSampler(seed=seed)
+        if self._search.sampler != "tpe":
+            return samplers.RandomSampler(seed=seed)
         return samplers.TPESampler(
             seed=seed, multivariate=True, constant_liar=True, n_startup_trials=WARM_UP
         )
@@ -310,15 +310,31 @@ def _suggested(trial: optuna.Trial, search: Search) -> dict[str, Any]:
     return chosen
 
 
+def grid_points(search: Search) -> dict[str, list[Any]]:
+    """Values of each setting that a grid has."""
+    points = {}
+    for name, domain in search.space.items():
+        if "values" in domain:
+            points[name] = list(domain["values"])
+        else:
+            low, step = domain["low"], domain["step"]
+            n = int((domain["high"] - low) / step + 1e-9) + 1
+            points[name] = [low + i * step for i in range(n)]
+    return points
+
+
 def grid_size(search: Search) -> int:
     """Points of a grid."""
-    n = 1
-    for domain in search.space.values():
-        if "values" in domain:
-            n *= len(domain["values"])
-        else:
-            n *= int((domain["high"] - domain["low"]) / domain["step"] + 1e-9) + 1
-    return n
+    return prod(len(values) for values in grid_points(search).values())
+
+
+def grid_point(search: Search, number: int) -> dict[str, Any]:
+    """One of a grid's points, the last setting first to change."""
+    point = {}
+    for name, values in reversed(grid_points(search).items()):
+        number, place = divmod(number, len(values))
+        point[name] = values[place]
+    return point
 
 
 def importances(directory: str | os.PathLike[str], group: str) -> dict[str, float]:
