@@ -70,6 +70,7 @@ def closed_loop(
     left = np.empty(n_out, dtype=theta.dtype)
     excess = np.zeros(rows, dtype=theta.dtype)
     solved = np.empty(rows, dtype=np.bool_)
+    was_solved = np.ones(rows, dtype=np.bool_)
     tiny = theta.dtype.type(np.finfo(theta.dtype).tiny)
     for l in range(n_hidden):
         copy(layer(open_u_E, sizes, batch, l, b_0, b_1), layer(potentials, sizes, rows, l, 0, rows))
@@ -117,7 +118,7 @@ def closed_loop(
                 if to_readout:
                     out[b, k] += c[b, k]
                 p[k] = out[b, k] - previous_out[b, k]
-            correct(D[b], move[b], p)
+            correct(D[b], move[b], p, solved[b] and was_solved[b])
             control_step(
                 is_mse, kappa, tiny, excess[b], c[b], out[b], target[sample], D[b], A, right, p,
                 left,
@@ -155,6 +156,7 @@ def closed_loop(
                         z[sample, k] = p[k] / leak
             else:
                 move[kept], previous_out[kept] = left, out[b]
+                was_solved[kept] = solved[b]
                 if kept != b:
                     index[kept] = index[b]
                     drive_1[kept] = drive_1[b]
@@ -295,8 +297,13 @@ def solve(A, right):
 
 
 @inner
-def correct(D, move, change):
-    """Broyden's correction of D, after which the last move gives the change of u_out seen."""
+def correct(D, move, change, are_solved):
+    """Broyden's correction of D, after which the last move gives the change of u_out seen.
+
+    None where a state at either end of the move is not solved and the change is mainly another than
+    D lets expect: it is then one of states that still come to rest, which no move has brought
+    about, and a D that took it for an answer would let a step pass for small that is not.
+    """
     n = move.size
     squares = move[0] - move[0]
     for k in range(n):
@@ -304,11 +311,19 @@ def correct(D, move, change):
     # What is left is rounding, or nothing, and its square may be nothing.
     if not squares > 0:
         return
+    expected, surprise = squares - squares, squares - squares
     for j in range(n):
-        unexplained = change[j]
+        answer = squares - squares
         for k in range(n):
-            unexplained -= move[k] * D[k, j]
-        share = unexplained / squares
+            answer += move[k] * D[k, j]
+        expected += answer * answer
+        # From here on the change is what D does not explain.
+        change[j] -= answer
+        surprise += change[j] * change[j]
+    if not are_solved and not surprise <= expected:
+        return
+    for j in range(n):
+        share = change[j] / squares
         for k in range(n):
             D[k, j] += move[k] * share
 
