@@ -120,6 +120,31 @@ __device__ inline void solve(const Group<T, S>& g, int s) {
   }
 }
 
+// F_j of sample s and the factors of its column, I / over + under D; of cross-entropy the softmax
+// lies there, and the logarithm of its sum is given.
+template <typename T, int S>
+__device__ inline void equation(
+    const Group<T, S>& g, int s, int j, T log_sum, T& F, T& over, T& under) {
+  const Plan<T>* p = g.p;
+  int n = int(p->n_out);
+  Int row = g.first + s;
+  T kappa = g.settings[KAPPA], u = p->u_out[row * n + j], target = p->target[row * n + j];
+  T c = output_array(g, CONTROL)[s * n + j], weight = kappa;
+  over = weight > T(1) ? weight : T(1);
+  if (p->is_mse) {
+    F = c / over - (weight < T(1) ? weight : T(1)) * (target - u);
+  } else {
+    T pi = output_array(g, SOFTMAX)[s * n + j];
+    T q = target - c / (kappa > smallest<T>() ? kappa : smallest<T>());
+    bool is_stiff = q > T(0) && kappa * q * matrix_row(g, s, j)[j] >= T(1);
+    weight = kappa * (is_stiff ? q : pi);
+    over = weight > T(1) ? weight : T(1);
+    F = is_stiff ? (weight < T(1) ? weight : T(1)) * (u - log_sum - log(q))
+                 : c / over - kappa / over * (target - pi);
+  }
+  under = weight < T(1) ? weight : T(1);
+}
+
 // Newton's step in c of sample s, into RIGHT, from D and the output of the present state, by a
 // warp, whose lanes meet at both ends.
 template <typename T, int S>
@@ -135,19 +160,8 @@ __device__ inline void control_step(const Group<T, S>& g, int s) {
   __syncwarp();
   if (!p->is_mse) log_sum = softmax_by_warp(n, u_out, pi);
   for (int j = lane_of_thread(); j < n; j += WARP) {
-    T u = u_out[j], target = targets[j];
-    T weight = kappa, over = weight > T(1) ? weight : T(1), F;
-    if (p->is_mse) {
-      F = c[j] / over - (weight < T(1) ? weight : T(1)) * (target - u);
-    } else {
-      T q = target - c[j] / (kappa > smallest<T>() ? kappa : smallest<T>());
-      bool is_stiff = q > T(0) && kappa * q * D[j * 2 * n + j] >= T(1);
-      weight = kappa * (is_stiff ? q : pi[j]);
-      over = weight > T(1) ? weight : T(1);
-      F = is_stiff ? (weight < T(1) ? weight : T(1)) * (u - log_sum - log(q))
-                   : c[j] / over - kappa / over * (target - pi[j]);
-    }
-    T under = weight < T(1) ? weight : T(1);
+    T F, over, under;
+    equation(g, s, j, log_sum, F, over, under);
     T* A_j = matrix_row(g, s, j) + n;
     for (int first = 0; first < n; first += AT_ONCE) {
       read_at_once(of_output, D + first * 2 * n + j, 2 * n, n - first);
@@ -209,20 +223,30 @@ __device__ inline void first_response(const Group<T, S>& g) {
   __syncthreads();
 }
 
-// Correct D of sample s by what the last move did to the output, by a warp.
+// Correct D of sample s by what the last move did to the output, by a warp. Not where a state at
+// either end of the move is unsolved and the change is mainly another than D lets expect: it is
+// then one of states that still come to rest, which no move has brought about.
 template <typename T, int S>
-__device__ inline void correct(const Group<T, S>& g, int s) {
+__device__ inline void correct(const Group<T, S>& g, int s, bool are_solved) {
   int n = int(g.p->n_out);
   const T *move = output_array(g, MOVE) + s * n, *before = output_array(g, OUTPUT_BEFORE) + s * n;
-  T of_output[AT_ONCE];
+  const T* u_out = g.p->u_out + (g.first + s) * n;
+  T of_output[AT_ONCE], squares = 0, expected = 0, surprise = 0;
+  for (int k = 0; k < n; ++k) squares += move[k] * move[k];
+  if (!(squares > T(0))) return;
+  if (!are_solved) {
+    for (int j = lane_of_thread(); j < n; j += WARP) {
+      T answer = 0, change = u_out[j] - before[j];
+      for (int k = 0; k < n; ++k) answer += move[k] * matrix_row(g, s, k)[j];
+      expected += answer * answer;
+      surprise += (change - answer) * (change - answer);
+    }
+    if (!(warp_sum(surprise) <= warp_sum(expected))) return;
+  }
   for (int j = lane_of_thread(); j < n; j += WARP) {
     T* D_j = matrix_row(g, s, 0) + j;
-    T squares = 0, unexplained = g.p->u_out[(g.first + s) * n + j] - before[j];
-    for (int k = 0; k < n; ++k) {
-      squares += move[k] * move[k];
-      unexplained -= move[k] * D_j[k * 2 * n];
-    }
-    if (!(squares > T(0))) continue;
+    T unexplained = u_out[j] - before[j];
+    for (int k = 0; k < n; ++k) unexplained -= move[k] * D_j[k * 2 * n];
     for (int first = 0; first < n; first += AT_ONCE) {
       read_at_once(of_output, D_j + first * 2 * n, 2 * n, n - first);
 #pragma unroll
@@ -306,11 +330,11 @@ __device__ inline bool is_resolved(const Group<T, S>& g, int s) {
   return warp_sum(unresolved) == 0;
 }
 
-// Whether the step that is left of sample s has no weight. Any thread may ask.
+// Up to what size a step in c of sample s has no weight. Any thread may ask.
 template <typename T, int S>
-__device__ inline bool is_negligible(const Group<T, S>& g, int s) {
+__device__ inline T negligible_step(const Group<T, S>& g, int s) {
   int n = int(g.p->n_out);
-  const T *c = output_array(g, CONTROL) + s * n, *left = output_array(g, RIGHT) + s * n;
+  const T* c = output_array(g, CONTROL) + s * n;
   const T* u_out = g.p->u_out + (g.first + s) * n;
   T kappa = g.settings[KAPPA], largest_c = 0, largest_out = 0;
   for (int k = 0; k < n; ++k) {
@@ -319,10 +343,53 @@ __device__ inline bool is_negligible(const Group<T, S>& g, int s) {
     largest_out = u > largest_out ? u : largest_out;
   }
   T scale = largest_c + (kappa < T(1) ? kappa : T(1)) * (T(1) + largest_out);
-  T allowed = negligible_part<T>() * scale;
+  return negligible_part<T>() * scale;
+}
+
+// Whether no entry of a step in c is larger than allowed. Any thread may ask.
+template <typename T>
+__device__ inline bool is_within(int n, const T* step, T allowed) {
   bool good = true;
   // Written so that what is no number is not good.
-  for (int k = 0; k < n; ++k) good = good && fabs(left[k]) <= allowed;
+  for (int k = 0; k < n; ++k) good = good && fabs(step[k]) <= allowed;
+  return good;
+}
+
+// Whether the step that is left of sample s has no weight. Any thread may ask.
+template <typename T, int S>
+__device__ inline bool is_negligible(const Group<T, S>& g, int s) {
+  int n = int(g.p->n_out);
+  return is_within(n, output_array(g, RIGHT) + s * n, negligible_step(g, s));
+}
+
+// Whether the step that is left of sample s would be small if the network's response to c were the
+// least there is, the readout's own, by a warp: the system is a diagonal then.
+template <typename T, int S>
+__device__ inline bool is_small_at_least_response(const Group<T, S>& g, int s, T allowed) {
+  const Plan<T>* p = g.p;
+  int n = int(p->n_out);
+  Int row = g.first + s;
+  T direct = p->to_readout ? T(1) : T(0), log_sum = 0, F, over, under, share = 0;
+  if (!p->is_mse) {
+    const T* c = output_array(g, CONTROL) + s * n;
+    __syncwarp();
+    log_sum = softmax_by_warp(n, p->u_out + row * n, output_array(g, SOFTMAX) + s * n);
+    __syncwarp();
+    T missing = g.settings[KAPPA] * excess_of(n, p->target + row * n), slack = 0;
+    for (int k = 0; k < n; ++k) {
+      equation(g, s, k, log_sum, F, over, under);
+      T diagonal = under * direct + T(1) / over;
+      missing -= c[k] - F / diagonal;
+      slack += under / diagonal;
+    }
+    share = slack != T(0) ? missing / slack : T(0);
+  }
+  bool good = true;
+  for (int k = 0; k < n; ++k) {
+    equation(g, s, k, log_sum, F, over, under);
+    // Written so that what is no number is not good.
+    good = good && fabs((share * under - F) / (under * direct + T(1) / over)) <= allowed;
+  }
   return good;
 }
 
@@ -331,14 +398,18 @@ template <typename T, int S>
 __device__ inline bool has_been_found(const Group<T, S>& g, int s) {
   int n = int(g.p->n_out);
   const T *move = output_array(g, MOVE) + s * n, *left = output_array(g, RIGHT) + s * n;
-  if (!is_negligible(g, s)) return false;
-  T size = 0, size_left = 0;
+  T allowed = negligible_step(g, s), size = 0, size_left = 0;
+  if (!is_within(n, left, allowed)) return false;
   for (int k = 0; k < n; ++k) {
     size += move[k] * move[k];
     size_left += left[k] * left[k];
   }
-  // A step that shrinks slowly says that D is another here, and what is left is more.
-  return size_left <= size / 4 && is_resolved(g, s);
+  // A step that shrinks slowly says that D is another here, and what is left is more. And a response
+  // that is too large in a direction not yet gone makes any step small: the least response tells,
+  // or the step before was small.
+  if (!(size_left <= size / 4)) return false;
+  if (!is_within(n, move, allowed) && !is_small_at_least_response(g, s, 4 * allowed)) return false;
+  return is_resolved(g, s);
 }
 
 // Integral of sample s where its loop is found, by a warp: of c, and not of the error, a small
@@ -520,12 +591,12 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
   Group<T, S> g = group_of_block<T, S>(p);
   T *c = output_array(g, CONTROL), *move = output_array(g, MOVE);
   T *before = output_array(g, OUTPUT_BEFORE), *left = output_array(g, RIGHT);
-  int *is_found = g.flags, *is_unsolved = g.flags + S;
+  int *is_found = g.flags, *is_unsolved = g.flags + S, *was_unsolved = g.flags + 2 * S;
   int n = int(p->n_out), warp = warp_of_thread(), warps = warps_of_block();
   const T* u_out = p->u_out + g.first * n;
   unsigned sought = 0;
   first_response(g);
-  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = 0;
+  for (int s = threadIdx.x; s < g.samples; s += blockDim.x) is_found[s] = was_unsolved[s] = 0;
   start_from_open_loop(g);
   // What concerns outputs alone is done by a warp a sample, whose lanes do not wait for the
   // block; it meets at the neurons. The first step starts from the open loop, where these rest.
@@ -535,7 +606,8 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
       if (is_found[s]) continue;
       if (iteration > 0) {
         keep_output(g, s);
-        correct(g, s);
+        __syncwarp();
+        correct(g, s, !(is_unsolved[s] || was_unsolved[s]));
       }
       control_step(g, s);
       if (iteration > 0 && !is_unsolved[s] && has_been_found(g, s)) {
@@ -549,6 +621,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
       }
       // Until here every lane has looked at what one of them now changes.
       __syncwarp();
+      if (lane_of_thread() == 0) was_unsolved[s] = iteration > 0 && is_unsolved[s];
       for (int at = s * n + lane_of_thread(); at < (s + 1) * n; at += WARP) {
         move[at] = left[at];
         c[at] += left[at];

@@ -9,7 +9,8 @@ from the feedback weights at hand and mean loop gains above, without the product
 weights that the exact one needs.
 
 The neurons' own equations take one Newton step for each step of c: the loop is found when
-both have nothing left, and until then neither need be better than the other.
+both have nothing left, and until then neither need be better than the other. What a D that was
+learnt from few moves calls small is small by the least response as well, or was so twice.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ def closed_loop(
     right = np.empty((n_out, 2), dtype=theta.dtype)
     p = np.empty(n_out, dtype=theta.dtype)
     left = np.empty(n_out, dtype=theta.dtype)
+    left_at_least = np.empty(n_out, dtype=theta.dtype)
+    D_least = np.zeros((n_out, n_out), dtype=theta.dtype)
+    for k in range(n_out):
+        D_least[k, k] = one if to_readout else zero
     excess = np.zeros(rows, dtype=theta.dtype)
     solved = np.empty(rows, dtype=np.bool_)
     was_solved = np.ones(rows, dtype=np.bool_)
@@ -124,7 +129,7 @@ def closed_loop(
                 left,
             )  # fmt: skip
             largest_c, largest_out, largest_left = zero, zero, zero
-            effort, size, size_left = zero, zero, zero
+            effort, size, size_left, largest_move = zero, zero, zero, zero
             for k in range(n_out):
                 largest_c = max(largest_c, abs(c[b, k]))
                 largest_out = max(largest_out, abs(out[b, k]))
@@ -132,9 +137,20 @@ def closed_loop(
                 effort += abs(c[b, k])
                 size += move[b, k] * move[b, k]
                 size_left += left[k] * left[k]
+                largest_move = max(largest_move, abs(move[b, k]))
             allowed = allowed_eps * (largest_c + min(kappa, one) * (one + largest_out))
             # Written so that what is no number is not good.
             good = solved[b] and largest_left <= allowed and size_left <= size / 4
+            if good and not largest_move <= allowed:
+                # A response that is too large in a direction not yet gone makes any step small as
+                # well. The readout's own, which is the least, tells; or the step before was small.
+                control_step(
+                    is_mse, kappa, tiny, excess[b], c[b], out[b], target[sample], D_least, A,
+                    right, p, left_at_least,
+                )  # fmt: skip
+                for k in range(n_out):
+                    # Written so that what is no number is not good.
+                    good = good and abs(left_at_least[k]) <= 4 * allowed
             if good and effort > small_control:
                 good = is_resolved(sizes, batch, sample, Q, c[b], eps)
             if good:
