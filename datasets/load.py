@@ -40,9 +40,9 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
 
     Parameters
     ----------
-    name : {'digits', 'fashion_mnist', 'mnist'}, path of a .npz file, or 'tfds:NAME'
-        Dataset, or somebody's own (see `read_own_file`), or any set of images in classes that
-        tensorflow-datasets has (see `read_any_set`).
+    name : {'digits', 'fashion_mnist', 'mnist'}, path of a file, or 'tfds:NAME'
+        Dataset, or somebody's own in `.npz` or `.h5` (see `read_own_file`), or any set of images
+        in classes that tensorflow-datasets has (see `read_any_set`).
     data_dir : path, optional
         Directory with the data, or one's own file itself. None looks where said above.
 
@@ -67,8 +67,8 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
         return read_any_set(name, data_dir or os.environ.get(DATA_VARIABLE) or None)
     if name not in DATASETS:
         raise DatasetError(
-            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, a .npz file, "
-            "or tfds:NAME"
+            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, a .npz or .h5 "
+            "file, or tfds:NAME"
         )
     if name == "digits":
         if data_dir is not None:

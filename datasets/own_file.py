@@ -1,4 +1,4 @@
-"""Somebody's own data from a `.npz` file, which NumPy's `savez` and `savez_compressed` write.
+"""Somebody's own data from a file: `.npz`, which NumPy's `savez` writes, or HDF5.
 
 It has `x`, (n, ...), and `y`, (n,): inputs of any shape, which are flattened, and a class each.
 Parts that are to validate or test are `x_valid`, `y_valid`, `x_test`, `y_test`; for each of those
@@ -18,7 +18,8 @@ import numpy as np
 from .dataset import Dataset, DatasetError, Split
 from .image_files import ALWAYS_ALLOWED, MOST_EXPANSION
 
-SUFFIX = ".npz"
+NUMPY, HDF5 = (".npz",), (".h5", ".hdf5")
+"""Endings of names, by what is in such a file."""
 PARTS = {"train": "", "validation": "_valid", "test": "_test"}
 ARRAYS = [f"{letter}{part}" for part in PARTS.values() for letter in "xy"]
 LEAST = 20
@@ -28,7 +29,7 @@ BYTES_FULL_SCALE = 255
 
 def is_own_file(name: str) -> bool:
     """Whether a dataset's name is that of a file."""
-    return name.lower().endswith(SUFFIX)
+    return name.lower().endswith((*NUMPY, *HDF5))
 
 
 def read_own_file(path: str | os.PathLike[str]) -> Dataset:
@@ -41,7 +42,7 @@ def read_own_file(path: str | os.PathLike[str]) -> Dataset:
     Parameters
     ----------
     path : path
-        A `.npz` file.
+        A file in `.npz`, or in HDF5: `.h5` or `.hdf5`.
 
     Returns
     -------
@@ -53,7 +54,9 @@ def read_own_file(path: str | os.PathLike[str]) -> Dataset:
     DatasetError
         The file cannot be read, an array is missing, unknown, or not what it should be.
     """
-    return own_dataset(_arrays(Path(path)), path)
+    path = Path(path)
+    is_hdf5 = path.suffix.lower() in HDF5
+    return own_dataset(_arrays_of_hdf5(path) if is_hdf5 else _arrays(path), path)
 
 
 def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]) -> Dataset:
@@ -197,7 +200,27 @@ def _refuse_unknown(path: Path, names: Iterable[str]) -> None:
         raise DatasetError(f"{path}: found an array {unknown[0]!r}, expected {', '.join(ARRAYS)}")
 
 
-# The file: a zip archive of NumPy's arrays, of which no more is taken than it can hold.
+# The file. HDF5 is looked through as all such files of this project are; `.npz` is a zip archive of
+# NumPy's arrays, of which no more is taken than it can hold.
+
+
+def _arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an HDF5 file, which must lie in the file itself."""
+    # Imported here: slow to load, and most data are no HDF5.
+    from ..validation import FileError, read_array, read_texts, reading
+
+    try:
+        with reading(path) as file:
+            names = list(file)
+            arrays = {
+                name: read_texts(file, name) if name.startswith("y") else read_array(file, name)
+                for name in names
+                if name in ARRAYS
+            }
+    except FileError as problem:
+        raise DatasetError(str(problem)) from problem
+    _refuse_unknown(path, names)
+    return arrays
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

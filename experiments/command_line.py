@@ -208,7 +208,7 @@ def train_command(
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join([*DATASETS, "FILE.npz", "tfds:NAME"]),
+            metavar="|".join([*DATASETS, "FILE.npz|FILE.h5", "tfds:NAME"]),
             help="Images to learn, or arrays x and y.",
         ),
     ] = None,

@@ -72,8 +72,8 @@ def train(
         A TOML file, or settings; those given by name go before. Without one the published values
         hold.
     dataset : str, path, pair or mapping of arrays, optional
-        `digits` (the default), `mnist`, `fashion_mnist`, or a file ``FILE.npz``; or arrays:
-        ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run keeps
+        `digits` (the default), `mnist`, `fashion_mnist`, or a file ``FILE.npz`` or ``FILE.h5``; or
+        arrays: ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run keeps
         arrays in its directory.
     out : path, optional
         Directory of the run. Without one nothing is kept but what is returned.

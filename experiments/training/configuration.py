@@ -93,7 +93,7 @@ def _dataset(name: str, value: Any) -> str:
     if text not in DATASETS and not (isinstance(text, str) and is_tfds_name(text)):
         known = ", ".join(repr(one) for one in DATASETS)
         raise ConfigurationError(
-            f"{name} is {shown(value)}: must be {known}, a file FILE.npz, or tfds:NAME"
+            f"{name} is {shown(value)}: must be {known}, a file FILE.npz or FILE.h5, or tfds:NAME"
         )
     return str(text)
 
