@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend, backend_class
-from ..datasets import random_generator, softened_labels
+from ..datasets import random_generator
 from ..refimpl import (
     ArgumentError,
     ConfigurationError,
@@ -31,6 +31,7 @@ from .training import (
     TrainingDiverged,
     refuse_more_than_memory,
     run_configuration,
+    soft_labels,
 )
 
 try:
@@ -344,7 +345,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
             raise ArgumentError(
                 f"classes are {shown(classes.tolist())}: one class is too few, two are needed"
             )
-        labels = softened_labels(class_numbers(y, classes), len(classes), X.dtype)
+        labels = soft_labels(configuration, class_numbers(y, classes), len(classes), X.dtype)
         sizes = (X.shape[1], *configuration.hidden, len(classes))
         most = min(configuration.batch_size, len(X))
         refuse_more_than_memory(sizes, most, configuration.dtype)
@@ -393,6 +394,8 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
 
 OWN = ("hidden", "rule", "epochs", "batch_size", "backend", "dtype", "loss")
 """Settings of a run that are parameters by the same name."""
+OF_THE_DATA = ("validation", "scale")
+"""Of the section `data`, likewise."""
 OF_A_RUN = ("dataset", "data_dir", "start", "schedule", "patience")
 """Settings of a run that an estimator, which is given its data, has not."""
 
@@ -405,6 +408,12 @@ def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "settings: optimizer.learning_rate is a parameter of its own: give learning_rate=…"
         )
+    of_data = settings.get("data")
+    for key in of_data if isinstance(of_data, Mapping) else ():
+        if key in OF_THE_DATA:
+            raise ConfigurationError(
+                f"settings: data.{key} is a setting of runs, and not of estimators"
+            )
     for key in settings:
         if key in named:
             raise ConfigurationError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import TrainingMetrics
-from ..datasets import DatasetError, dataset_digest, is_own_file, load_dataset, own_dataset
+from ..datasets import DatasetError, dataset_digest, is_own_file, own_dataset
 from ..refimpl import ConfigurationError, shown
 from ..validation import FileError, Position, newest_checkpoint
 from .output import say, tell_user, terminal_console
@@ -34,6 +34,7 @@ from .training import (
     differences,
     dotted,
     holds_a_run,
+    load_data,
     load_run_configuration,
     lost_patience,
     parse_checkpoint_interval,
@@ -73,8 +74,8 @@ def train(
         hold.
     dataset : str, path, pair or mapping of arrays, optional
         `digits` (the default), `mnist`, `fashion_mnist`, or a file ``FILE.npz`` or ``FILE.h5``; or
-        arrays: ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run keeps
-        arrays in its directory.
+        arrays: ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run
+        keeps arrays in its directory.
     out : path, optional
         Directory of the run. Without one nothing is kept but what is returned.
     resume : 'auto', True or False
@@ -264,9 +265,10 @@ def _refuse_other_data(
 ) -> None:
     """Refuse arrays, or a file of one's own, that are not what a run learnt, by its digest."""
     if arrays:
-        found = dataset_digest(own_dataset(arrays, "dataset"))
+        about = wanted.data
+        found = dataset_digest(own_dataset(arrays, "dataset", about.validation, about.scale))
     elif "dataset" in given and is_own_file(wanted.dataset):
-        found = dataset_digest(load_dataset(wanted.dataset, place_of_data(wanted, directory)))
+        found = dataset_digest(load_data(wanted, place_of_data(wanted, directory)))
     else:
         return
     if learnt and found != learnt:

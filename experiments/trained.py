@@ -20,7 +20,7 @@ import numpy as np
 from rich.table import Column, Table
 
 from ..backends import Backend, backend_class
-from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_labels
+from ..datasets import SPLITS, Dataset, dataset_digest
 from ..refimpl import (
     ArgumentError,
     ConfigurationError,
@@ -49,10 +49,12 @@ from .training import (
     checked_path,
     dotted,
     holds_a_run,
+    load_data,
     place_of_data,
     read_records,
     refuse_files_of_run,
     run_configuration,
+    soft_labels,
 )
 
 if TYPE_CHECKING:
@@ -178,7 +180,8 @@ class TrainedNetwork:
         ----------
         x : array, (n, ...)
             Inputs, floats scaled as those that were learnt (0 to 1), or bytes where those were
-            bytes; what follows the first axis is flattened.
+            bytes; after a run with `data.scale` also as the data have them. What follows the first
+            axis is flattened.
 
         Returns
         -------
@@ -192,10 +195,10 @@ class TrainedNetwork:
         ConfigurationError, DatasetError
             For bytes, the data that was learnt, whose scale they have, cannot be had.
         """
-        return self._outputs(x)[0]
+        return self._outputs(self._inputs(x))[0]
 
-    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """Outputs, and how many samples did not come to rest."""
+    def _inputs(self, x: np.ndarray) -> np.ndarray:
+        """Floats as the network takes them, of the same shape."""
         n_inputs = self.backend.configuration.sizes[0]
         if np.ma.is_masked(x):
             raise ArgumentError("x has masked values: numbers are needed")
@@ -205,16 +208,24 @@ class TrainedNetwork:
             raise ArgumentError(f"x is no array: {problem}") from problem
         if x.ndim < 2 or int(np.prod(x.shape[1:])) != n_inputs:
             raise ArgumentError(f"x has shape {x.shape}: (n, {n_inputs}) is needed, a row a sample")
-        if x.dtype == np.uint8:
-            full_scale = self.data().full_scale
-            if full_scale is None:
-                raise ArgumentError(f"x is of {x.dtype}: floats are needed, as were learnt")
-            x = x / full_scale
+        has_scale = self.configuration.data.scale is not None
+        if x.dtype == np.uint8 or (has_scale and x.dtype.kind in "iuf"):
+            data = self.data()
+            learnt = data.train.images.dtype
+            if x.dtype.kind == learnt.kind and data.full_scale is not None:
+                return x / data.full_scale
+            if x.dtype == np.uint8:
+                needed = "floats are" if learnt.kind == "f" else f"{learnt} is"
+                raise ArgumentError(f"x is of {x.dtype}: {needed} needed, as was learnt")
         if x.dtype.kind != "f":
             raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1, or bytes")
-        with np.errstate(over="ignore"):
-            flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
+        return x
+
+    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """Outputs for inputs as the network takes them, and how many samples did not settle."""
         network = self.backend.configuration
+        with np.errstate(over="ignore"):
+            flat = x.reshape(len(x), network.sizes[0]).astype(self.configuration.dtype)
         if network.rule == "backprop":
             if not np.all(np.isfinite(flat)):
                 raise ArgumentError("x has values that are no finite numbers")
@@ -274,7 +285,7 @@ class TrainedNetwork:
             )
         dataset = self.data(data_dir)
         part = getattr(dataset, split)
-        y = softened_labels(part.labels, dataset.n_classes)
+        y = soft_labels(self.configuration, part.labels, dataset.n_classes)
         # Outputs that are no numbers are counted as such below.
         with np.errstate(all="ignore"):
             x = dataset.inputs(part.images)
@@ -312,7 +323,7 @@ class TrainedNetwork:
             return self.dataset
         name = self.configuration.dataset
         place = place_of_data(self.configuration, self.source.parent)
-        dataset = load_dataset(name, data_dir or place)
+        dataset = load_data(self.configuration, data_dir or place)
         found = dataset_digest(dataset)
         if self.data_digest and found != self.data_digest:
             raise ConfigurationError(

@@ -30,6 +30,7 @@ from ...refimpl import (
     whole_number,
 )
 from ..output import replace_text
+from .data import Data
 from .schedule import Schedule
 
 AUTO = "auto"
@@ -184,6 +185,7 @@ class RunConfiguration(BaseModel):
     tau_E: Number = 0.02
     tau_I: Number = 0.005
     start: OptionalPath = None
+    data: Annotated[Data, TABLE] = Data()
     activation_E: Annotated[SoftReLU, TABLE] = SoftReLU()
     activation_I: Annotated[SoftReLU, TABLE] = SoftReLU()
     controller: Annotated[Controller, TABLE] = Controller()
@@ -224,6 +226,7 @@ class RunConfiguration(BaseModel):
 
 
 SECTIONS: dict[str, Any] = {
+    "data": Data,
     "activation_E": SoftReLU,
     "activation_I": SoftReLU,
     "controller": Controller,

@@ -28,11 +28,9 @@ from ...datasets import (
     batch_order,
     dataset_digest,
     is_own_file,
-    load_dataset,
     order_digest,
     own_dataset,
     random_generator,
-    softened_labels,
 )
 from ...refimpl import (
     ArgumentError,
@@ -63,6 +61,7 @@ from .configuration import (
     run_configuration,
     write_run_configuration,
 )
+from .data import load_data, soft_labels
 from .interruption import uninterrupted
 from .lock import RunLock
 from .metrics import EpochRecord, keep_records, read_records
@@ -114,8 +113,10 @@ def begin(
     """
     directory = Path(directory)
     _refuse_a_run(directory, anew)
-    given = None if arrays is None else own_dataset(arrays, "dataset")
-    if given is not None:
+    given = None
+    if arrays is not None:
+        about = configuration.data
+        given = own_dataset(arrays, "dataset", about.validation, about.scale)
         given = dataclasses.replace(given, name=Path(DATA).stem, source=DATA)
     prepared = _prepare(configuration, directory, given=given)
     make_directory(directory)
@@ -215,7 +216,7 @@ def _prepare(
     """
     if configuration.backend != AUTO:
         backend_class(configuration.backend)  # Before data are read that may take long.
-    dataset = given or load_dataset(configuration.dataset, place_of_data(configuration, directory))
+    dataset = given or load_data(configuration, place_of_data(configuration, directory))
     n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
         raise ConfigurationError(
@@ -250,7 +251,7 @@ def _prepare(
         "configuration": configuration,
         "dataset": dataset,
         "backend": backend,
-        **_place(backend, dataset),
+        **_place(configuration, backend, dataset),
         "first_order": first_order,
         "data_digest": dataset_digest(dataset),
         "start_digest": digest_of_start,
@@ -266,11 +267,15 @@ def _network_at(
     return with_learning_rate(network, factor)
 
 
-def _place(backend: Backend, dataset: Dataset) -> dict[str, PlacedData]:
+def _place(
+    configuration: RunConfiguration, backend: Backend, dataset: Dataset
+) -> dict[str, PlacedData]:
     """Bring every split to where a backend keeps it."""
 
     def place(split: Split) -> PlacedData:
-        labels = softened_labels(split.labels, dataset.n_classes)
+        labels = soft_labels(configuration, split.labels, dataset.n_classes)
+        if split.images.dtype.kind == "f":
+            return backend.place(dataset.inputs(split.images), labels)
         return backend.place(split.images, labels, full_scale=dataset.full_scale)
 
     return {name: place(getattr(dataset, name)) for name in ("train", "validation", "test")}
@@ -291,7 +296,7 @@ def at_epoch(run: Run, epoch: int) -> Run:
         network, learner.parameters, first.dtype, first.solver, threads=configuration.threads
     )
     backend.load(learner)
-    return dataclasses.replace(run, backend=backend, **_place(backend, run.dataset))
+    return dataclasses.replace(run, backend=backend, **_place(configuration, backend, run.dataset))
 
 
 # What must be as it was when a run goes on, and what may change.
