@@ -336,6 +336,14 @@ def evaluate_command(
     closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="The outputs under control instead.")
     ] = False,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE.h5", help="Record how a few samples settle."),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Those of the trace, from 0; else the first four."),
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="Else the one that trained it.")] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Else that of the training.")] = None,
     threads: Threads = None,
@@ -352,6 +360,8 @@ def evaluate_command(
         predictions_file=predictions_file,
         json_file=json_file,
         closed_loop=closed_loop,
+        trace_file=trace_file,
+        samples=None if samples is None else whole_numbers("--samples", samples),
     )
 
 

@@ -29,7 +29,15 @@ from ..refimpl import (
     sample_loss,
     shown,
 )
-from ..validation import FileError, newest_checkpoint, read_checkpoint
+from ..validation import (
+    FileError,
+    Trace,
+    newest_checkpoint,
+    read_checkpoint,
+    record_trace,
+    recording_to_rest,
+    write_trace,
+)
 from .output import (
     in_a_picture,
     refuse_other_pictures,
@@ -64,6 +72,8 @@ console = terminal_console()
 OF_A_RUN = ("checkpoint.h5", "checkpoint-1.h5", "best.h5")
 """Checkpoints whose epochs are in the metrics.jsonl beside them."""
 
+TRACED = (0, 1, 2, 3)
+"""Samples of which a trace is recorded if none are named: few, as all units' paths are kept."""
 AT_ONCE = 1000
 """Samples whose end states are found together."""
 
@@ -317,6 +327,68 @@ class TrainedNetwork:
             unsettled += opened.unsettled + closed.unsettled
         return np.concatenate(found), unsettled
 
+    def trace(
+        self,
+        split: str = "test",
+        samples: Sequence[int] = TRACED,
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> Trace:
+        """Record how a few samples settle: one learning step, every stage of it, and the way there.
+
+        It is computed by the reference in float64, and changes nothing. The path lasts ten of the
+        slowest time constant, without control and then under it.
+
+        Parameters
+        ----------
+        split : {'test', 'validation', 'train'}
+            Part of the data.
+        samples : sequence of int
+            Their places in it, from 0.
+        data_dir : path, optional
+            Where the data lies now; else where the run had it.
+
+        Returns
+        -------
+        Trace
+            Its `trajectory` has the paths; `disinhib.write_trace` writes it.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such part or sample, a sample does not come to rest, or the rule is
+            'backprop', whose network has no inhibition and no path.
+        DatasetError
+            The data cannot be had.
+        """
+        if split not in SPLITS:
+            raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
+        if self.configuration.rule == "backprop":
+            raise ConfigurationError(
+                "a network of the rule 'backprop' settles nowhere: it has no inhibition"
+            )
+        dataset = self.data(data_dir)
+        part, where = getattr(dataset, split), np.asarray(list(samples))
+        n = len(part.labels)
+        if where.dtype.kind not in "iu" or where.ndim != 1 or np.any((where < 0) | (where >= n)):
+            raise ConfigurationError(
+                f"samples is {shown(list(samples))}: whole numbers from 0 to {n - 1} are needed, "
+                f"places in {dataset.name} {split}"
+            )
+        sizes = self.backend.configuration.sizes
+        network = self.configuration.network(sizes[0], sizes[-1])
+        trace = record_trace(
+            network,
+            self.parameters,
+            dataset.inputs(part.images[where]).astype(np.float64)[None],
+            soft_labels(self.configuration, part.labels[where], dataset.n_classes)[None],
+            with_trajectory=True,
+            recording=recording_to_rest(network),
+        )
+        name = dataset.name if split == "train" else f"{dataset.name} {split}"
+        return dataclasses.replace(
+            trace, dataset=name, dataset_indices=where.astype(np.int64)[None]
+        )
+
     def data(self, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         """Load the data that it was trained with; raises as `evaluate` does."""
         if self.dataset is not None and data_dir is None:
@@ -537,6 +609,8 @@ def load(
 
 # The command.
 
+TRACED_BY = "reference of the package disinhib, float64, at what a run has learnt"
+
 
 def evaluate_run(
     path: Path,
@@ -548,17 +622,26 @@ def evaluate_run(
     predictions_file: Path | None = None,
     json_file: Path | None = None,
     closed_loop: bool = False,
+    trace_file: Path | None = None,
+    samples: Sequence[int] | None = None,
 ) -> None:
     """Evaluate a run, print what was found, and write what was asked for."""
-    files = (confusion_file, predictions_file, json_file)
+    files = (confusion_file, predictions_file, json_file, trace_file)
+    if samples is not None and trace_file is None:
+        raise ConfigurationError("--samples without --trace: they are those of the trace")
     refuse_twice(*files)
     for file in files:
         refuse_unwritable(file)
         refuse_files_of_run(path if path.is_dir() else path.parent, file)
     refuse_other_pictures(confusion_file)
-    with working(console, f"evaluating {path}"):
+    with working(console, f"evaluating {path}") as now:
         network = load(path, notify=tell_user, **(chosen or {}))
-        found = network.evaluate(split, data_dir, closed_loop)
+        network = dataclasses.replace(network, dataset=network.data(data_dir))
+        found = network.evaluate(split, closed_loop=closed_loop)
+        if trace_file is not None:
+            now(f"recording a trace of {path}")
+            trace = network.trace(split, TRACED if samples is None else samples)
+            write_trace(trace_file, trace, TRACED_BY)
     configuration = network.configuration
     after = f"{network.epochs} epochs" + (f" and {network.steps} steps" if network.steps else "")
     say(

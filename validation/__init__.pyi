@@ -49,6 +49,7 @@ from .trace import (
     read_trace as read_trace,
     record_standard_case as record_standard_case,
     record_trace as record_trace,
+    recording_to_rest as recording_to_rest,
     shipped_directory as shipped_directory,
     standard_cases as standard_cases,
     stored_precision_in_words as stored_precision_in_words,

@@ -210,7 +210,7 @@ class CupyBackend:
         network.clear_counts()
         figures = network.repeat("step", network.learning_step, data, batch_order)
         network.n_steps += len(batch_order)
-        figures = figures.reshape(len(batch_order), *network.leading, 3)
+        figures = figures.reshape(len(batch_order), *network.leading, 4)
         return metrics_of(figures, *network.counts())
 
     def evaluate(self, data: PlacedOnDevice, batch_size: int = 1000) -> Evaluation:

@@ -24,7 +24,7 @@ from .metrics import (
     draw_learning_curves,
     epoch_record,
 )
-from .run import BEST, Run, at_epoch, epoch_order, save
+from .run import BEST, Run, at_epoch, epoch_order, learning_rate_at, save
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -165,6 +165,8 @@ def _train(
             training_seconds=position.seconds,
             seconds=seconds_before + time.perf_counter() - began,
             computed_by=f"{by.name} {by.version}, {by.device}",
+            learning_rate=learning_rate_at(run.configuration, position.epochs),
+            parameters=run.backend.learner().parameters,
         )
         records.append(record)
         if best_record(records) is record:

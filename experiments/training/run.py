@@ -258,6 +258,12 @@ def _prepare(
     }
 
 
+def learning_rate_at(configuration: RunConfiguration, epoch: int) -> float:
+    """Learning rate of an epoch, from 0."""
+    factor = configuration.schedule.factor_at(epoch, configuration.epochs)
+    return float(configuration.optimizer.learning_rate * factor)
+
+
 def _network_at(
     configuration: RunConfiguration, dataset: Dataset, epoch: int
 ) -> NetworkConfiguration:
@@ -414,11 +420,14 @@ def _refuse_impossible_position(source: Path, checkpoint: Checkpoint, run: Run) 
             f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
             f"and {position.steps} steps it would be {total + position.steps}"
         )
-    correct = None if position.metrics is None else position.metrics.n_correct
-    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
-        raise ConfigurationError(
-            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
-        )
+    metrics = position.metrics
+    counted = [] if metrics is None else [metrics.n_correct, metrics.closed_loop_n_correct]
+    for correct in counted:
+        if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
+            raise ConfigurationError(
+                f"{source} has from {correct.min()} to {correct.max()} samples right of "
+                f"{batch_size}"
+            )
 
 
 def differences(

@@ -285,13 +285,19 @@ def _check_learner(file: h5py.File, learner: Learner, n_means: int) -> None:
             raise FileError(f"{file.filename}: a {name} goes down to {least}: 0 or more is needed")
 
 
+UNDER_CONTROL = "closed_loop_n_correct"
+"""Backprop has none, nor have checkpoints of before it was counted."""
+
+
 def _write_position(group: h5py.Group, position: Position) -> None:
     for name in ("epochs", "steps", "seconds"):
         group.attrs[name] = getattr(position, name)
     if position.metrics is None:
         return
-    for name in ("loss", "closed_loop_loss", "n_correct"):
-        group[name] = getattr(position.metrics, name)
+    for name in ("loss", "closed_loop_loss", "n_correct", UNDER_CONTROL):
+        figures = getattr(position.metrics, name)
+        if figures is not None:
+            group[name] = figures
     for name in ("open_loop_counts", "closed_loop_counts"):
         group[name] = np.array(dataclasses.astuple(getattr(position.metrics, name)))
 
@@ -307,6 +313,11 @@ def _read_position(group: h5py.Group) -> Position:
             n_correct=read_numbers(group, "n_correct", (steps,), "iu"),
             open_loop_counts=_counts(group, "open_loop_counts"),
             closed_loop_counts=_counts(group, "closed_loop_counts"),
+            closed_loop_n_correct=(
+                read_numbers(group, UNDER_CONTROL, (steps,), "iu")
+                if UNDER_CONTROL in group
+                else None
+            ),
         )
     elif "loss" in group:
         raise FileError(
