@@ -68,6 +68,17 @@ def load_dataset(
         If there is no such dataset or directory, the directory has no data, the data is
         not what it should be, or none is found and the download fails.
     """
+    try:
+        return _loaded(name, data_dir, validation, scale)
+    except OSError as problem:
+        # A directory that may not be looked into, say.
+        where = name if problem.filename is None else problem.filename
+        raise DatasetError(f"{where}: cannot be read ({problem.strerror or problem})") from problem
+
+
+def _loaded(
+    name: str, data_dir: str | os.PathLike[str] | None, validation: float, scale: float | None
+) -> Dataset:
     if is_own_file(name):
         # Where it lies now, should the name be of a place where it is no more.
         if data_dir is None:

@@ -37,7 +37,7 @@ from .training import (
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as problem:
     raise ImportError(
@@ -229,7 +229,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         is_first = not self.__sklearn_is_fitted__()
         if is_first and classes is None:
             raise ArgumentError("classes is None: the first call of partial_fit needs all classes")
-        known = self.classes_ if classes is None else np.unique(np.asarray(classes))
+        known = self.classes_ if classes is None else known_classes(classes)
         if not is_first and known.tolist() != self.classes_.tolist():
             raise ArgumentError(
                 f"classes is {shown(known.tolist())}: the first call had "
@@ -457,6 +457,17 @@ def refuse_another_network(network: Backend, sizes: tuple[int, ...], optimizer: 
                 f"{what} is {shown(wanted)}: the network was begun with {shown(has)}, and only fit "
                 "begins a new one"
             )
+
+
+def known_classes(classes: Any) -> np.ndarray:
+    """All classes that there will be, sorted; what no labels are, scikit-learn itself refuses."""
+    if np.ndim(classes) != 1:
+        raise ArgumentError(f"classes has shape {np.shape(classes)}: (classes,) is needed")
+    try:
+        known: np.ndarray = unique_labels(classes)
+    except TypeError as problem:
+        raise ValueError(f"Mix of label input types: {problem}") from problem
+    return known
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

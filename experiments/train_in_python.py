@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import TrainingMetrics
 from ..datasets import DatasetError, dataset_digest, is_own_file, own_dataset
 from ..refimpl import ConfigurationError, shown
-from ..validation import FileError, Position, newest_checkpoint
+from ..validation import FileError, OtherSizes, Position, newest_checkpoint
 from .output import say, tell_user, terminal_console
 from .trained import TrainedNetwork, load
 from .training import (
@@ -131,6 +131,9 @@ def train(
                 wanted, given, arrays, directory, resume, interval,
                 _CallingBack(progress, callbacks), is_kept=out is not None,
             )  # fmt: skip
+    except OtherSizes as problem:
+        hint = f"; hidden={list(problem.hidden)} would fit" if problem.hidden else ""
+        raise FileError(f"{problem}{hint}") from problem
     except TrainingDiverged as problem:
         if out is None:
             # The checkpoint that it names is gone with all else.

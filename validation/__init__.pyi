@@ -16,6 +16,7 @@ from .judge import (
 from .storage import (
     Checkpoint as Checkpoint,
     FileError as FileError,
+    OtherSizes as OtherSizes,
     Position as Position,
     Start as Start,
     check_digest as check_digest,

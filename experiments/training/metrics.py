@@ -162,12 +162,14 @@ def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
         It is no text file, or a line is not a record, other than a last one that is cut short.
     """
     path = Path(path)
-    if not path.exists():
-        return []
-    refuse_all_but_files(path)
     try:
+        if not path.exists():
+            return []
+        refuse_all_but_files(path)
         lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise ConfigurationError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except UnicodeDecodeError as problem:
         raise ConfigurationError(f"{path}: not a text of epochs: {problem}") from problem
     records: list[EpochRecord] = []
     for number, line in enumerate(lines, start=1):

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -64,7 +64,7 @@ from .configuration import (
 from .data import load_data, soft_labels
 from .interruption import uninterrupted
 from .lock import RunLock
-from .metrics import EpochRecord, keep_records, read_records
+from .metrics import EpochRecord, draw_learning_curves, keep_records, read_records
 from .schedule import with_learning_rate
 
 
@@ -188,7 +188,10 @@ def resume(
         with writing(directory / "config.toml"):
             write_run_configuration(directory / "config.toml", configuration)
         with writing(log):
-            return run, position, keep_records(log, position.epochs)
+            records = keep_records(log, position.epochs)
+        # A kill may have left a picture of fewer epochs than were saved, or of more.
+        draw_curves(run, records)
+        return run, position, records
 
 
 def place_of_data(
@@ -562,6 +565,17 @@ def epoch_order(run: Run, epoch: int) -> np.ndarray:
     return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
 
 
+def draw_curves(run: Run, records: Sequence[EpochRecord]) -> None:
+    """Let the picture show these epochs; there is none of no epoch."""
+    picture = run.directory / CURVES
+    with writing(picture):
+        if records:
+            draw_learning_curves(picture, {run.configuration.rule: records})
+        else:
+            picture.unlink(missing_ok=True)
+
+
+CURVES = "curves.png"
 CHECKPOINT, BEST, DATA = "checkpoint.h5", "best.h5", "data.npz"
 """In a run's directory: the last state, that after its epoch of best validation accuracy, and
 arrays that it was given."""

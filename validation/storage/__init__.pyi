@@ -12,6 +12,7 @@ from .arrays import (
 )
 from .checkpoint import (
     Checkpoint as Checkpoint,
+    OtherSizes as OtherSizes,
     Position as Position,
     Start as Start,
     contents as contents,

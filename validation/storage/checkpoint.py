@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ CONTENT_DIGESTS = ("data", "batch_order", "start")
 MOMENTS = ("first_moment", "second_moment")
 MOST_GENERATIONS = 100
 """As many names are looked at for a whole checkpoint."""
+
+
+class OtherSizes(FileError):
+    """Parameters that are whole, but of another network than is configured.
+
+    `hidden` are their hidden layers if with those they would fit, else none.
+    """
+
+    def __init__(self, message: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        super().__init__(message)
+        ends_fit = (found[0], found[-1]) == (wanted[0], wanted[-1])
+        self.hidden = found[1:-1] if ends_fit else ()
 
 
 class OtherVersion(FileError):
@@ -392,7 +405,7 @@ def read_start(
     if is_checkpoint:
         return _trained_start(path, read_checkpoint(path), sizes)
     with reading(path) as file:
-        parameters = read_parameters(find_group(file, "initial_parameters"), sizes)
+        parameters = _read_start(find_group(file, "initial_parameters"), sizes)
         order = read_array(file, "batch_order") if "batch_order" in file else None
     if order is not None:
         _check_order(path, order, batch_size, n_samples)
@@ -400,12 +413,27 @@ def read_start(
     return Start(parameters, order)
 
 
+def _read_start(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
+    try:
+        return read_parameters(group, sizes)
+    except FileError as problem:
+        found = sizes
+        with suppress(FileError):
+            stored = stored_sizes(group)
+            read_parameters(group, stored)
+            found = stored
+        if found == sizes:
+            raise
+        # Whole in itself, it is a start for another network.
+        raise OtherSizes(str(problem), found, sizes) from problem
+
+
 def _trained_start(path: Path, checkpoint: Checkpoint, sizes: tuple[int, ...]) -> Start:
     parameters = checkpoint.learner.parameters
     weights = (*parameters.weights, parameters.readout)
     found = (*(W.shape[0] for W in weights), weights[-1].shape[1])
     if found != sizes:
-        raise FileError(f"{path} is of sizes {found}: {sizes} is configured")
+        raise OtherSizes(f"{path} is of sizes {found}: {sizes} is configured", found, sizes)
     return Start(parameters, None, is_trained=True)
 
 
