@@ -17,6 +17,7 @@ import typer
 from ..backends import PRECISIONS
 from ..datasets import DATASETS, SPLITS
 from ..refimpl import METHODS, RULES, ConfigurationError, shown
+from .loading import loading
 from .output import OutputFailed, any_stream, tell_user
 from .paper.figures import FIGURES, FORMATS
 
@@ -254,7 +255,8 @@ def train_command(
     ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
-    from .training import run_training
+    with loading():
+        from .training import run_training
 
     flags = {
         "dataset": dataset,

@@ -17,6 +17,7 @@ import numpy as np
 from ...backends import Evaluation, TrainingMetrics
 from ...refimpl import ConfigurationError, Parameters, shown
 from ...validation import refuse_all_but_files
+from ..loading import loading
 from ..output import in_a_picture, replace_text
 
 if TYPE_CHECKING:
@@ -243,8 +244,9 @@ def draw_learning_curves(
 def learning_curves(runs: Mapping[str, Sequence[EpochRecord]]) -> Figure:
     """Draw train and test curves of runs, a colour each, by the name for the legend."""
     # Imported here: slow to load, and most commands draw nothing.
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    with loading():
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     # Laid out by hand: a layout that is computed draws everything twice.
     figure = Figure(figsize=(9, 3.8))

@@ -52,6 +52,7 @@ from ...validation import (
     read_start,
     write_checkpoint,
 )
+from ..loading import loading
 from ..output import make_directory, replace_bytes, writing
 from .choice_of_backend import with_chosen_backend
 from .configuration import (
@@ -118,7 +119,8 @@ def begin(
         about = configuration.data
         given = own_dataset(arrays, "dataset", about.validation, about.scale)
         given = dataclasses.replace(given, name=Path(DATA).stem, source=DATA)
-    prepared = _prepare(configuration, directory, given=given)
+    with loading():
+        prepared = _prepare(configuration, directory, given=given)
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
@@ -174,7 +176,9 @@ def resume(
         for problem in problems:
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
-        run = Run(directory=directory, lock=lock, **_prepare(configuration, directory, checkpoint))
+        with loading():
+            prepared = _prepare(configuration, directory, checkpoint)
+        run = Run(directory=directory, lock=lock, **prepared)
         _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)

@@ -103,3 +103,17 @@ def test_a_path_that_lasts_too_long_is_refused():
     )
     with pytest.raises(ConfigurationError, match=r"the slowest time constant is 100000 s: at most"):
         network.trace()
+
+
+def test_a_proportional_controller_alone_controls():
+    """Without its integral c is k_p e, and the fixed point is that of κ = k_p (section 3)."""
+    network = package.train(
+        hidden=[5], epochs=1, controller={"k_i": 0, "k_p": 0.7}, progress=False, backend="numpy",
+        dtype="float64",
+    )  # fmt: skip
+    trace = network.trace("test", samples=[0, 1])
+    end, y = trace.steps[0].circuit.closed_loop, trace.targets[0]
+    e = y - np.exp(end.u_out) / np.exp(end.u_out).sum(axis=1, keepdims=True)
+    c = end.u_out - phi(end.u_E[0]) @ network.parameters.readout
+    np.testing.assert_allclose(c, 0.7 * e, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(trace.trajectory.closed_loop.u_out[-1], end.u_out, rtol=0, atol=E_10)
