@@ -1,5 +1,6 @@
 """Files that may not be read, and directories where files are wanted: one line, by any way."""
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -17,6 +18,10 @@ from disinhib.validation import read_checkpoint, read_start
 from .test_command_line import disinhib, one_line
 
 NOBODY = 65534
+COMMANDS = (
+    "about", "conformance.conform_commands", "export", "runs_compared", "settings_described",
+    "trained", "training.train_command",
+)  # fmt: skip
 CLOSED = (
     "own.npz", "own.h5", "run.toml", "checkpoint.h5", "mnist/train-images-idx3-ubyte",
     "config/config.toml", "log/metrics.jsonl", "saved/checkpoint.h5", "saved/checkpoint-1.h5",
@@ -26,7 +31,9 @@ CLOSED = (
 
 @pytest.fixture(scope="module")
 def files():
-    """Not in pytest's own directory, into which no other user may look."""
+    """Not in pytest's own directory, which no other user may enter; nor perhaps Python's."""
+    for name in COMMANDS:
+        importlib.import_module(f"disinhib.experiments.{name}")
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o777)
     x, y = np.random.default_rng(0).random((60, 4)), np.arange(60) % 2
@@ -94,6 +101,8 @@ def closed(files, monkeypatch):
         ("evaluate run --json folder", "folder cannot be written: it is a directory"),
         ("evaluate run --trace closed/t.h5", "closed/t.h5 cannot be written: Permission denied"),
         ("export checkpoint.h5 --out n.npz", "checkpoint.h5 cannot be read: Permission denied"),
+        ("conform closed", "closed cannot be read: Permission denied"),
+        ("conform checkpoint.h5", "checkpoint.h5 cannot be read: Permission denied"),
         ("config run.toml", "run.toml: cannot be read (Permission denied)"),
         ("config config", "config/config.toml: cannot be read (Permission denied)"),
         ("compare config", "config/config.toml: cannot be read (Permission denied)"),
