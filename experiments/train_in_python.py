@@ -237,7 +237,9 @@ def _begun(
         return begin(wanted, directory, arrays or None, anew), Position(0), []
     checkpoint, _ = newest_checkpoint(directory / CHECKPOINT)
     saved = run_configuration(checkpoint.configuration, str(directory))
-    _refuse_other_data(wanted, given, arrays, directory, checkpoint.data)
+    # What the run makes of data is compared below, if it was given.
+    alike = wanted.model_copy(update={"data": saved.data})
+    _refuse_other_data(alike, given, arrays, directory, checkpoint.data)
     for name, now, then in differences(wanted.as_dict(), saved.as_dict()):
         if _is_the_same(name, now, then):
             continue

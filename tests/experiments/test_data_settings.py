@@ -199,3 +199,18 @@ def test_an_estimator_has_soft_labels_and_is_given_the_rest():
     assert losses[0] == losses[1] != losses[2]
     with pytest.raises(ConfigurationError, match=r"data\.scale is a setting of runs"):
         package.DisinhibitoryClassifier(settings={"data": {"scale": 2}}).fit(x, y)
+
+
+def test_a_script_that_is_run_once_more_goes_on_with_its_data(tmp_path):
+    x, y = own(scale=4000, kind="i2")
+    table = {"validation": 0.2, "scale": 4095}
+    run, first = learnt((x, y), tmp_path / "run", data=table)
+    again, same = learnt((x, y), tmp_path / "run", data=table)
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    # What is not said is as the run has it, if the run is to go on whatever it is.
+    further, _ = learnt((x, y), tmp_path / "run", resume=True, epochs=2)
+    assert (run.epochs, again.epochs, further.epochs) == (1, 1, 2)
+    with pytest.raises(ConfigurationError, match=r"data\.validation is 0\.2 there, 0\.1 here"):
+        learnt((x, y), tmp_path / "run", data={"scale": 4095})
+    with pytest.raises(DatasetError, match="has learnt other data"):
+        learnt((x[:-1], y[:-1]), tmp_path / "run", data=table)
