@@ -274,6 +274,9 @@ class TrainingMetrics:
         Samples whose largest open-loop output is that of the label.
     open_loop_counts, closed_loop_counts : EndStateCounts
         How the end states were reached, over all steps and replicas.
+    closed_loop_n_correct : array of int64, (steps, ...), or None
+        Samples whose largest output under control is that of the label; None for backprop, and
+        where nobody counted them.
     """
 
     loss: np.ndarray
@@ -281,6 +284,7 @@ class TrainingMetrics:
     n_correct: np.ndarray
     open_loop_counts: EndStateCounts
     closed_loop_counts: EndStateCounts
+    closed_loop_n_correct: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -315,7 +319,10 @@ def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
         for name in ("loss", "closed_loop_loss", "n_correct")
     )
     counts = total((part.open_loop_counts, part.closed_loop_counts) for part in parts)
-    return TrainingMetrics(loss, closed_loop_loss, n_correct, *counts)
+    under_control = [part.closed_loop_n_correct for part in parts]
+    counted = [n for n in under_control if n is not None]
+    whole = np.concatenate(counted) if len(counted) == len(parts) else None
+    return TrainingMetrics(loss, closed_loop_loss, n_correct, *counts, whole)
 
 
 def total(parts: Iterable[Counts]) -> Counts:
@@ -351,16 +358,27 @@ def step_by_training(self: Backend, x: np.ndarray, y: np.ndarray) -> StepMetrics
         metrics.n_correct[0],
         metrics.open_loop_counts,
         metrics.closed_loop_counts,
+        None if metrics.closed_loop_n_correct is None else metrics.closed_loop_n_correct[0],
     )
 
 
 def metrics_of(
     figures: np.ndarray, open_loop_counts: EndStateCounts, closed_loop_counts: EndStateCounts
 ) -> TrainingMetrics:
-    """Of figures (steps, ..., 3): mean loss, mean closed-loop loss, samples that are right."""
-    loss, closed_loop_loss, n_correct = np.moveaxis(figures, -1, 0).copy()
+    """Of figures (steps, ..., 4).
+
+    They are mean loss, mean closed-loop loss, samples that are right, and right under control.
+    """
+    loss, closed_loop_loss, n_correct, under_control = np.moveaxis(figures, -1, 0).copy()
+    # Backprop has no control, and so no such loss.
+    has_control = not np.all(np.isnan(closed_loop_loss))
     return TrainingMetrics(
-        loss, closed_loop_loss, n_correct.astype(np.int64), open_loop_counts, closed_loop_counts
+        loss,
+        closed_loop_loss,
+        n_correct.astype(np.int64),
+        open_loop_counts,
+        closed_loop_counts,
+        under_control.astype(np.int64) if has_control else None,
     )
 
 

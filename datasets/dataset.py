@@ -7,9 +7,11 @@ it, so a resumed run sees the batches that an uninterrupted one would have.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import operator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -41,7 +43,7 @@ class Split:
 
     Parameters
     ----------
-    images : array of uint8 or float, (n, n_pixels)
+    images : array of whole numbers or float, (n, n_pixels)
         Flattened row by row; bytes are 0 to the dataset's `full_scale`.
     labels : array of int64, (n,)
         Class of each image, 0 to n_classes − 1.
@@ -63,25 +65,29 @@ class Dataset:
         Of an image before flattening: rows and columns, or more.
     n_classes : int
         Number of classes.
-    full_scale : int or None
-        Byte that becomes 1.0; None where images are floats.
+    full_scale : float or None
+        Value of an input that becomes 1.0; None where floats are taken as they are.
     train, validation, test : Split
-        Disjoint; `validation` was the beginning of the published training split.
+        Disjoint; `validation` was the beginning of the published training split, or drawn, or had
+        been made by whoever made the data.
     source : str
         Where the data came from: a directory, a file, or the package.
     class_names : tuple of str
         A name for each class; empty if they are called by their numbers.
+    has_own_validation : bool
+        Whether the validation part came with the data.
     """
 
     name: str
     image_shape: tuple[int, ...]
     n_classes: int
-    full_scale: int | None
+    full_scale: float | None
     train: Split
     validation: Split
     test: Split
     source: str
     class_names: tuple[str, ...] = ()
+    has_own_validation: bool = False
 
     def name_of(self, label: int) -> str:
         """What a class is called."""
@@ -92,22 +98,50 @@ class Dataset:
         return images if self.full_scale is None else images / self.full_scale
 
 
-def split_off_validation(published: Split, source: str) -> tuple[Split, Split]:
-    """Divide the published training split: the first 10% validate, the others train.
+TENTH = 0.1
+"""Part of the training samples that validates, as published."""
 
-    Both are in the order they came, sharing memory with `published`. Fewer than ten images, of
-    which none would validate, are refused by the name of their `source`.
+
+def whole_part(n: int, part: float) -> int:
+    """Whole samples in a part of `n`, which is taken as it is written: 0.1 is a tenth."""
+    return int(Fraction(repr(part)) * n)
+
+
+def split_off_validation(published: Split, source: str, part: float = TENTH) -> tuple[Split, Split]:
+    """Divide the published training split: the first 10%, or another part, validate.
+
+    Both are in the order they came, the others train; they share memory with `published`. So few
+    images that none would validate are refused by the name of their `source`.
     """
-    n = len(published.labels) // 10
+    n = whole_part(len(published.labels), part)
     if n == 0:
+        validates = "first tenth" if part == TENTH else f"first {part:g}"
         raise DatasetError(
-            f"{source}: expected at least 10 training images, the first tenth of which validates,"
-            f" found {len(published.labels)}"
+            f"{source}: expected at least {-int(-1 // Fraction(repr(part)))} training images, the "
+            f"{validates} of which validates, found {len(published.labels)}"
         )
     return (
         Split(published.images[n:], published.labels[n:]),
         Split(published.images[:n], published.labels[:n]),
     )
+
+
+def scaled(dataset: Dataset, scale: float | None) -> Dataset:
+    """Give a dataset of which an input of this size becomes 1; None leaves it as it is.
+
+    Whole numbers that exceed it are refused.
+    """
+    if scale is None:
+        return dataset
+    for split in SPLITS:
+        images = getattr(dataset, split).images
+        largest = max(int(images.max()), -int(images.min())) if images.dtype.kind in "iu" else 0
+        if largest > scale:
+            raise DatasetError(
+                f"{dataset.source}: found inputs up to {largest}, expected at most {scale:g}, the "
+                "scale, which becomes 1"
+            )
+    return dataclasses.replace(dataset, full_scale=scale)
 
 
 def dataset_digest(dataset: Dataset) -> str:

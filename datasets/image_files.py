@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split, split_off_validation
+from .dataset import TENTH, Dataset, DatasetError, Split, split_off_validation
 
 N_CLASSES = 10
 FULL_SCALE = 255
@@ -64,8 +64,10 @@ def find_image_files(root: str | os.PathLike[str], name: str) -> Path | None:
     return None
 
 
-def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
-    """Read the four IDX files of a dataset, in their order; the first 10% of training validate.
+def read_image_files(
+    directory: str | os.PathLike[str], name: str, validation: float = TENTH
+) -> Dataset:
+    """Read the four IDX files of a dataset, in their order; the first of training validate.
 
     Each is plain or `.gz`, with a hyphen or a full stop before `idx`. Refused are files that are
     missing, not what they should be, of other numbers or shapes than each other, or the other
@@ -76,7 +78,7 @@ def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
     directory = Path(directory)
     published, image_shape = _read_split(directory, "train")
     source = str(_existing(directory, "train", "images-idx3"))
-    train, validation = split_off_validation(published, source)
+    train, held_back = split_off_validation(published, source, validation)
     test, test_shape = _read_split(directory, "t10k")
     if test_shape != image_shape:
         raise DatasetError(
@@ -89,7 +91,7 @@ def read_image_files(directory: str | os.PathLike[str], name: str) -> Dataset:
             raise DatasetError(
                 f"{_existing(directory, 't10k', 'labels-idx1')}: expected {name}, found {other}"
             )
-    splits = train, validation, test
+    splits = train, held_back, test
     return Dataset(name, image_shape, N_CLASSES, FULL_SCALE, *splits, str(directory))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split, split_off_validation
+from .dataset import TENTH, Dataset, DatasetError, Split, scaled, split_off_validation
 from .image_files import SUBDIRECTORIES, find_image_files, read_image_files
 from .own_file import is_own_file, read_own_file
 from .tensorflow_datasets_source import (
@@ -29,7 +29,13 @@ N_TRAINING_DIGITS = 1500
 INSTALLED: dict[str, Path] = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 
-def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load_dataset(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    validation: float = TENTH,
+    scale: float | None = None,
+) -> Dataset:
     """Load a dataset.
 
     `digits` ships with the package. The others are looked for in `data_dir` alone if it
@@ -40,11 +46,16 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
 
     Parameters
     ----------
-    name : {'digits', 'fashion_mnist', 'mnist'}, path of a .npz file, or 'tfds:NAME'
-        Dataset, or somebody's own (see `read_own_file`), or any set of images in classes that
-        tensorflow-datasets has (see `read_any_set`).
+    name : {'digits', 'fashion_mnist', 'mnist'}, path of a file, or 'tfds:NAME'
+        Dataset, or somebody's own in `.npz` or `.h5` (see `read_own_file`), or any set of images
+        in classes that tensorflow-datasets has (see `read_any_set`).
     data_dir : path, optional
         Directory with the data, or one's own file itself. None looks where said above.
+    validation : float
+        Part of the training samples that is held back, above 0 and below 1, where the data have no
+        validation part of their own; there anything but a tenth is refused.
+    scale : float, optional
+        Input that becomes 1; else 255 for bytes, 16 for the digits, and floats are as they are.
 
     Returns
     -------
@@ -57,18 +68,31 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
         If there is no such dataset or directory, the directory has no data, the data is
         not what it should be, or none is found and the download fails.
     """
+    try:
+        return _loaded(name, data_dir, validation, scale)
+    except OSError as problem:
+        # A directory that may not be looked into, say.
+        where = name if problem.filename is None else problem.filename
+        raise DatasetError(f"{where}: cannot be read ({problem.strerror or problem})") from problem
+
+
+def _loaded(
+    name: str, data_dir: str | os.PathLike[str] | None, validation: float, scale: float | None
+) -> Dataset:
     if is_own_file(name):
         # Where it lies now, should the name be of a place where it is no more.
         if data_dir is None:
-            return read_own_file(name)
+            return read_own_file(name, validation, scale)
         place = Path(data_dir)
-        return read_own_file(place if place.is_file() else place / Path(name).name)
+        found = place if place.is_file() else place / Path(name).name
+        return read_own_file(found, validation, scale)
     if is_tfds_name(name):
-        return read_any_set(name, data_dir or os.environ.get(DATA_VARIABLE) or None)
+        root = data_dir or os.environ.get(DATA_VARIABLE) or None
+        return read_any_set(name, root, validation, scale)
     if name not in DATASETS:
         raise DatasetError(
-            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, a .npz file, "
-            "or tfds:NAME"
+            f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}, a .npz or .h5 "
+            "file, or tfds:NAME"
         )
     if name == "digits":
         if data_dir is not None:
@@ -76,26 +100,31 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
                 f"data_dir: found {os.fspath(data_dir)!r}, expected none:"
                 " digits is embedded and takes no directory"
             )
-        return digits()
+        return scaled(digits(validation), scale)
+    return scaled(_of_images(name, data_dir, validation), scale)
+
+
+def _of_images(name: str, data_dir: str | os.PathLike[str] | None, validation: float) -> Dataset:
     if data_dir is not None:
-        return _in_given_directory(Path(data_dir), name)
+        return _in_given_directory(Path(data_dir), name, validation)
     named = os.environ.get(DATA_VARIABLE)
     if named:
-        found = _in_directory(_existing(Path(named), f"{DATA_VARIABLE}="), name)
+        found = _in_directory(_existing(Path(named), f"{DATA_VARIABLE}="), name, validation)
         if found is not None:
             return found
     if name in INSTALLED:
-        found = _in_directory(INSTALLED[name], name)
+        found = _in_directory(INSTALLED[name], name, validation)
         if found is not None:
             return found
-    return prepare_and_read(name)
+    return prepare_and_read(name, validation=validation)
 
 
-def digits() -> Dataset:
+def digits(validation: float = TENTH) -> Dataset:
     """1,797 images of 8 × 8 pixels, 0 to 16, of ten digits.
 
     The images are in the order of the source, by groups of writers: the last 297, the
-    test split, are by writers who come late. Of the first 1,500 the first 150 validate.
+    test split, are by writers who come late. Of the first 1,500 the first 150, or another part,
+    validate.
 
     Returns
     -------
@@ -106,9 +135,9 @@ def digits() -> Dataset:
         stored = np.load(file, allow_pickle=False)
         images, labels = stored["images"], stored["labels"].astype(np.int64)
     published = Split(images[:N_TRAINING_DIGITS], labels[:N_TRAINING_DIGITS])
-    train, validation = split_off_validation(published, "digits")
+    train, held_back = split_off_validation(published, "digits", validation)
     test = Split(images[N_TRAINING_DIGITS:], labels[N_TRAINING_DIGITS:])
-    return Dataset("digits", (8, 8), 10, 16, train, validation, test, "shipped with the package")
+    return Dataset("digits", (8, 8), 10, 16, train, held_back, test, "shipped with the package")
 
 
 def _existing(directory: Path, said_by: str = "") -> Path:
@@ -121,16 +150,16 @@ def _existing(directory: Path, said_by: str = "") -> Path:
     return directory
 
 
-def _in_directory(root: Path, name: str) -> Dataset | None:
+def _in_directory(root: Path, name: str, validation: float) -> Dataset | None:
     directory = find_image_files(root, name)
     if directory is not None:
-        return read_image_files(directory, name)
+        return read_image_files(directory, name, validation)
     prepared = find_prepared(root, name)
-    return None if prepared is None else read_prepared(prepared, name)
+    return None if prepared is None else read_prepared(prepared, name, validation)
 
 
-def _in_given_directory(root: Path, name: str) -> Dataset:
-    found = _in_directory(_existing(root), name)
+def _in_given_directory(root: Path, name: str, validation: float) -> Dataset:
+    found = _in_directory(_existing(root), name, validation)
     if found is None:
         places = " or ".join(("there", *(f"in {part}/" for part in SUBDIRECTORIES[name])))
         raise DatasetError(

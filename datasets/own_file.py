@@ -1,4 +1,4 @@
-"""Somebody's own data from a `.npz` file, which NumPy's `savez` and `savez_compressed` write.
+"""Somebody's own data from a file: `.npz`, which NumPy's `savez` writes, or HDF5.
 
 It has `x`, (n, ...), and `y`, (n,): inputs of any shape, which are flattened, and a class each.
 Parts that are to validate or test are `x_valid`, `y_valid`, `x_test`, `y_test`; for each of those
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split
+from .dataset import TENTH, Dataset, DatasetError, Split, scaled, whole_part
 from .image_files import ALWAYS_ALLOWED, MOST_EXPANSION
 
-SUFFIX = ".npz"
+NUMPY, HDF5 = (".npz",), (".h5", ".hdf5")
+"""Endings of names, by what is in such a file."""
 PARTS = {"train": "", "validation": "_valid", "test": "_test"}
 ARRAYS = [f"{letter}{part}" for part in PARTS.values() for letter in "xy"]
 LEAST = 20
@@ -28,10 +29,12 @@ BYTES_FULL_SCALE = 255
 
 def is_own_file(name: str) -> bool:
     """Whether a dataset's name is that of a file."""
-    return name.lower().endswith(SUFFIX)
+    return name.lower().endswith((*NUMPY, *HDF5))
 
 
-def read_own_file(path: str | os.PathLike[str]) -> Dataset:
+def read_own_file(
+    path: str | os.PathLike[str], validation: float = TENTH, scale: float | None = None
+) -> Dataset:
     """Read somebody's own data.
 
     Bytes are divided by 255, truth values are 0 and 1, floats are taken as they are. Classes are
@@ -41,7 +44,9 @@ def read_own_file(path: str | os.PathLike[str]) -> Dataset:
     Parameters
     ----------
     path : path
-        A `.npz` file.
+        A file in `.npz`, or in HDF5: `.h5` or `.hdf5`.
+    validation, scale : float, optional
+        As of `own_dataset`.
 
     Returns
     -------
@@ -53,10 +58,18 @@ def read_own_file(path: str | os.PathLike[str]) -> Dataset:
     DatasetError
         The file cannot be read, an array is missing, unknown, or not what it should be.
     """
-    return own_dataset(_arrays(Path(path)), path)
+    path = Path(path)
+    is_hdf5 = path.suffix.lower() in HDF5
+    arrays = _arrays_of_hdf5(path) if is_hdf5 else _arrays(path)
+    return own_dataset(arrays, path, validation, scale)
 
 
-def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]) -> Dataset:
+def own_dataset(
+    arrays: Mapping[str, np.ndarray],
+    source: str | os.PathLike[str],
+    validation: float = TENTH,
+    scale: float | None = None,
+) -> Dataset:
     """Make a dataset of somebody's own arrays, as `read_own_file` says.
 
     Parameters
@@ -65,6 +78,11 @@ def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]
         By the names that they have in a file.
     source : path
         Where they are from, to name in messages; its last part names the dataset.
+    validation : float
+        Part of `x` that is drawn to validate where none is given; other than a tenth it is refused
+        where one is.
+    scale : float, optional
+        Input that becomes 1. With it inputs may be any whole numbers, none larger.
 
     Raises
     ------
@@ -80,7 +98,7 @@ def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]
             there, missing = ("x", "y") if y is None else ("y", "x")
             raise DatasetError(f"{path}: found {there}{ending} without {missing}{ending}")
         if x is not None and y is not None:
-            given[part] = _checked_pair(path, x, y, ending)
+            given[part] = _checked_pair(path, x, y, ending, scale is not None)
     if "train" not in given:
         raise DatasetError(f"{path}: found no x and y, expected inputs (n, ...) and a class each")
     shape, dtype = given["train"][0].shape[1:], given["train"][0].dtype
@@ -90,7 +108,17 @@ def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]
                 f"{path}: found {x.dtype} {x.shape[1:]} a sample in x{PARTS[part]}, "
                 f"expected {dtype} {shape} as in x"
             )
-    drawn = [part for part in ("validation", "test") if part not in given]
+    has_own_validation = "validation" in given
+    if has_own_validation and validation != TENTH:
+        raise DatasetError(
+            f"{path}: found a validation part of its own (x_valid), expected none with "
+            f"validation = {validation:g}"
+        )
+    drawn = {
+        part: size
+        for part, size in (("validation", validation), ("test", TENTH))
+        if part not in given
+    }
     given |= _drawn(path, *given.pop("train"), drawn)
     classes = np.unique(np.concatenate([given["train"][1], *(given[part][1] for part in drawn)]))
     if classes.size < 2:
@@ -98,26 +126,28 @@ def own_dataset(arrays: Mapping[str, np.ndarray], source: str | os.PathLike[str]
             f"{path}: found the class {str(classes[0])!r} alone in y, expected at least 2"
         )
     splits = {part: _split(path, x, y, classes, PARTS[part]) for part, (x, y) in given.items()}
-    return Dataset(
+    dataset = Dataset(
         name=path.stem,
         image_shape=shape,
         n_classes=int(classes.size),
         full_scale=_full_scale(arrays["x"].dtype),
         source=str(path),
         class_names=tuple(str(name) for name in classes),
+        has_own_validation=has_own_validation,
         **splits,
     )
+    return scaled(dataset, scale)
 
 
 def _full_scale(dtype: np.dtype) -> int | None:
-    """Value that becomes 1; None for floats, which are taken as they are."""
+    """Value that becomes 1 unless another is given; None for floats, taken as they are."""
     return {"u": BYTES_FULL_SCALE, "b": 1}.get(dtype.kind)
 
 
 def _checked_pair(
-    path: Path, x: np.ndarray, y: np.ndarray, ending: str
+    path: Path, x: np.ndarray, y: np.ndarray, ending: str, has_scale: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs that are bytes or finite floats, and as many labels."""
+    """Inputs that are bytes, finite floats or, with a scale, whole numbers, and as many labels."""
     if x.ndim < 2 or x.size == 0:
         raise DatasetError(f"{path}: found x{ending} of shape {x.shape}, expected (n, ...)")
     if y.shape != x.shape[:1]:
@@ -135,9 +165,10 @@ def _checked_pair(
             n = np.count_nonzero(~np.isfinite(x))
             raise DatasetError(f"{path}: found {n} values of x{ending} that are no finite numbers")
         return x, y
-    if x.dtype != np.uint8:
+    if x.dtype != np.uint8 and not (has_scale and x.dtype.kind in "iu"):
         raise DatasetError(
-            f"{path}: found x{ending} of {x.dtype}, expected uint8, 0 to 255, or floats"
+            f"{path}: found x{ending} of {x.dtype}, expected uint8, 0 to 255, or floats; other "
+            "whole numbers need a scale, as by data.scale"
         )
     return x, y
 
@@ -161,17 +192,25 @@ def _checked_classes(path: Path, y: np.ndarray, ending: str) -> np.ndarray:
 
 
 def _drawn(
-    path: Path, x: np.ndarray, y: np.ndarray, parts: list[str]
+    path: Path, x: np.ndarray, y: np.ndarray, parts: dict[str, float]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Training samples, in their order, without a tenth for each part, drawn by a fixed seed."""
+    """Training samples, in their order, without those of each part, drawn by a fixed seed."""
     if len(x) < LEAST:
         raise DatasetError(f"{path}: found {len(x)} samples in x, expected at least {LEAST}")
-    order, tenth = np.random.default_rng(0).permutation(len(x)), len(x) // 10
-    pairs = {}
-    for number, part in enumerate(parts):
-        taken = np.sort(order[number * tenth : (number + 1) * tenth])
-        pairs[part] = x[taken], y[taken]
-    left = np.sort(order[len(parts) * tenth :])
+    order, first, pairs = np.random.default_rng(0).permutation(len(x)), 0, {}
+    for part, size in parts.items():
+        n = whole_part(len(x), size)
+        if n == 0:
+            raise DatasetError(
+                f"{path}: found {len(x)} samples in x, expected so many that {size:g} of them, "
+                f"for {part}, are at least 1"
+            )
+        taken = np.sort(order[first : first + n])
+        pairs[part], first = (x[taken], y[taken]), first + n
+    left = np.sort(order[first:])
+    if not left.size:
+        sizes = " and ".join(f"{size:g} for {part}" for part, size in parts.items())
+        raise DatasetError(f"{path}: found {len(x)} samples in x, of which {sizes} leave none")
     return {"train": (x[left], y[left]), **pairs} if parts else {"train": (x, y)}
 
 
@@ -197,7 +236,27 @@ def _refuse_unknown(path: Path, names: Iterable[str]) -> None:
         raise DatasetError(f"{path}: found an array {unknown[0]!r}, expected {', '.join(ARRAYS)}")
 
 
-# The file: a zip archive of NumPy's arrays, of which no more is taken than it can hold.
+# The file. HDF5 is looked through as all such files of this project are; `.npz` is a zip archive of
+# NumPy's arrays, of which no more is taken than it can hold.
+
+
+def _arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an HDF5 file, which must lie in the file itself."""
+    # Imported here: slow to load, and most data are no HDF5.
+    from ..validation import FileError, read_array, read_texts, reading
+
+    try:
+        with reading(path) as file:
+            names = list(file)
+            arrays = {
+                name: read_texts(file, name) if name.startswith("y") else read_array(file, name)
+                for name in names
+                if name in ARRAYS
+            }
+    except FileError as problem:
+        raise DatasetError(str(problem)) from problem
+    _refuse_unknown(path, names)
+    return arrays
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import Dataset, DatasetError, Split, split_off_validation
+from .dataset import TENTH, Dataset, DatasetError, Split, split_off_validation
 from .own_file import own_dataset
 
 N_CLASSES = 10
@@ -62,7 +62,9 @@ def find_prepared(root: str | os.PathLike[str], name: str) -> Path | None:
     )
 
 
-def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
+def read_prepared(
+    directory: str | os.PathLike[str], name: str, validation: float = TENTH
+) -> Dataset:
     """Read what tensorflow-datasets prepared as array_record: equal to what the IDX files give.
 
     Refused if tensorflow-datasets is not installed, or cannot read the directory.
@@ -70,7 +72,7 @@ def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
     directory = Path(directory)
     tfds = _import(f"{directory}: found a prepared set, but tensorflow-datasets is not installed")
     try:
-        return _read(tfds.builder_from_directory(directory), name, str(directory))
+        return _read(tfds.builder_from_directory(directory), name, str(directory), validation)
     except DatasetError:
         raise
     except Exception as error:  # of four libraries, without a class in common
@@ -80,7 +82,9 @@ def read_prepared(directory: str | os.PathLike[str], name: str) -> Dataset:
         ) from error
 
 
-def prepare_and_read(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
+def prepare_and_read(
+    name: str, root: str | os.PathLike[str] | None = None, validation: float = TENTH
+) -> Dataset:
     """Have tensorflow-datasets download and prepare a set unless it has, and read it.
 
     Without `root` it does so in its own place, `TFDS_DATA_DIR` or `~/tensorflow_datasets`. If it is
@@ -91,7 +95,7 @@ def prepare_and_read(name: str, root: str | os.PathLike[str] | None = None) -> D
     try:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
         builder.download_and_prepare()
-        return _read(builder, name, str(builder.data_dir))
+        return _read(builder, name, str(builder.data_dir), validation)
     except DatasetError:
         raise
     except Exception as error:  # of four libraries, without a class in common
@@ -110,11 +114,11 @@ def _import(trouble: str, name: str | None = None) -> Any:
     return tensorflow_datasets
 
 
-def _read(builder: Any, name: str, source: str) -> Dataset:
+def _read(builder: Any, name: str, source: str, validation: float) -> Dataset:
     published, image_shape = _read_split(builder, "train")
     test, _ = _read_split(builder, "test")
-    train, validation = split_off_validation(published, source)
-    return Dataset(name, image_shape, N_CLASSES, FULL_SCALE, train, validation, test, source)
+    train, held_back = split_off_validation(published, source, validation)
+    return Dataset(name, image_shape, N_CLASSES, FULL_SCALE, train, held_back, test, source)
 
 
 def _read_split(builder: Any, split: str) -> tuple[Split, tuple[int, int]]:
@@ -143,7 +147,12 @@ def _published_positions(n: int, split: str) -> list[int]:
 # Any set of images in classes.
 
 
-def read_any_set(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
+def read_any_set(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    validation: float = TENTH,
+    scale: float | None = None,
+) -> Dataset:
     """Read `tfds:NAME`, and have it downloaded and prepared unless it has been.
 
     Images come in the order in which tensorflow-datasets keeps them. A part that a set does not
@@ -155,6 +164,8 @@ def read_any_set(name: str, root: str | os.PathLike[str] | None = None) -> Datas
         `tfds:NAME` or `tfds:NAME/CONFIG`.
     root : path, optional
         A `data_dir` of tensorflow-datasets; else its own place.
+    validation, scale : float, optional
+        As of `own_dataset`.
 
     Raises
     ------
@@ -180,7 +191,7 @@ def read_any_set(name: str, root: str | os.PathLike[str] | None = None) -> Datas
         raise DatasetError(
             f"{name}: tensorflow-datasets failed ({type(error).__name__}: {error})"
         ) from error
-    found = own_dataset(arrays, name)
+    found = own_dataset(arrays, name, validation, scale)
     names = tuple(builder.info.features[label].names)
     # Classes are those of the training images, by their numbers.
     return dataclasses.replace(

@@ -5,6 +5,8 @@ So nothing else is imported before that is arranged.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 import signal
@@ -29,7 +31,13 @@ def main() -> None:
 
     sys.unraisablehook = unraisable
     _see_to_environment()
-    from .command_line import main as command_line
+    from .loading import loading
+
+    # As the process ends, all that it has loaded goes with it; Python would look for garbage in it
+    # once more, for a quarter of a second. What is registered first is called last.
+    atexit.register(gc.freeze)
+    with loading():
+        from .command_line import main as command_line
 
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,14 +12,17 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..backends import CompilesAhead, backend_class, backend_descriptions
-from ..refimpl import ConfigurationError
-from ..validation import contents, newest_checkpoint
+from ..refimpl import ConfigurationError, shown
+from ..validation import FileError, contents, newest_checkpoint, read_checkpoint
 from .output import say, terminal_console, visible, working
 from .training import (
+    EpochRecord,
     RunConfiguration,
     best_record,
+    differences,
     dotted,
     holds_a_run,
+    load_run_configuration,
     read_records,
     run_configuration,
 )
@@ -74,7 +77,7 @@ def show_run(directory: str | os.PathLike[str]) -> None:
     position = checkpoint.position
     steps = f" and {position.steps} steps" if position.steps else ""
     say(console, f"{position.epochs} of {found.epochs} epochs{steps} are saved")
-    for problem in problems:
+    for problem in (*problems, *_problems_beside(directory, found, position.epochs, records)):
         say(console, f"  {problem}", "yellow")
     if records:
         best = best_record(records)
@@ -97,6 +100,33 @@ def show_run(directory: str | os.PathLike[str]) -> None:
     for file in sorted(directory.iterdir()):
         if file.is_file():
             say(console, f"  {file.name}  {file.stat().st_size:,} bytes", "dim")
+
+
+def _problems_beside(
+    directory: Path, saved: RunConfiguration, epochs: int, records: Sequence[EpochRecord]
+) -> list[str]:
+    """What is wrong with the files beside the checkpoints, or does not fit them, a line each."""
+    told = []
+    try:
+        written = load_run_configuration(directory / "config.toml", {})
+        told += [
+            f"{directory / 'config.toml'}: {name} is {shown(now)}, {shown(then)} in the checkpoint"
+            for name, now, then in differences(written.as_dict(), saved.as_dict())
+        ]
+    except ConfigurationError as problem:
+        told.append(str(problem))
+    # An epoch after the last that was saved is learnt anew.
+    so_far = [record for record in records if record.epoch <= epochs]
+    if not so_far:
+        return told
+    best, file = best_record(so_far).epoch, directory / "best.h5"
+    try:
+        found = read_checkpoint(file).position.epochs
+        if found not in (best, best_record(records).epoch):
+            told.append(f"{file} is of epoch {found}: by metrics.jsonl, epoch {best} is the best")
+    except FileError as problem:
+        told.append(str(problem))
+    return told
 
 
 def show_contents(file: str | os.PathLike[str]) -> None:

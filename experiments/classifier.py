@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend, backend_class
-from ..datasets import random_generator, softened_labels
+from ..datasets import random_generator
 from ..refimpl import (
     ArgumentError,
     ConfigurationError,
@@ -31,12 +31,13 @@ from .training import (
     TrainingDiverged,
     refuse_more_than_memory,
     run_configuration,
+    soft_labels,
 )
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as problem:
     raise ImportError(
@@ -228,7 +229,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         is_first = not self.__sklearn_is_fitted__()
         if is_first and classes is None:
             raise ArgumentError("classes is None: the first call of partial_fit needs all classes")
-        known = self.classes_ if classes is None else np.unique(np.asarray(classes))
+        known = self.classes_ if classes is None else known_classes(classes)
         if not is_first and known.tolist() != self.classes_.tolist():
             raise ArgumentError(
                 f"classes is {shown(known.tolist())}: the first call had "
@@ -344,7 +345,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
             raise ArgumentError(
                 f"classes are {shown(classes.tolist())}: one class is too few, two are needed"
             )
-        labels = softened_labels(class_numbers(y, classes), len(classes), X.dtype)
+        labels = soft_labels(configuration, class_numbers(y, classes), len(classes), X.dtype)
         sizes = (X.shape[1], *configuration.hidden, len(classes))
         most = min(configuration.batch_size, len(X))
         refuse_more_than_memory(sizes, most, configuration.dtype)
@@ -393,6 +394,8 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
 
 OWN = ("hidden", "rule", "epochs", "batch_size", "backend", "dtype", "loss")
 """Settings of a run that are parameters by the same name."""
+OF_THE_DATA = ("validation", "scale")
+"""Of the section `data`, likewise."""
 OF_A_RUN = ("dataset", "data_dir", "start", "schedule", "patience")
 """Settings of a run that an estimator, which is given its data, has not."""
 
@@ -405,6 +408,12 @@ def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "settings: optimizer.learning_rate is a parameter of its own: give learning_rate=…"
         )
+    of_data = settings.get("data")
+    for key in of_data if isinstance(of_data, Mapping) else ():
+        if key in OF_THE_DATA:
+            raise ConfigurationError(
+                f"settings: data.{key} is a setting of runs, and not of estimators"
+            )
     for key in settings:
         if key in named:
             raise ConfigurationError(
@@ -448,6 +457,17 @@ def refuse_another_network(network: Backend, sizes: tuple[int, ...], optimizer: 
                 f"{what} is {shown(wanted)}: the network was begun with {shown(has)}, and only fit "
                 "begins a new one"
             )
+
+
+def known_classes(classes: Any) -> np.ndarray:
+    """All classes that there will be, sorted; what no labels are, scikit-learn itself refuses."""
+    if np.ndim(classes) != 1:
+        raise ArgumentError(f"classes has shape {np.shape(classes)}: (classes,) is needed")
+    try:
+        known: np.ndarray = unique_labels(classes)
+    except TypeError as problem:
+        raise ValueError(f"Mix of label input types: {problem}") from problem
+    return known
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import typer
 from ..backends import PRECISIONS
 from ..datasets import DATASETS, SPLITS
 from ..refimpl import METHODS, RULES, ConfigurationError, shown
+from .loading import loading
 from .output import OutputFailed, any_stream, tell_user
 from .paper.figures import FIGURES, FORMATS
 
@@ -212,7 +213,7 @@ def train_command(
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join([*DATASETS, "FILE.npz", "tfds:NAME"]),
+            metavar="|".join([*DATASETS, "FILE.npz|FILE.h5", "tfds:NAME"]),
             help="Images to learn, or arrays x and y.",
         ),
     ] = None,
@@ -258,7 +259,8 @@ def train_command(
     ] = "1epoch",
 ) -> int:
     """Train a network, and write config.toml, metrics.jsonl, curves.png and checkpoint.h5."""
-    from .training import run_training
+    with loading():
+        from .training import run_training
 
     flags = {
         "dataset": dataset,
@@ -454,6 +456,14 @@ def evaluate_command(
     closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="The outputs under control instead.")
     ] = False,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE.h5", help="Record how a few samples settle."),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Those of the trace, from 0; else the first four."),
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="Else the one that trained it.")] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Else that of the training.")] = None,
     threads: Threads = None,
@@ -470,6 +480,8 @@ def evaluate_command(
         predictions_file=predictions_file,
         json_file=json_file,
         closed_loop=closed_loop,
+        trace_file=trace_file,
+        samples=None if samples is None else whole_numbers("--samples", samples),
     )
 
 

@@ -285,6 +285,8 @@ def make_directory(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _file_error(f"{path} cannot be made: it is a file, not a directory") from None
     except OSError as problem:
         raise _file_error(f"{path} cannot be made: {problem.strerror}") from problem
 

@@ -15,11 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..datasets import softened_labels
 from ..refimpl import ConfigurationError, NetworkState, forward, rate
 from .output import make_directory, say, tell_user, terminal_console, working, write_output
 from .paper.figures.style import BLACK, BLUE, PAGE, VERMILION, new_figure
-from .training import learning_curves
+from .training import learning_curves, soft_labels
 
 if TYPE_CHECKING:
     from .trained import TrainedNetwork
@@ -112,7 +111,7 @@ def draw_activity(network: TrainedNetwork) -> Figure:
         drives, _ = forward(network.backend.configuration, network.parameters, x)
         ways.append(("units", BLACK, [rate(phi_E, a) for a in drives], "-"))
     else:
-        y = softened_labels(part.labels[:MOST_SAMPLES], data.n_classes)
+        y = soft_labels(network.configuration, part.labels[:MOST_SAMPLES], data.n_classes)
         states = _states(network, x, y.astype(x.dtype))
         for how, state, line in zip(("", ", under control"), states, ("-", "--"), strict=True):
             ways.append((f"$r_E${how}", BLUE, [rate(phi_E, u) for u in state.u_E], line))

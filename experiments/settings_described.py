@@ -61,7 +61,7 @@ KINDS = {
     "_seed": "whole number",
     "_counts": "list of whole numbers, each at least 1",
     "_threads": "whole number, 1 to 1,024",
-    "_dataset": f"{', '.join(DATASETS)}, a file FILE.npz, or tfds:NAME",
+    "_dataset": f"{', '.join(DATASETS)}, a file FILE.npz or FILE.h5, or tfds:NAME",
     "_text": "auto, or the name of a backend",
     "bool": "true, false",
     "int": "whole number",

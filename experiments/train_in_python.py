@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import TrainingMetrics
-from ..datasets import DatasetError, dataset_digest, is_own_file, load_dataset, own_dataset
+from ..datasets import DatasetError, dataset_digest, is_own_file, own_dataset
 from ..refimpl import ConfigurationError, shown
-from ..validation import FileError, Position, newest_checkpoint
+from ..validation import FileError, OtherSizes, Position, newest_checkpoint
 from .output import say, tell_user, terminal_console
 from .trained import TrainedNetwork, load
 from .training import (
@@ -34,6 +34,7 @@ from .training import (
     differences,
     dotted,
     holds_a_run,
+    load_data,
     load_run_configuration,
     lost_patience,
     parse_checkpoint_interval,
@@ -72,9 +73,9 @@ def train(
         A TOML file, or settings; those given by name go before. Without one the published values
         hold.
     dataset : str, path, pair or mapping of arrays, optional
-        `digits` (the default), `mnist`, `fashion_mnist`, or a file ``FILE.npz``; or arrays:
-        ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run keeps
-        arrays in its directory.
+        `digits` (the default), `mnist`, `fashion_mnist`, or a file ``FILE.npz`` or ``FILE.h5``; or
+        arrays: ``(x, y)``, or those of such a file by their names (`x`, `y`, `x_test`, …). A run
+        keeps arrays in its directory.
     out : path, optional
         Directory of the run. Without one nothing is kept but what is returned.
     resume : 'auto', True or False
@@ -130,6 +131,9 @@ def train(
                 wanted, given, arrays, directory, resume, interval,
                 _CallingBack(progress, callbacks), is_kept=out is not None,
             )  # fmt: skip
+    except OtherSizes as problem:
+        hint = f"; hidden={list(problem.hidden)} would fit" if problem.hidden else ""
+        raise FileError(f"{problem}{hint}") from problem
     except TrainingDiverged as problem:
         if out is None:
             # The checkpoint that it names is gone with all else.
@@ -233,7 +237,9 @@ def _begun(
         return begin(wanted, directory, arrays or None, anew), Position(0), []
     checkpoint, _ = newest_checkpoint(directory / CHECKPOINT)
     saved = run_configuration(checkpoint.configuration, str(directory))
-    _refuse_other_data(wanted, given, arrays, directory, checkpoint.data)
+    # What the run makes of data is compared below, if it was given.
+    alike = wanted.model_copy(update={"data": saved.data})
+    _refuse_other_data(alike, given, arrays, directory, checkpoint.data)
     for name, now, then in differences(wanted.as_dict(), saved.as_dict()):
         if _is_the_same(name, now, then):
             continue
@@ -264,9 +270,10 @@ def _refuse_other_data(
 ) -> None:
     """Refuse arrays, or a file of one's own, that are not what a run learnt, by its digest."""
     if arrays:
-        found = dataset_digest(own_dataset(arrays, "dataset"))
+        about = wanted.data
+        found = dataset_digest(own_dataset(arrays, "dataset", about.validation, about.scale))
     elif "dataset" in given and is_own_file(wanted.dataset):
-        found = dataset_digest(load_dataset(wanted.dataset, place_of_data(wanted, directory)))
+        found = dataset_digest(load_data(wanted, place_of_data(wanted, directory)))
     else:
         return
     if learnt and found != learnt:

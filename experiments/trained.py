@@ -20,7 +20,7 @@ import numpy as np
 from rich.table import Column, Table
 
 from ..backends import Backend, backend_class
-from ..datasets import SPLITS, Dataset, dataset_digest, load_dataset, softened_labels
+from ..datasets import SPLITS, Dataset, dataset_digest
 from ..refimpl import (
     ArgumentError,
     ConfigurationError,
@@ -29,7 +29,15 @@ from ..refimpl import (
     sample_loss,
     shown,
 )
-from ..validation import FileError, newest_checkpoint, read_checkpoint
+from ..validation import (
+    FileError,
+    Trace,
+    newest_checkpoint,
+    read_checkpoint,
+    record_trace,
+    recording_to_rest,
+    write_trace,
+)
 from .output import (
     in_a_picture,
     refuse_other_pictures,
@@ -49,10 +57,12 @@ from .training import (
     checked_path,
     dotted,
     holds_a_run,
+    load_data,
     place_of_data,
     read_records,
     refuse_files_of_run,
     run_configuration,
+    soft_labels,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +72,8 @@ console = terminal_console()
 OF_A_RUN = ("checkpoint.h5", "checkpoint-1.h5", "best.h5")
 """Checkpoints whose epochs are in the metrics.jsonl beside them."""
 
+TRACED = (0, 1, 2, 3)
+"""Samples of which a trace is recorded if none are named: few, as all units' paths are kept."""
 AT_ONCE = 1000
 """Samples whose end states are found together."""
 
@@ -178,7 +190,8 @@ class TrainedNetwork:
         ----------
         x : array, (n, ...)
             Inputs, floats scaled as those that were learnt (0 to 1), or bytes where those were
-            bytes; what follows the first axis is flattened.
+            bytes; after a run with `data.scale` also as the data have them. What follows the first
+            axis is flattened.
 
         Returns
         -------
@@ -192,10 +205,10 @@ class TrainedNetwork:
         ConfigurationError, DatasetError
             For bytes, the data that was learnt, whose scale they have, cannot be had.
         """
-        return self._outputs(x)[0]
+        return self._outputs(self._inputs(x))[0]
 
-    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """Outputs, and how many samples did not come to rest."""
+    def _inputs(self, x: np.ndarray) -> np.ndarray:
+        """Floats as the network takes them, of the same shape."""
         n_inputs = self.backend.configuration.sizes[0]
         if np.ma.is_masked(x):
             raise ArgumentError("x has masked values: numbers are needed")
@@ -205,16 +218,24 @@ class TrainedNetwork:
             raise ArgumentError(f"x is no array: {problem}") from problem
         if x.ndim < 2 or int(np.prod(x.shape[1:])) != n_inputs:
             raise ArgumentError(f"x has shape {x.shape}: (n, {n_inputs}) is needed, a row a sample")
-        if x.dtype == np.uint8:
-            full_scale = self.data().full_scale
-            if full_scale is None:
-                raise ArgumentError(f"x is of {x.dtype}: floats are needed, as were learnt")
-            x = x / full_scale
+        has_scale = self.configuration.data.scale is not None
+        if x.dtype == np.uint8 or (has_scale and x.dtype.kind in "iuf"):
+            data = self.data()
+            learnt = data.train.images.dtype
+            if x.dtype.kind == learnt.kind and data.full_scale is not None:
+                return x / data.full_scale
+            if x.dtype == np.uint8:
+                needed = "floats are" if learnt.kind == "f" else f"{learnt} is"
+                raise ArgumentError(f"x is of {x.dtype}: {needed} needed, as was learnt")
         if x.dtype.kind != "f":
             raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1, or bytes")
-        with np.errstate(over="ignore"):
-            flat = x.reshape(len(x), n_inputs).astype(self.configuration.dtype)
+        return x
+
+    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """Outputs for inputs as the network takes them, and how many samples did not settle."""
         network = self.backend.configuration
+        with np.errstate(over="ignore"):
+            flat = x.reshape(len(x), network.sizes[0]).astype(self.configuration.dtype)
         if network.rule == "backprop":
             if not np.all(np.isfinite(flat)):
                 raise ArgumentError("x has values that are no finite numbers")
@@ -274,7 +295,7 @@ class TrainedNetwork:
             )
         dataset = self.data(data_dir)
         part = getattr(dataset, split)
-        y = softened_labels(part.labels, dataset.n_classes)
+        y = soft_labels(self.configuration, part.labels, dataset.n_classes)
         # Outputs that are no numbers are counted as such below.
         with np.errstate(all="ignore"):
             x = dataset.inputs(part.images)
@@ -306,13 +327,75 @@ class TrainedNetwork:
             unsettled += opened.unsettled + closed.unsettled
         return np.concatenate(found), unsettled
 
+    def trace(
+        self,
+        split: str = "test",
+        samples: Sequence[int] = TRACED,
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> Trace:
+        """Record how a few samples settle: one learning step, every stage of it, and the way there.
+
+        It is computed by the reference in float64, and changes nothing. The path lasts ten of the
+        slowest time constant, without control and then under it.
+
+        Parameters
+        ----------
+        split : {'test', 'validation', 'train'}
+            Part of the data.
+        samples : sequence of int
+            Their places in it, from 0.
+        data_dir : path, optional
+            Where the data lies now; else where the run had it.
+
+        Returns
+        -------
+        Trace
+            Its `trajectory` has the paths; `disinhib.write_trace` writes it.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such part or sample, a sample does not come to rest, or the rule is
+            'backprop', whose network has no inhibition and no path.
+        DatasetError
+            The data cannot be had.
+        """
+        if split not in SPLITS:
+            raise ConfigurationError(f"split is {shown(split)}: choose from {', '.join(SPLITS)}")
+        if self.configuration.rule == "backprop":
+            raise ConfigurationError(
+                "a network of the rule 'backprop' settles nowhere: it has no inhibition"
+            )
+        dataset = self.data(data_dir)
+        part, where = getattr(dataset, split), np.asarray(list(samples))
+        n = len(part.labels)
+        if where.dtype.kind not in "iu" or where.ndim != 1 or np.any((where < 0) | (where >= n)):
+            raise ConfigurationError(
+                f"samples is {shown(list(samples))}: whole numbers from 0 to {n - 1} are needed, "
+                f"places in {dataset.name} {split}"
+            )
+        sizes = self.backend.configuration.sizes
+        network = self.configuration.network(sizes[0], sizes[-1])
+        trace = record_trace(
+            network,
+            self.parameters,
+            dataset.inputs(part.images[where]).astype(np.float64)[None],
+            soft_labels(self.configuration, part.labels[where], dataset.n_classes)[None],
+            with_trajectory=True,
+            recording=recording_to_rest(network),
+        )
+        name = dataset.name if split == "train" else f"{dataset.name} {split}"
+        return dataclasses.replace(
+            trace, dataset=name, dataset_indices=where.astype(np.int64)[None]
+        )
+
     def data(self, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         """Load the data that it was trained with; raises as `evaluate` does."""
         if self.dataset is not None and data_dir is None:
             return self.dataset
         name = self.configuration.dataset
         place = place_of_data(self.configuration, self.source.parent)
-        dataset = load_dataset(name, data_dir or place)
+        dataset = load_data(self.configuration, data_dir or place)
         found = dataset_digest(dataset)
         if self.data_digest and found != self.data_digest:
             raise ConfigurationError(
@@ -526,6 +609,8 @@ def load(
 
 # The command.
 
+TRACED_BY = "reference of the package disinhib, float64, at what a run has learnt"
+
 
 def evaluate_run(
     path: Path,
@@ -537,17 +622,26 @@ def evaluate_run(
     predictions_file: Path | None = None,
     json_file: Path | None = None,
     closed_loop: bool = False,
+    trace_file: Path | None = None,
+    samples: Sequence[int] | None = None,
 ) -> None:
     """Evaluate a run, print what was found, and write what was asked for."""
-    files = (confusion_file, predictions_file, json_file)
+    files = (confusion_file, predictions_file, json_file, trace_file)
+    if samples is not None and trace_file is None:
+        raise ConfigurationError("--samples without --trace: they are those of the trace")
     refuse_twice(*files)
     for file in files:
         refuse_unwritable(file)
         refuse_files_of_run(path if path.is_dir() else path.parent, file)
     refuse_other_pictures(confusion_file)
-    with working(console, f"evaluating {path}"):
+    with working(console, f"evaluating {path}") as now:
         network = load(path, notify=tell_user, **(chosen or {}))
-        found = network.evaluate(split, data_dir, closed_loop)
+        network = dataclasses.replace(network, dataset=network.data(data_dir))
+        found = network.evaluate(split, closed_loop=closed_loop)
+        if trace_file is not None:
+            now(f"recording a trace of {path}")
+            trace = network.trace(split, TRACED if samples is None else samples)
+            write_trace(trace_file, trace, TRACED_BY)
     configuration = network.configuration
     after = f"{network.epochs} epochs" + (f" and {network.steps} steps" if network.steps else "")
     say(

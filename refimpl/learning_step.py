@@ -37,6 +37,8 @@ class StepMetrics:
     n_correct: np.ndarray  # samples whose largest open-loop output is that of the label
     open_loop_counts: EndStateCounts  # how the end states were reached
     closed_loop_counts: EndStateCounts
+    # those whose largest output under control is; None for backprop
+    closed_loop_n_correct: np.ndarray | None = None
 
 
 def new_learner(configuration: NetworkConfiguration, parameters: Parameters) -> Learner:
@@ -96,6 +98,7 @@ def learning_step(
         n_correct=count_correct(open_loop.u_out, y),
         open_loop_counts=open_counts,
         closed_loop_counts=closed_counts,
+        closed_loop_n_correct=count_correct(closed_loop.u_out, y),
     )
 
 

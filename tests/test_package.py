@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "refimpl": set(),
     "backends": {"refimpl"},
-    "datasets": set(),
+    "datasets": {"validation"},
     "validation": {"refimpl", "backends"},
     "experiments": {"refimpl", "backends", "datasets", "validation"},
 }

@@ -32,7 +32,7 @@ from ..backend import (
 )
 from ..front import checked_backend
 from .cublas import uses_tf32
-from .device import CupyDevice, Device, why_unavailable
+from .device import CupyDevice, Device, installed_version, why_unavailable
 from .network import CudaNetwork, PlacedOnDevice
 from .workspace import refuse_too_large
 
@@ -70,12 +70,10 @@ class CupyBackend:
     def describe() -> BackendDescription:
         """Say which CuPy and which device, or why there is none."""
         reason = why_unavailable()
-        try:
-            import cupy
-        except ImportError:
-            return BackendDescription("cupy", "", "", reason)
         if reason:
-            return BackendDescription("cupy", cupy.__version__, "", reason)
+            return BackendDescription("cupy", installed_version(), "", reason)
+        import cupy
+
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         device = properties["name"].decode() + (", TF32 products" if uses_tf32() else "")
         return BackendDescription("cupy", cupy.__version__, device)
@@ -210,7 +208,7 @@ class CupyBackend:
         network.clear_counts()
         figures = network.repeat("step", network.learning_step, data, batch_order)
         network.n_steps += len(batch_order)
-        figures = figures.reshape(len(batch_order), *network.leading, 3)
+        figures = figures.reshape(len(batch_order), *network.leading, 4)
         return metrics_of(figures, *network.counts())
 
     def evaluate(self, data: PlacedOnDevice, batch_size: int = 1000) -> Evaluation:

@@ -5,11 +5,15 @@ Kernels come by NVRTC, products by cuBLAS, steps as CUDA graphs.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import cycle
 from typing import Any, Protocol
 
@@ -87,8 +91,15 @@ class Device(Protocol):
 INSTALL = "CuPy is not installed: pip install 'disinhib[cuda13]', or [cuda12] for an older driver"
 
 
+DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
+"""The library of the driver, without which there is no device."""
+
+
 def why_unavailable() -> str:
     """Say why no CUDA device can be used here, in one line; empty if one can."""
+    # CuPy is slow to load, and on many machines it is installed and of no use.
+    if "cupy" not in sys.modules and find_spec("cupy") is not None and not _has_driver():
+        return f"no CUDA device: there is no driver, {DRIVERS[0]}, here"
     try:
         import cupy
     except ImportError as problem:
@@ -107,6 +118,22 @@ def why_unavailable() -> str:
         reason = str(problem).splitlines()[0]
         return f"cuBLAS, which disinhib[cuda13] brings, cannot be loaded: {reason}"
     return ""
+
+
+def installed_version() -> str:
+    """Version of CuPy, which need not be loaded for it; empty if there is none."""
+    for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy"):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return ""
+
+
+def _has_driver() -> bool:
+    for name in DRIVERS:
+        with suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False
 
 
 @dataclass(frozen=True)

@@ -213,14 +213,14 @@ class CudaNetwork:
         data: PlacedOnDevice,
         batch_order: np.ndarray,
     ) -> np.ndarray:
-        """Do work, recorded once by name, on batch after batch; figures (steps, replicas, 3)."""
+        """Do work, recorded once by name, on batch after batch; figures (steps, replicas, 4)."""
         w = self.bind(data, batch_order)
         key = (w.batch, name)
         if key not in self._recorded:
             self._recorded[key] = self._device.record(partial(work, w))
         for _ in batch_order:
             self._recorded[key]()
-        shape = (len(batch_order), self._replicas, 3)
+        shape = (len(batch_order), self._replicas, 4)
         return self._device.get(w.arrays["figures"], int(np.prod(shape))).reshape(shape)
 
     def record_path(self, w: Workspace, recording: Recording, is_closed: bool) -> NetworkState:
@@ -462,7 +462,7 @@ class CudaNetwork:
         orders = batch_order.reshape(n_steps, -1, batch)
         kept = {
             "order": device.put(orders),
-            "figures": device.empty(n_steps * self._replicas * 3, np.float64),
+            "figures": device.empty(n_steps * self._replicas * 4, np.float64),
         }
         device.put(np.array([data.full_scale], dtype=self._dtype), into=self._fixed["full_scale"])
         w.arrays |= kept

@@ -201,7 +201,7 @@ class NumbaBackend:
         """Learn from many batches."""
         # Replicas in front, as everywhere else.
         orders = batch_order if batch_order.ndim == 2 else np.moveaxis(batch_order, 0, -2)
-        figures = np.empty((*self._leading, len(batch_order), 3))
+        figures = np.empty((*self._leading, len(batch_order), 4))
 
         def learn(
             network: CompiledNetwork,

@@ -250,7 +250,8 @@ class CompiledNetwork:
         """Learn from one batch; counts of parts of the work, whose sum is the step's.
 
         `order`, (batch,), are positions in all inputs and labels, `full_scale` is the input that
-        counts as 1; figures, (3,), take mean loss, mean closed-loop loss and how many are right.
+        counts as 1; figures, (4,), take mean loss, mean closed-loop loss, how many samples are
+        right, and how many are under control.
         """
         w = self._workspace(len(order))
         samples = Samples(source, y, order, self._number(full_scale))
@@ -273,7 +274,7 @@ class CompiledNetwork:
             self._gradients(w, share)
             self._descend(share, rates)
             if share == 0:
-                sum_up(w.loss, w.closed_loop_loss, w.correct, figures)
+                sum_up(w.loss, w.closed_loop_loss, w.correct, w.closed_loop_correct, figures)
 
         self._each_share(learn)
         return counts

@@ -93,7 +93,7 @@ def run_stages(
             )  # fmt: skip
         elif stage == LOSSES:
             if not s.is_backprop:
-                losses(s.is_mse, b_0, b_1, w.u_out, w.y, w.closed_loop_loss, w.correct)
+                losses(s.is_mse, b_0, b_1, w.u_out, w.y, w.closed_loop_loss, w.closed_loop_correct)
             u_out = w.u_out if s.is_backprop else w.open_u_out
             losses(s.is_mse, b_0, b_1, u_out, w.y, w.loss, w.correct)
         elif s.is_backprop:

@@ -172,7 +172,13 @@ class NumpyBackend:
     def train(self, data: HostData, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
         steps = [self.learning_step(*self._batch(data, order)) for order in batch_order]
-        figures = [np.stack((s.loss, s.closed_loop_loss, s.n_correct), axis=-1) for s in steps]
+        figures = [
+            np.stack(
+                (s.loss, s.closed_loop_loss, s.n_correct, _or_0(s.closed_loop_n_correct, s.loss)),
+                axis=-1,
+            )
+            for s in steps
+        ]
         counts = total((s.open_loop_counts, s.closed_loop_counts) for s in steps)
         return metrics_of(np.array(figures), *counts)
 
@@ -201,3 +207,8 @@ def _take(array: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.take_along_axis(
         array, np.broadcast_to(order, (*array.shape[:-2], order.shape[-1]))[..., None], axis=-2
     )
+
+
+def _or_0(counts: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    """Counts, or as many noughts where there are none."""
+    return np.zeros_like(like) if counts is None else counts

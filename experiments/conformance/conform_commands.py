@@ -13,7 +13,7 @@ import numpy as np
 from rich.text import Text
 
 from ...backends import PRECISIONS, CompilesAhead, backend_class, backend_descriptions
-from ...datasets import batch_order, load_dataset, random_generator, softened_labels
+from ...datasets import batch_order, random_generator
 from ...refimpl import ArgumentError, ConfigurationError, initial_parameters
 from ...validation import (
     Arithmetic,
@@ -41,7 +41,7 @@ from ...validation import (
     write_trace_inputs,
 )
 from ..output import make_directory, refuse_unwritable, say, terminal_console, visible, working
-from ..training import load_run_configuration, refuse_more_than_memory
+from ..training import load_data, load_run_configuration, refuse_more_than_memory, soft_labels
 from .report import ReportFiles, TraceReport, print_powers, print_report
 
 console = terminal_console()
@@ -260,7 +260,7 @@ def record(
         raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
     configuration = load_run_configuration(config, {})
     with working(console, "recording a trace"):
-        dataset = load_dataset(configuration.dataset, configuration.data_dir)
+        dataset = load_data(configuration, configuration.data_dir)
         n_samples, n_inputs = dataset.train.images.shape
         network = configuration.network(n_inputs, dataset.n_classes)
         refuse_more_than_memory(network.sizes, configuration.batch_size, dtype)
@@ -276,7 +276,7 @@ def record(
             network,
             initial_parameters(network.sizes, generator),
             dataset.inputs(dataset.train.images[indices]),
-            softened_labels(dataset.train.labels, dataset.n_classes)[indices],
+            soft_labels(configuration, dataset.train.labels, dataset.n_classes)[indices],
             with_trajectory=trajectories,
             backend_class=backend_class(backend),
             dtype=np.dtype(dtype),

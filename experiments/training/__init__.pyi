@@ -12,6 +12,7 @@ from .configuration import (
     read_toml as read_toml,
     run_configuration as run_configuration,
 )
+from .data import Data as Data, load_data as load_data, soft_labels as soft_labels
 from .epochs import (
     CheckpointInterval as CheckpointInterval,
     Observer as Observer,

@@ -30,6 +30,7 @@ from ...refimpl import (
     whole_number,
 )
 from ..output import replace_text
+from .data import Data
 from .schedule import Schedule
 
 AUTO = "auto"
@@ -93,7 +94,7 @@ def _dataset(name: str, value: Any) -> str:
     if text not in DATASETS and not (isinstance(text, str) and is_tfds_name(text)):
         known = ", ".join(repr(one) for one in DATASETS)
         raise ConfigurationError(
-            f"{name} is {shown(value)}: must be {known}, a file FILE.npz, or tfds:NAME"
+            f"{name} is {shown(value)}: must be {known}, a file FILE.npz or FILE.h5, or tfds:NAME"
         )
     return str(text)
 
@@ -184,6 +185,7 @@ class RunConfiguration(BaseModel):
     tau_E: Number = 0.02
     tau_I: Number = 0.005
     start: OptionalPath = None
+    data: Annotated[Data, TABLE] = Data()
     activation_E: Annotated[SoftReLU, TABLE] = SoftReLU()
     activation_I: Annotated[SoftReLU, TABLE] = SoftReLU()
     controller: Annotated[Controller, TABLE] = Controller()
@@ -224,6 +226,7 @@ class RunConfiguration(BaseModel):
 
 
 SECTIONS: dict[str, Any] = {
+    "data": Data,
     "activation_E": SoftReLU,
     "activation_I": SoftReLU,
     "controller": Controller,

@@ -21,10 +21,9 @@ from .metrics import (
     EpochRecord,
     append_record,
     best_record,
-    draw_learning_curves,
     epoch_record,
 )
-from .run import BEST, Run, at_epoch, epoch_order, save
+from .run import BEST, Run, at_epoch, draw_curves, epoch_order, learning_rate_at, save
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -165,6 +164,8 @@ def _train(
             training_seconds=position.seconds,
             seconds=seconds_before + time.perf_counter() - began,
             computed_by=f"{by.name} {by.version}, {by.device}",
+            learning_rate=learning_rate_at(run.configuration, position.epochs),
+            parameters=run.backend.learner().parameters,
         )
         records.append(record)
         if best_record(records) is record:
@@ -180,9 +181,10 @@ def _train(
             saver.passed(run, position, epochs=1, steps=0)
         observer.on_epoch(record)
         if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
-            _draw(run, records)
+            draw_curves(run, records)
             drawn = time.perf_counter()
-    _draw(run, records)
+    if records:
+        draw_curves(run, records)
     return position, records
 
 
@@ -220,12 +222,6 @@ def _train_epoch(
             saver.passed(run, here, epochs=0, steps=part)
         part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
     return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
-
-
-def _draw(run: Run, records: list[EpochRecord]) -> None:
-    if records:
-        with writing(run.directory / "curves.png"):
-            draw_learning_curves(run.directory / "curves.png", {run.configuration.rule: records})
 
 
 class Saver:

@@ -8,13 +8,16 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...backends import Evaluation, TrainingMetrics
-from ...refimpl import ConfigurationError, shown
+from ...refimpl import ConfigurationError, Parameters, shown
 from ...validation import refuse_all_but_files
+from ..loading import loading
 from ..output import in_a_picture, replace_text
 
 if TYPE_CHECKING:
@@ -44,6 +47,13 @@ class EpochRecord:
         integrations that ended at their horizon or step limit.
     computed_by : str
         Backend, its version and its device; empty in logs of before this was kept.
+    train_closed_loop_accuracy : float or None
+        Under control, which knows the labels, each batch before its update; None for backprop, and
+        in logs of before this was kept, as those that follow are then.
+    learning_rate : float or None
+        Of the optimiser in this epoch, by the schedule.
+    weight_norm : dict of float
+        Frobenius norm of each layer's weights after the epoch: `hidden_0`, …, `readout`.
     """
 
     epoch: int
@@ -60,6 +70,9 @@ class EpochRecord:
     closed_loop: dict[str, int]
     evaluation: dict[str, int]
     computed_by: str = ""
+    train_closed_loop_accuracy: float | None = None
+    learning_rate: float | None = None
+    weight_norm: dict[str, float] = field(default_factory=dict)
 
     @property
     def unsettled(self) -> int:
@@ -78,10 +91,16 @@ def epoch_record(
     training_seconds: float,
     seconds: float,
     computed_by: str,
+    learning_rate: float,
+    parameters: Parameters,
 ) -> EpochRecord:
-    """Sum up an epoch, from 1, of all its steps, with and without the time of its evaluation."""
+    """Sum up an epoch, from 1, of all its steps, with and without the time of its evaluation.
+
+    `parameters` are those after it.
+    """
     n_samples = metrics.loss.size * batch_size
     closed_loop_loss = float(metrics.closed_loop_loss.mean())
+    under_control = metrics.closed_loop_n_correct
     return EpochRecord(
         epoch=epoch,
         train_loss=float(metrics.loss.mean()),
@@ -97,7 +116,26 @@ def epoch_record(
         closed_loop=dataclasses.asdict(metrics.closed_loop_counts),
         evaluation=dataclasses.asdict(valid.counts + test.counts),
         computed_by=computed_by,
+        train_closed_loop_accuracy=(
+            None if under_control is None else float(under_control.sum() / n_samples)
+        ),
+        learning_rate=learning_rate,
+        weight_norm=weight_norms(parameters),
     )
+
+
+def weight_norms(parameters: Parameters) -> dict[str, float]:
+    """Frobenius norm of each layer's weights, by the names that layers have in files."""
+    weights = {f"hidden_{l}": W for l, W in enumerate(parameters.weights)}
+    return {name: _norm(W) for name, W in (weights | {"readout": parameters.readout}).items()}
+
+
+def _norm(W: np.ndarray) -> float:
+    """Of any finite numbers, none of whose squares may be one."""
+    largest = float(np.max(np.abs(W)))
+    if largest == 0:
+        return 0.0
+    return min(largest * float(np.linalg.norm(W.astype(np.float64) / largest)), LARGEST_FLOAT)
 
 
 def best_record(records: Sequence[EpochRecord]) -> EpochRecord:
@@ -125,12 +163,14 @@ def read_records(path: str | os.PathLike[str]) -> list[EpochRecord]:
         It is no text file, or a line is not a record, other than a last one that is cut short.
     """
     path = Path(path)
-    if not path.exists():
-        return []
-    refuse_all_but_files(path)
     try:
+        if not path.exists():
+            return []
+        refuse_all_but_files(path)
         lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise ConfigurationError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except UnicodeDecodeError as problem:
         raise ConfigurationError(f"{path}: not a text of epochs: {problem}") from problem
     records: list[EpochRecord] = []
     for number, line in enumerate(lines, start=1):
@@ -161,7 +201,11 @@ def _record(values: Any) -> EpochRecord:
     if not isinstance(values, dict):
         raise ValueError(f"{shown(values)} is no object")
     fields = {item.name: item for item in dataclasses.fields(EpochRecord)}
-    needed = [name for name, item in fields.items() if item.default is dataclasses.MISSING]
+    needed = [
+        name
+        for name, item in fields.items()
+        if item.default is item.default_factory is dataclasses.MISSING
+    ]
     for name in (*values, *needed):
         if name not in fields or name not in values:
             raise ValueError(f"{name} is {'unknown' if name in values else 'missing'}")
@@ -184,6 +228,8 @@ def _is_of_kind(value: Any, kind: str) -> bool:
             return type(value) is int and abs(value) < MOST_EPOCHS
         case "str":
             return isinstance(value, str)
+        case "dict[str, float]":
+            return isinstance(value, dict) and all(_is_of_kind(n, "float") for n in value.values())
     whole = isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
     return whole and "unsettled" in value
 
@@ -198,8 +244,9 @@ def draw_learning_curves(
 def learning_curves(runs: Mapping[str, Sequence[EpochRecord]]) -> Figure:
     """Draw train and test curves of runs, a colour each, by the name for the legend."""
     # Imported here: slow to load, and most commands draw nothing.
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    with loading():
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     # Laid out by hand: a layout that is computed draws everything twice.
     figure = Figure(figsize=(9, 3.8))

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,11 +28,9 @@ from ...datasets import (
     batch_order,
     dataset_digest,
     is_own_file,
-    load_dataset,
     order_digest,
     own_dataset,
     random_generator,
-    softened_labels,
 )
 from ...refimpl import (
     ArgumentError,
@@ -54,6 +52,7 @@ from ...validation import (
     read_start,
     write_checkpoint,
 )
+from ..loading import loading
 from ..output import make_directory, replace_bytes, writing
 from .choice_of_backend import with_chosen_backend
 from .configuration import (
@@ -63,9 +62,10 @@ from .configuration import (
     run_configuration,
     write_run_configuration,
 )
+from .data import load_data, soft_labels
 from .interruption import uninterrupted
 from .lock import RunLock
-from .metrics import EpochRecord, keep_records, read_records
+from .metrics import EpochRecord, draw_learning_curves, keep_records, read_records
 from .schedule import with_learning_rate
 
 
@@ -114,10 +114,13 @@ def begin(
     """
     directory = Path(directory)
     _refuse_a_run(directory, anew)
-    given = None if arrays is None else own_dataset(arrays, "dataset")
-    if given is not None:
+    given = None
+    if arrays is not None:
+        about = configuration.data
+        given = own_dataset(arrays, "dataset", about.validation, about.scale)
         given = dataclasses.replace(given, name=Path(DATA).stem, source=DATA)
-    prepared = _prepare(configuration, directory, given=given)
+    with loading():
+        prepared = _prepare(configuration, directory, given=given)
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
@@ -173,7 +176,9 @@ def resume(
         for problem in problems:
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
-        run = Run(directory=directory, lock=lock, **_prepare(configuration, directory, checkpoint))
+        with loading():
+            prepared = _prepare(configuration, directory, checkpoint)
+        run = Run(directory=directory, lock=lock, **prepared)
         _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
             run.backend.load(checkpoint.learner)
@@ -187,7 +192,10 @@ def resume(
         with writing(directory / "config.toml"):
             write_run_configuration(directory / "config.toml", configuration)
         with writing(log):
-            return run, position, keep_records(log, position.epochs)
+            records = keep_records(log, position.epochs)
+        # A kill may have left a picture of fewer epochs than were saved, or of more.
+        draw_curves(run, records)
+        return run, position, records
 
 
 def place_of_data(
@@ -215,7 +223,7 @@ def _prepare(
     """
     if configuration.backend != AUTO:
         backend_class(configuration.backend)  # Before data are read that may take long.
-    dataset = given or load_dataset(configuration.dataset, place_of_data(configuration, directory))
+    dataset = given or load_data(configuration, place_of_data(configuration, directory))
     n_samples = len(dataset.train.images)
     if configuration.batch_size > n_samples:
         raise ConfigurationError(
@@ -250,11 +258,17 @@ def _prepare(
         "configuration": configuration,
         "dataset": dataset,
         "backend": backend,
-        **_place(backend, dataset),
+        **_place(configuration, backend, dataset),
         "first_order": first_order,
         "data_digest": dataset_digest(dataset),
         "start_digest": digest_of_start,
     }
+
+
+def learning_rate_at(configuration: RunConfiguration, epoch: int) -> float:
+    """Learning rate of an epoch, from 0."""
+    factor = configuration.schedule.factor_at(epoch, configuration.epochs)
+    return float(configuration.optimizer.learning_rate * factor)
 
 
 def _network_at(
@@ -266,11 +280,15 @@ def _network_at(
     return with_learning_rate(network, factor)
 
 
-def _place(backend: Backend, dataset: Dataset) -> dict[str, PlacedData]:
+def _place(
+    configuration: RunConfiguration, backend: Backend, dataset: Dataset
+) -> dict[str, PlacedData]:
     """Bring every split to where a backend keeps it."""
 
     def place(split: Split) -> PlacedData:
-        labels = softened_labels(split.labels, dataset.n_classes)
+        labels = soft_labels(configuration, split.labels, dataset.n_classes)
+        if split.images.dtype.kind == "f":
+            return backend.place(dataset.inputs(split.images), labels)
         return backend.place(split.images, labels, full_scale=dataset.full_scale)
 
     return {name: place(getattr(dataset, name)) for name in ("train", "validation", "test")}
@@ -291,7 +309,7 @@ def at_epoch(run: Run, epoch: int) -> Run:
         network, learner.parameters, first.dtype, first.solver, threads=configuration.threads
     )
     backend.load(learner)
-    return dataclasses.replace(run, backend=backend, **_place(backend, run.dataset))
+    return dataclasses.replace(run, backend=backend, **_place(configuration, backend, run.dataset))
 
 
 # What must be as it was when a run goes on, and what may change.
@@ -409,11 +427,14 @@ def _refuse_impossible_position(source: Path, checkpoint: Checkpoint, run: Run) 
             f"{source} has an optimiser that took {n_steps} steps: at {position.epochs} epochs "
             f"and {position.steps} steps it would be {total + position.steps}"
         )
-    correct = None if position.metrics is None else position.metrics.n_correct
-    if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
-        raise ConfigurationError(
-            f"{source} has from {correct.min()} to {correct.max()} samples right of {batch_size}"
-        )
+    metrics = position.metrics
+    counted = [] if metrics is None else [metrics.n_correct, metrics.closed_loop_n_correct]
+    for correct in counted:
+        if correct is not None and not 0 <= correct.min() <= correct.max() <= batch_size:
+            raise ConfigurationError(
+                f"{source} has from {correct.min()} to {correct.max()} samples right of "
+                f"{batch_size}"
+            )
 
 
 def differences(
@@ -548,6 +569,17 @@ def epoch_order(run: Run, epoch: int) -> np.ndarray:
     return batch_order(configuration.seed, epoch, n_samples, configuration.batch_size)
 
 
+def draw_curves(run: Run, records: Sequence[EpochRecord]) -> None:
+    """Let the picture show these epochs; there is none of no epoch."""
+    picture = run.directory / CURVES
+    with writing(picture):
+        if records:
+            draw_learning_curves(picture, {run.configuration.rule: records})
+        else:
+            picture.unlink(missing_ok=True)
+
+
+CURVES = "curves.png"
 CHECKPOINT, BEST, DATA = "checkpoint.h5", "best.h5", "data.npz"
 """In a run's directory: the last state, that after its epoch of best validation accuracy, and
 arrays that it was given."""

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from ...backends import TrainingMetrics
 from ...refimpl import ConfigurationError
-from ...validation import Position
+from ...validation import FileError, OtherSizes, Position
 from ..output import (
     Announcement,
     announced,
@@ -77,8 +77,17 @@ def run_training(
         configuration = load_run_configuration(config, {**flags, **settings})
         directory = out or _free_directory(configuration)
         with working(console, f"getting {configuration.dataset} and the network ready"):
-            run, position, records = begin(configuration, directory), Position(0), []
+            run, position, records = _begun(configuration, directory), Position(0), []
     return _train(run, position, records, interval)
+
+
+def _begun(configuration: RunConfiguration, directory: Path) -> Run:
+    try:
+        return begin(configuration, directory)
+    except OtherSizes as problem:
+        fitting = ",".join(map(str, problem.hidden))
+        hint = f"; --hidden {fitting} would fit" if fitting else ""
+        raise FileError(f"{problem}{hint}") from problem
 
 
 def _train(run: Run, position: Position, records: list[Any], interval: CheckpointInterval) -> int:

@@ -69,6 +69,9 @@ def test_three_steps_of_every_combination_are_the_reference_s(name, feedback, me
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-9)
         np.testing.assert_allclose(found.closed_loop_loss, expected.closed_loop_loss, rtol=1e-8)
         np.testing.assert_array_equal(found.n_correct, expected.n_correct)
+        found, expected = found.closed_loop_n_correct, expected.closed_loop_n_correct
+        assert (found is None) == (expected is None) == (rule == "backprop")
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])

@@ -92,6 +92,35 @@ def test_everything_comes_out_in_the_dtype_asked_for(name, dtype):
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_samples_right_under_control_are_those_of_the_closed_loop_s_outputs(name, dtype, rule):
+    """Counted by hand of the stages, before the one step that each network takes."""
+    x, y = data()
+    right, right_in_open_loop = 0, 0
+    for batch in np.arange(40).reshape(2, 20):
+        backend = build(name, dtype, rule)
+        open_loop, _ = backend.open_loop(x[batch]) if rule != "backprop" else (None, None)
+        wanted = None
+        if open_loop is not None:
+            Q = backend.feedback_weights(open_loop)
+            target = backend.closed_loop_target(open_loop, y[batch])
+            u_out = backend.closed_loop(x[batch], Q, target, open_loop)[0].u_out
+            wanted = [
+                sum(
+                    list(u).index(max(u)) == list(label).index(0.99)
+                    for u, label in zip(u_out.tolist(), y[batch].tolist(), strict=True)
+                )
+            ]
+        metrics = backend.train(backend.place(x, y), batch[None])
+        found = metrics.closed_loop_n_correct
+        assert (None if found is None else found.tolist()) == wanted
+        if found is not None:
+            assert found.dtype == np.int64
+            right, right_in_open_loop = right + found[0], right_in_open_loop + metrics.n_correct[0]
+    # Control knows the labels.
+    assert rule == "backprop" or right > right_in_open_loop
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_an_epoch_in_parts_is_the_epoch_as_a_whole(name, dtype, rule):
     x, y = data()
     order = np.random.default_rng(3).permutation(40).reshape(8, 5)
@@ -101,6 +130,7 @@ def test_an_epoch_in_parts_is_the_epoch_as_a_whole(name, dtype, rule):
     found = joined([parts.train(placed, order[:3]), parts.train(placed, order[3:])])
     np.testing.assert_array_equal(found.loss, expected.loss)
     np.testing.assert_array_equal(found.n_correct, expected.n_correct)
+    np.testing.assert_array_equal(found.closed_loop_n_correct, expected.closed_loop_n_correct)
     assert found.open_loop_counts == expected.open_loop_counts
     for a, b in zip(
         named_arrays(parts.learner().parameters).values(),

@@ -30,6 +30,7 @@ def test_without_a_gpu_the_list_of_backends_says_what_is_missing():
     # The extra cuda-check brings CuPy, but no cuBLAS.
     missing = {"pip install 'disinhib[cuda13]'": "[cuda13]", "libcublas": "libcublas"}
     missing["no CUDA device: cudaError"] = "cudaError"
+    missing["no CUDA device: there is no driver"] = "driver"
     (word,) = (word for words, word in missing.items() if words in DESCRIPTION.unavailable)
     listed = disinhib("backends", COLUMNS="200")
     assert listed.returncode == 0

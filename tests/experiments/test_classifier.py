@@ -549,3 +549,19 @@ def test_without_scikit_learn_all_but_the_class_is_there():
     (line,) = in_python(code).splitlines()
     assert "needs scikit-learn" in line
     assert line.endswith("pip install 'disinhib[sklearn]'")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([0, "a"], "Mix of label input types"),
+        (np.array([0, "a"], dtype=object), "Mix of label input types"),
+        ([None, 1], "Unknown label type"),
+        ([0.5, 1.0], "Unknown label type"),
+        ([[0, 1]], r"classes has shape \(1, 2\): \(classes,\) is needed"),
+    ],
+)
+def test_classes_that_are_none_are_refused_as_scikit_learn_does(classes, said):
+    """Its own estimators raise ValueError of them, and in these words."""
+    with pytest.raises(ValueError, match=said):
+        DisinhibitoryClassifier(epochs=1).partial_fit(np.ones((2, 3)), [0, 1], classes=classes)

@@ -80,7 +80,7 @@ def test_a_configuration_written_reads_back_the_same(tmp_path, seed):
         ('rule = "hebb"', "rule is 'hebb': must be 'exact-inverse', 'linear-threshold'"),
         (
             'dataset = "cifar"',
-            "dataset is 'cifar': must be 'digits', .*, a file FILE.npz, or tfds:NAME",
+            "dataset is 'cifar': must be 'digits', .*, a file FILE.npz or FILE.h5, or tfds:NAME",
         ),
         ('dtype = "float16"', "dtype is 'float16': must be 'float32' or 'float64'"),
         ("epochs = 0", "epochs is 0: must be at least 1"),

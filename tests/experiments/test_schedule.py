@@ -7,7 +7,14 @@ import pytest
 
 from disinhib.datasets import batch_order, softened_labels
 from disinhib.datasets.load import digits
-from disinhib.experiments.training import Schedule, begin, resume, run_configuration, train
+from disinhib.experiments.training import (
+    Schedule,
+    begin,
+    read_records,
+    resume,
+    run_configuration,
+    train,
+)
 from disinhib.refimpl import (
     ConfigurationError,
     NetworkConfiguration,
@@ -98,6 +105,15 @@ def test_a_run_with_a_schedule_resumes_to_the_same(tmp_path, name, stop_after):
     found = parameters_of(tmp_path / "parts")
     for name_of_array, array in parameters_of(tmp_path / "whole").items():
         np.testing.assert_array_equal(found[name_of_array], array)
+
+
+def test_the_log_has_the_rate_of_each_epoch(tmp_path):
+    """Of 0.01: half in the one epoch of warming up, all for two, a tenth from then on."""
+    schedule = {"name": "step", "every": 2, "factor": 0.1, "warm_up": 1}
+    optimizer = {"learning_rate": 0.01}
+    train(*run(tmp_path, schedule=schedule, optimizer=optimizer, epochs=4), Watcher())
+    found = [record.learning_rate for record in read_records(tmp_path / "metrics.jsonl")]
+    assert found == pytest.approx([0.005, 0.01, 0.01, 0.001], rel=1e-12)
 
 
 def test_a_cosine_goes_on_over_the_epochs_it_began_with(tmp_path):

@@ -8,13 +8,17 @@ import shutil
 import signal
 import threading
 
+import h5py
 import numpy as np
 import pytest
 
 import disinhib
+from disinhib import FileError
 from disinhib.experiments.training import begin, run_configuration, train as train_run
 from disinhib.validation import Position, named_arrays, read_checkpoint
+from disinhib.validation.storage.arrays import write_parameters
 
+from .test_command_line import disinhib as command, one_line
 from .test_training import Watcher
 
 SETTINGS = {"rule": "linear-threshold", "hidden": [8], "epochs": 3, "batch_size": 50}
@@ -583,3 +587,26 @@ def test_what_a_callback_raises_is_raised(tmp_path):
     with pytest.raises(PermissionError, match="the callback's own"):
         disinhib.train(**TINY, callbacks=cannot_write, out=tmp_path / "run")
     assert disinhib.train(**TINY, out=tmp_path / "run").epochs == 1
+
+
+def test_a_start_of_other_sizes_says_which_would_fit(tmp_path, monkeypatch):
+    """In Python's words and the command's; none where inputs or classes are others too."""
+    monkeypatch.chdir(tmp_path)
+    made = {"hidden": [5, 4], "epochs": 1, "batch_size": 675, "backend": "numpy", **QUIET}
+    network = disinhib.train(out="run", **made)
+    with pytest.raises(FileError, match=r"is of sizes .* is configured; hidden=\[5, 4\] would fit"):
+        disinhib.train(start="run", epochs=1, hidden=[5], **QUIET)
+    line = one_line(command("train", "--start", "run", "--hidden", "5", "--epochs", "1"))
+    assert line.endswith("is configured; --hidden 5,4 would fit")
+    assert command("train", "--start", "run", "--hidden", "5,4", "--epochs", "1").returncode == 0
+    generator = np.random.default_rng(0)
+    other = generator.random((60, 7)), np.arange(60) % 10
+    with pytest.raises(FileError, match=r"\(64, 5, 4, 10\): \(7, 5, 4, 10\) is configured$"):
+        disinhib.train(dataset=other, start="run", hidden=[5, 4], batch_size=20, **QUIET)
+    # A start file, of parameters alone.
+    with h5py.File("start.h5", "w") as file:
+        write_parameters(file.create_group("initial_parameters"), network.parameters)
+    with pytest.raises(FileError, match=r"sizes .* need 1; hidden=\[5, 4\] would fit"):
+        disinhib.train(start="start.h5", epochs=1, hidden=[5], **QUIET)
+    line = one_line(command("train", "--start", "start.h5", "--hidden", "5,3", "--epochs", "1"))
+    assert line.endswith("; --hidden 5,4 would fit")

@@ -154,6 +154,23 @@ def test_own_data_may_move_but_not_change(tmp_path, own_data):
         assert re.search(r"data: \w*moved\S* .*has SHA-256 \w{12}…", result.stderr)
 
 
+def test_own_data_may_become_hdf5_but_not_change(tmp_path, own_data):
+    """The digest is of the arrays, whatever file they lie in."""
+    made = ("--hidden", "4", "--epochs", "1", "--batch-size", "20", "--out", "run")
+    assert disinhib("train", "--dataset", "own.npz", *made, cwd=tmp_path).returncode == 0
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace("own.npz", "own.h5"))
+    with np.load(own_data) as arrays, h5py.File(tmp_path / "own.h5", "w") as file:
+        file["x"], file["y"] = arrays["x"], arrays["y"].astype(object)
+    result = disinhib("train", "--resume", "run", "--epochs", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    with h5py.File(tmp_path / "own.h5", "a") as file:
+        file["x"][0] += 1
+    for command in (("train", "--resume", "run", "--epochs", "3"), ("evaluate", "run")):
+        line = one_line(disinhib(*command, cwd=tmp_path))
+        assert re.search(r"data: own\.h5 .*has SHA-256 \w{12}…", line)
+
+
 def test_a_checkpoint_is_taken_by_itself(run, tmp_path):
     moved = tmp_path / "moved.h5"
     moved.write_bytes((run / "checkpoint.h5").read_bytes())

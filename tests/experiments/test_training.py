@@ -16,8 +16,8 @@ from disinhib.experiments.training.configuration import (
     run_configuration,
 )
 from disinhib.experiments.training.epochs import TrainingDiverged
-from disinhib.experiments.training.metrics import append_record
-from disinhib.refimpl.circuit import initial_parameters
+from disinhib.experiments.training.metrics import append_record, weight_norms
+from disinhib.refimpl.circuit import Parameters, initial_parameters
 from disinhib.refimpl.configuration import ConfigurationError, NetworkConfiguration, Solver
 from disinhib.refimpl.learning_step import learning_step, new_learner
 from disinhib.validation import Position, read_checkpoint
@@ -98,15 +98,27 @@ def test_the_epoch_is_the_reference_s_own_steps_in_the_stated_order(tmp_path, ru
     configuration = NetworkConfiguration(sizes=(64, 8, 10), rule=rule)
     learner = new_learner(configuration, parameters)
     labels = softened_labels(data.train.labels, 10)
-    losses = []
+    losses, under_control = [], []
     for batch in batch_order(-5, 0, 1350, 50):
         x = data.train.images[batch] / 16
         learner, metrics = learning_step(configuration, Solver(), learner, x, labels[batch])
         losses.append(metrics.loss)
+        under_control.append(metrics.closed_loop_n_correct)
     for name, array in named_arrays(learner.parameters).items():
         np.testing.assert_allclose(parameters_of(tmp_path / "run")[name], array, rtol=0, atol=1e-12)
     (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
     assert record.train_loss == pytest.approx(np.mean(losses), rel=1e-12)
+    if rule == "backprop":
+        assert record.train_closed_loop_accuracy is None
+    else:
+        assert record.train_closed_loop_accuracy == sum(under_control) / 1350
+        assert record.train_closed_loop_accuracy > record.train_accuracy
+    arrays = named_arrays(learner.parameters)
+    assert record.weight_norm == {
+        name: pytest.approx(np.sqrt(np.sum(arrays[f"{name}/weight"] ** 2)), rel=1e-9)
+        for name in ("hidden_0", "readout")
+    }
+    assert record.learning_rate == 1e-3
     assert (record.train_closed_loop_loss is None) == (rule == "backprop")
 
 
@@ -288,3 +300,50 @@ def test_one_epoch_in_float32_ends_where_the_reference_in_float64_does(tmp_path)
         accuracies[backend] = read_records(out / "metrics.jsonl")[0].test_accuracy
     assert accuracies["numba"] > 0.75
     assert abs(accuracies["numba"] - accuracies["numpy"]) < 0.003
+
+
+def test_a_log_of_before_some_figures_were_kept_is_read_and_gone_on_with(tmp_path):
+    out = tmp_path / "run"
+    train(*new_run(out, epochs=1), Watcher())
+    (row,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for name in ("train_closed_loop_accuracy", "learning_rate", "weight_norm"):
+        del row[name]
+    (out / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    train(*resume(out, 2), Watcher())
+    first, second = read_records(out / "metrics.jsonl")
+    assert (first.train_closed_loop_accuracy, first.learning_rate) == (None, None)
+    assert first.weight_norm == {}
+    assert list(second.weight_norm) == ["hidden_0", "readout"]
+
+
+def test_a_checkpoint_within_an_epoch_keeps_the_count_under_control(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(*new_run(whole, epochs=1), Watcher())
+    watcher = Watcher(stop_after=5)
+    train(*new_run(parts, epochs=1), watcher, watcher.stop)
+    train(*resume(parts, 1), Watcher())
+    assert without_times(parts) == without_times(whole)
+    # One of before it was counted has none, and the epoch says so.
+    older = tmp_path / "older"
+    watcher = Watcher(stop_after=5)
+    train(*new_run(older, epochs=1), watcher, watcher.stop)
+    for file in ("checkpoint.h5", "checkpoint-1.h5"):
+        with h5py.File(older / file, "a") as checkpoint:
+            if "closed_loop_n_correct" in checkpoint["position"]:
+                del checkpoint["position/closed_loop_n_correct"]
+            sign(checkpoint)
+    train(*resume(older, 1), Watcher())
+    (record,) = read_records(older / "metrics.jsonl")
+    assert record.train_closed_loop_accuracy is None
+    assert record.train_closed_loop_loss is not None
+
+
+def test_a_norm_is_one_of_whatever_finite_weights():
+    huge = np.full((2, 2), 1e200)
+    parameters = Parameters((huge, np.zeros((2, 1))), (np.zeros(2), np.zeros(1)), np.eye(2))
+    found = weight_norms(parameters)
+    assert found == {
+        "hidden_0": pytest.approx(2e200),
+        "hidden_1": 0,
+        "readout": pytest.approx(2**0.5),
+    }

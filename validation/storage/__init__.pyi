@@ -12,6 +12,7 @@ from .arrays import (
 )
 from .checkpoint import (
     Checkpoint as Checkpoint,
+    OtherSizes as OtherSizes,
     Position as Position,
     Start as Start,
     contents as contents,
@@ -26,6 +27,7 @@ from .hdf5 import (
     read_json as read_json,
     read_seconds as read_seconds,
     read_text as read_text,
+    read_texts as read_texts,
     read_whole as read_whole,
     refuse_other_schema as refuse_other_schema,
 )

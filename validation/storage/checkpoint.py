@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ CONTENT_DIGESTS = ("data", "batch_order", "start")
 MOMENTS = ("first_moment", "second_moment")
 MOST_GENERATIONS = 100
 """As many names are looked at for a whole checkpoint."""
+
+
+class OtherSizes(FileError):
+    """Parameters that are whole, but of another network than is configured.
+
+    `hidden` are their hidden layers if with those they would fit, else none.
+    """
+
+    def __init__(self, message: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        super().__init__(message)
+        ends_fit = (found[0], found[-1]) == (wanted[0], wanted[-1])
+        self.hidden = found[1:-1] if ends_fit else ()
 
 
 class OtherVersion(FileError):
@@ -285,13 +298,19 @@ def _check_learner(file: h5py.File, learner: Learner, n_means: int) -> None:
             raise FileError(f"{file.filename}: a {name} goes down to {least}: 0 or more is needed")
 
 
+UNDER_CONTROL = "closed_loop_n_correct"
+"""Backprop has none, nor have checkpoints of before it was counted."""
+
+
 def _write_position(group: h5py.Group, position: Position) -> None:
     for name in ("epochs", "steps", "seconds"):
         group.attrs[name] = getattr(position, name)
     if position.metrics is None:
         return
-    for name in ("loss", "closed_loop_loss", "n_correct"):
-        group[name] = getattr(position.metrics, name)
+    for name in ("loss", "closed_loop_loss", "n_correct", UNDER_CONTROL):
+        figures = getattr(position.metrics, name)
+        if figures is not None:
+            group[name] = figures
     for name in ("open_loop_counts", "closed_loop_counts"):
         group[name] = np.array(dataclasses.astuple(getattr(position.metrics, name)))
 
@@ -307,6 +326,11 @@ def _read_position(group: h5py.Group) -> Position:
             n_correct=read_numbers(group, "n_correct", (steps,), "iu"),
             open_loop_counts=_counts(group, "open_loop_counts"),
             closed_loop_counts=_counts(group, "closed_loop_counts"),
+            closed_loop_n_correct=(
+                read_numbers(group, UNDER_CONTROL, (steps,), "iu")
+                if UNDER_CONTROL in group
+                else None
+            ),
         )
     elif "loss" in group:
         raise FileError(
@@ -381,7 +405,7 @@ def read_start(
     if is_checkpoint:
         return _trained_start(path, read_checkpoint(path), sizes)
     with reading(path) as file:
-        parameters = read_parameters(find_group(file, "initial_parameters"), sizes)
+        parameters = _read_start(find_group(file, "initial_parameters"), sizes)
         order = read_array(file, "batch_order") if "batch_order" in file else None
     if order is not None:
         _check_order(path, order, batch_size, n_samples)
@@ -389,12 +413,27 @@ def read_start(
     return Start(parameters, order)
 
 
+def _read_start(group: h5py.Group, sizes: tuple[int, ...]) -> Parameters:
+    try:
+        return read_parameters(group, sizes)
+    except FileError as problem:
+        found = sizes
+        with suppress(FileError):
+            stored = stored_sizes(group)
+            read_parameters(group, stored)
+            found = stored
+        if found == sizes:
+            raise
+        # Whole in itself, it is a start for another network.
+        raise OtherSizes(str(problem), found, sizes) from problem
+
+
 def _trained_start(path: Path, checkpoint: Checkpoint, sizes: tuple[int, ...]) -> Start:
     parameters = checkpoint.learner.parameters
     weights = (*parameters.weights, parameters.readout)
     found = (*(W.shape[0] for W in weights), weights[-1].shape[1])
     if found != sizes:
-        raise FileError(f"{path} is of sizes {found}: {sizes} is configured")
+        raise OtherSizes(f"{path} is of sizes {found}: {sizes} is configured", found, sizes)
     return Start(parameters, None, is_trained=True)
 
 

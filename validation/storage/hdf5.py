@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from ...refimpl import shown
-from .arrays import FileError
+from .arrays import FileError, read_array
 
 MOST_EXPANSION = 64
 """Bytes in memory for each byte of the file, a number at 8 as it is computed with.
@@ -33,6 +33,8 @@ DEEPEST = 32
 BYTES_OF_A_NAME = 128
 """What an object costs a reader beside its numbers, at least."""
 BYTES_OF_A_NUMBER = 8
+BYTES_OF_A_REFERENCE = 16
+"""To a text in a heap, as it lies in the file."""
 MOST_DEFLATED = 1040
 """By how much deflate's output can grow when it is read (RFC 1951: 258 bytes from two bits)."""
 INFLATED_AT_ONCE = 2**20
@@ -71,6 +73,23 @@ def holds_text_or_numbers(item: h5py.HLObject, name: str) -> bool:
     return item.attrs.get_id(name).get_type().get_class() in (*NUMBERS, h5py.h5t.STRING)
 
 
+def read_texts(group: h5py.Group, name: str) -> np.ndarray:
+    """Read an array of texts, as Python's, or of numbers if it is one of those.
+
+    A text of any length lies in a heap, in which many may be one: they are read in parts, none of
+    which can take more memory than the file's size allows, and neither may all of them.
+
+    Raises
+    ------
+    FileError
+        There is none, it holds something else, or more than the file's size allows.
+    """
+    item = group.get(name)
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind in "biuf":
+        return read_array(group, name)
+    return _Examination(group.file).texts(item, name)
+
+
 class _Examination:
     """Sizes found so far, by the address of their object."""
 
@@ -98,6 +117,27 @@ class _Examination:
             self._above.pop()
             self._sizes[address] = self._checked(size)
         return self._sizes[address]
+
+    def texts(self, dataset: h5py.Dataset, path: str) -> np.ndarray:
+        """Read texts of a dataset that has been looked at."""
+        kind = h5py.check_string_dtype(dataset.dtype)
+        if kind is None or dataset.ndim != 1:
+            raise self._refusal(
+                f"dataset {path} has dtype {dataset.dtype} and shape {dataset.shape}: numbers or "
+                "texts, (n,), are needed"
+            )
+        if dataset.id.get_create_plist().get_nfilters():
+            self._check_chunks(dataset, path)
+        n, total, found = dataset.size, 0, []
+        longest = kind.length or self._file_size
+        at_once = max(1, self._limit // longest)
+        for first in range(0, n, at_once):
+            read = dataset[first : first + at_once].tolist()
+            total = self._checked(total + sum(map(len, read)) + BYTES_OF_A_NUMBER * len(read))
+            found += [one.decode("utf-8", "backslashreplace") for one in read]
+        # NumPy gives all of them the room of the longest, 4 bytes a character.
+        self._checked(4 * n * max(map(len, found), default=0))
+        return np.array(found, dtype=str)
 
     def _refusal(self, what: str) -> FileError:
         return FileError(f"{self._file.filename}: {what}")
@@ -172,7 +212,10 @@ class _Examination:
             return
         left_out = 1 << filters.index(h5py.h5z.FILTER_DEFLATE)
         # A checksum that was taken before packing is 4 bytes more.
-        most = math.prod(layout.get_chunk()) * dataset.id.get_type().get_size() + 4
+        kind = dataset.id.get_type()
+        is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+        each = BYTES_OF_A_REFERENCE if is_text else kind.get_size()
+        most = math.prod(layout.get_chunk()) * each + 4
         places: list[tuple[int, ...]] = []
 
         def take(chunk: h5py.h5d.StoreInfo) -> None:

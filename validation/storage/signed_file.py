@@ -67,7 +67,9 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
 
 def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
-    """Refuse what is missing, and what one might wait for ever to read: pipes, devices, sockets.
+    """Refuse what is missing or closed to us, and what one might wait for ever to read.
+
+    That are pipes, devices and sockets.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     FileError
-        There is none.
+        There is none, or it may not be read.
     """
     path = Path(path)
     try:
@@ -89,6 +91,11 @@ def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(kind):
         what = "a directory" if stat.S_ISDIR(kind) else "a pipe, socket or device"
         raise FileError(f"{path} is {what}: a file is needed")
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as problem:
+        raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
 
 
 def _check_bytes(path: Path) -> None:

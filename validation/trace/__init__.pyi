@@ -11,7 +11,7 @@ from .reading import (
     read_trace as read_trace,
     stored_precision_in_words as stored_precision_in_words,
 )
-from .recording import record_trace as record_trace
+from .recording import record_trace as record_trace, recording_to_rest as recording_to_rest
 from .trace import CircuitStep as CircuitStep, Trace as Trace, TraceTrajectory as TraceTrajectory
 from .writing import (
     write_flat_directory as write_flat_directory,

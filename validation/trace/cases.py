@@ -55,7 +55,7 @@ def find_traces(
     Raises
     ------
     FileError
-        A path does not exist, or a directory has no trace.
+        A path does not exist, or a directory has no trace or may not be read.
     """
     traces, others = list[Path](), list[Path]()
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else paths
@@ -66,7 +66,12 @@ def find_traces(
             traces.append(path)
             continue
         found: list[Path] = []
-        for candidate in sorted(path.glob("*.h5")):
+        try:
+            # `glob` takes a directory into which it may not look for an empty one.
+            names = os.listdir(path)
+        except OSError as problem:
+            raise FileError(f"{path} cannot be read: {problem.strerror}") from problem
+        for candidate in sorted(path / name for name in names if name.endswith(".h5")):
             with reading(candidate) as file:
                 is_trace = is_of_schema(file, SCHEMA)
             (found if is_trace else others).append(candidate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ...refimpl import (
     Recording,
     Solver,
     map_arrays,
+    slowest_time_constant,
 )
 from ..judge import Stage, has_fixed_point, learner_before, learning_run, repeated, run_to_gradients
 from .trace import CircuitStep, Trace, TraceStep, TraceTrajectory
@@ -26,6 +28,7 @@ RECORDED_RTOL, RECORDED_ATOL = 1e-10, 1e-12
 LONGEST_RECORDED_STEP = 1e-3
 STEPS_PER_TIME_CONSTANT = 5
 RECORDED_STEPS, RECORDED_EVERY = 200, 10
+TIME_CONSTANTS_TO_REST, KEPT, MOST_RECORDED_STEPS = 10, 100, 100_000
 JUST_RECORDED = Path("trace just recorded")
 
 
@@ -39,6 +42,7 @@ def record_trace(
     backend_class: type[Backend] = NumpyBackend,
     dtype: np.dtype | type = np.float64,
     solver: Solver | None = None,
+    recording: Recording | None = None,
     path: str | os.PathLike[str] = JUST_RECORDED,
 ) -> Trace:
     """Run learning steps and keep all they compute.
@@ -59,6 +63,8 @@ def record_trace(
         Who computes, in which precision; the reference in float64 makes golden numbers.
     solver : Solver, optional
         Else `recording_solver`.
+    recording : Recording, optional
+        Of the trajectory; else `suitable_recording`.
     path : str or path
         Name by which reports call it.
 
@@ -73,7 +79,8 @@ def record_trace(
     initial = backend.learner().parameters
     trajectory = None
     if with_trajectory and configuration.rule != "backprop":
-        trajectory = _trajectory(backend, inputs[0], targets[0])
+        how = recording or suitable_recording(configuration)
+        trajectory = _trajectory(backend, inputs[0], targets[0], how)
     steps = [
         _step(backend, x, y, step) for step, (x, y) in enumerate(zip(inputs, targets, strict=True))
     ]
@@ -121,6 +128,23 @@ def suitable_recording(configuration: NetworkConfiguration) -> Recording:
     return Recording("tsit5", step, RECORDED_STEPS, RECORDED_EVERY)
 
 
+def recording_to_rest(configuration: NetworkConfiguration) -> Recording:
+    """Choose a recording that lasts until nothing moves any more, a hundred points of time.
+
+    Ten of the slowest time constant leave e⁻¹⁰ of a change.
+    """
+    suitable = suitable_recording(configuration)
+    slowest = float(np.max(slowest_time_constant(configuration, is_closed=True)))
+    every = max(1, math.ceil(TIME_CONSTANTS_TO_REST * slowest / suitable.dt / KEPT))
+    n_steps = KEPT * every
+    if n_steps > MOST_RECORDED_STEPS:
+        raise ConfigurationError(
+            f"a path to rest has {n_steps:,} steps of {suitable.dt:g} s, as the slowest time "
+            f"constant is {slowest:g} s: at most {MOST_RECORDED_STEPS:,} are recorded"
+        )
+    return dataclasses.replace(suitable, n_steps=n_steps, every=every)
+
+
 def _step(backend: Backend, x: np.ndarray, y: np.ndarray, step: int) -> TraceStep:
     def refuse_unsettled(stage: Stage, counts: EndStateCounts) -> None:
         if counts.unsettled:
@@ -154,8 +178,9 @@ def _wide(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _trajectory(backend: Backend, x: np.ndarray, y: np.ndarray) -> TraceTrajectory:
-    recording = suitable_recording(backend.configuration)
+def _trajectory(
+    backend: Backend, x: np.ndarray, y: np.ndarray, recording: Recording
+) -> TraceTrajectory:
     open_loop, _ = backend.open_loop(x)
     target = backend.closed_loop_target(open_loop, y)
     path = backend.open_loop_trajectory(recording, x)

@@ -99,7 +99,7 @@ class Trace:
         Where the file has one.
     dataset, dataset_indices : str, array of int64 (S, batch) or None
         Name of the dataset that the inputs are from, empty for none, and their positions in its
-        training split.
+        training split; where the name has another split after it, in that.
     """
 
     path: Path

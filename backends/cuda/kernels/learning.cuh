@@ -172,28 +172,32 @@ __global__ void descend(const Plan<T>* p, Int) {
   find_corrections(p, t + 1);
 }
 
-// Losses and right samples of the present step into figures, (steps, replicas, 3): mean loss,
-// mean closed-loop loss, samples that are right. A block a replica.
+// Losses and right samples of the present step into figures, (steps, replicas, 4): mean loss,
+// mean closed-loop loss, samples that are right, and right under control. A block a replica.
 template <typename T>
 __global__ void sum_up(const Plan<T>* p, Int with_closed_loop) {
   double* partial = (double*)BLOCK_MEMORY;
   Int replica = blockIdx.x, n = p->n_out;
-  double loss = 0, closed_loop_loss = 0, right = 0;
+  double loss = 0, closed_loop_loss = 0, right = 0, closed_loop_right = 0;
   for (Int b = threadIdx.x; b < p->batch; b += blockDim.x) {
     Int at = (replica * p->batch + b) * n;
     loss += sample_loss(p->is_mse, n, p->open_u_out + at, p->y + at);
-    if (with_closed_loop)
+    if (with_closed_loop) {
       closed_loop_loss += sample_loss(p->is_mse, n, p->u_out + at, p->y + at);
+      closed_loop_right += is_right(n, p->u_out + at, p->y + at);
+    }
     right += is_right(n, p->open_u_out + at, p->y + at);
   }
   loss = block_sum(loss, partial);
   closed_loop_loss = block_sum(closed_loop_loss, partial);
   right = block_sum(right, partial);
+  closed_loop_right = block_sum(closed_loop_right, partial);
   if (threadIdx.x == 0) {
-    double* figures = p->figures + (p->step[0] * p->replicas + replica) * 3;
+    double* figures = p->figures + (p->step[0] * p->replicas + replica) * 4;
     figures[0] = loss / p->batch;
     figures[1] = with_closed_loop ? closed_loop_loss / p->batch : INFINITE - INFINITE;
     figures[2] = right;
+    figures[3] = closed_loop_right;
   }
 }
 

@@ -199,12 +199,16 @@ def _adam(p, g, m, v, eta, beta_1, beta_2, rest_1, rest_2, unbias_1, unbias_2, e
 
 
 @kernel
-def sum_up(loss, closed_loop_loss, correct, figures):
-    """Mean loss, mean closed-loop loss and samples that are right into figures, (3,)."""
+def sum_up(loss, closed_loop_loss, correct, closed_loop_correct, figures):
+    """Mean losses, open and closed, and samples that are right, likewise, into figures, (4,).
+
+    They are in the order loss, closed-loop loss, right, right under control.
+    """
     figures[:] = 0
     for b in range(loss.size):
         figures[0] += loss[b]
         figures[1] += closed_loop_loss[b]
         figures[2] += correct[b]
+        figures[3] += closed_loop_correct[b]
     figures[0] /= loss.size
     figures[1] /= loss.size

@@ -38,6 +38,7 @@ class Workspace(NamedTuple):
     loss: np.ndarray
     closed_loop_loss: np.ndarray
     correct: np.ndarray
+    closed_loop_correct: np.ndarray
     rate_sums: np.ndarray
     scratch: np.ndarray
 
@@ -86,6 +87,6 @@ def workspace(sizes: tuple[int, ...], batch: int, threads: int, dtype: np.dtype)
     shapes |= dict.fromkeys(outputs, (batch, n_out)) | dict.fromkeys(units, (batch * hidden,))
     arrays = {name: np.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
     arrays["closed_loop_loss"][:] = np.nan
-    flags = {"open_found": True, "found": True, "correct": False}
+    flags = {"open_found": True, "found": True, "correct": False, "closed_loop_correct": False}
     arrays |= {name: np.full(batch, value) for name, value in flags.items()}
     return Workspace(**arrays)
