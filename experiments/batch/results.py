@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .here import Share
 
 FIGURES = (
-    "train_loss", "train_accuracy", "train_closed_loop_loss", "valid_loss", "valid_accuracy",
-    "test_loss", "test_accuracy",
+    "train_loss", "train_accuracy", "train_closed_loop_loss", "train_closed_loop_accuracy",
+    "valid_loss", "valid_accuracy", "test_loss", "test_accuracy",
 )  # fmt: skip
 COLUMNS = (
     "epochs", *FIGURES, "best_epoch", *(f"best_{name}" for name in FIGURES), "seconds",
