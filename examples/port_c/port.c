@@ -582,10 +582,12 @@ static void closed_loop(const Circuit *circuit)
         }
     }
     if (!found) fail("the closed loop has not converged: |F| is %g", (double)size);
+    /* With the step that is left, what is written is known to its square. */
+    for (int k = 0; k < K; k++) c[k] += move[k];
+    network_at_rest(circuit, c);
     output_error(config, circuit->target, circuit->state.u_out, scratch->e);
-    for (int k = 0; k < K; k++) /* with the step that is left, z is known to its square */
-        circuit->state.z[k] =
-            gain(config) > 0 ? (c[k] + move[k]) / gain(config) : scratch->e[k] / config->leak;
+    for (int k = 0; k < K; k++)
+        circuit->state.z[k] = gain(config) > 0 ? c[k] / gain(config) : scratch->e[k] / config->leak;
 }
 
 /* Sections 2 and 5: tau dy/dt of one sample, with c = k_p e + k_i z, or c = 0. */

@@ -94,7 +94,7 @@ def control_not_converged(setting: Setting) -> Arrays | None:
     e = error(setting.trace.configuration.loss, rests.u_out, setting.circuit.closed_loop_target)
     # The integral may come of either side of the equation, or have the step that was left.
     integrals = [
-        e / controller.leak,
+        *([e / controller.leak] if controller.leak else []),
         c / (controller.k_p * controller.leak + controller.k_i),
         setting.right["c_int"],
     ]
@@ -103,14 +103,22 @@ def control_not_converged(setting: Setting) -> Arrays | None:
 
 
 def control_left(settings: Sequence[Setting]) -> str:
-    """Say by how much c = κ e is missed."""
+    """Say by how much c = κ e is missed, or e = 0 where the controller has no leak."""
     left = []
     for setting in settings:
         configuration, state = setting.trace.configuration, _found_state(setting)
         assert state is not None
         c = _control_found(setting, state)
         e = error(configuration.loss, state.u_out, setting.circuit.closed_loop_target)
+        if not configuration.controller.leak:
+            left.append(np.max(np.abs(e)))
+            continue
         left.append(np.max(np.abs(c - configuration.controller.steady_gain * e)))
+    if not settings[0].trace.configuration.controller.leak:
+        return (
+            f"e is not 0, where a control without a leak rests: it is {max(left):.2g}, while all "
+            "layers rest under this c; the error e is another, or the search stopped early"
+        )
     return (
         f"c does not solve c = κ e: the residual c − κ e is {max(left):.2g}, while all layers rest "
         "under this c; the gains in κ or the error e are others, or the search stopped early"
