@@ -74,7 +74,7 @@ def cluster(scheduler: str, n_jobs: int) -> Iterator[Any]:
 
 def train_on_cluster(
     client: Any,
-    directory: Path,
+    directory: str | os.PathLike[str],
     study: Study,
     share: Share,
     deadline: float,
@@ -84,7 +84,7 @@ def train_on_cluster(
     """Run a share of a study's rows on a cluster; whether none of them is left."""
     from distributed import CancelledError, KilledWorker
 
-    directory = directory.resolve()
+    directory = Path(directory).resolve()
     attempt = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     terms = Terms(attempt, deadline)
     results = Results(directory)

@@ -27,9 +27,15 @@ from ...datasets import load_dataset
 from ...refimpl import ConfigurationError
 from ...validation import FileError
 from ..output import make_directory, writing
-from ..training import InUse, agrees_with_numpy, asked_backend, place_of_data
-from ..training.configuration import AUTO, run_configuration
-from ..training.lock import RunLock
+from ..training import (
+    AUTO,
+    InUse,
+    RunLock,
+    agrees_with_numpy,
+    asked_backend,
+    place_of_data,
+    run_configuration,
+)
 from .results import Progress
 from .study import STUDY, Study, new_and_gone, read_study, write_study
 from .work import FAILED, RUNS, Results
@@ -55,7 +61,7 @@ class Share:
 def prepared(
     source: str | os.PathLike[str] | Mapping[str, Any],
     settings: Mapping[str, Any],
-    directory: Path,
+    directory: str | os.PathLike[str],
     n_threads: int | None,
     notify: Callable[[str], None],
 ) -> Study:
@@ -69,7 +75,7 @@ def prepared(
     ConfigurationError, DatasetError, BackendUnavailable, FileError
         The study is none, or no study with this directory; nothing has been changed then.
     """
-    study = read_study(source, **settings)
+    study, directory = read_study(source, **settings), Path(directory)
     file = directory / STUDY
     if not file.exists() and any((directory / name).exists() for name in ("config.toml", RUNS)):
         raise ConfigurationError(f"{directory} holds something else: choose another directory")
@@ -204,7 +210,7 @@ class _Worker:
 
 
 def train_here(
-    directory: Path,
+    directory: str | os.PathLike[str],
     study: Study,
     share: Share,
     n_workers: int,
@@ -213,7 +219,7 @@ def train_here(
     watch: Callable[[Progress], None],
 ) -> bool:
     """Run a share of a study's rows with so many workers; whether none of them is left."""
-    attempt = secrets.token_hex(4)
+    directory, attempt = Path(directory), secrets.token_hex(4)
     compile_ahead(study)
     make_directory(directory / LOGS)
     results = Results(directory)

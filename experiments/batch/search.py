@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...refimpl import ConfigurationError
 from ..output import make_directory
-from ..training import EpochRecord, InUse
-from ..training.lock import RunLock
+from ..training import EpochRecord, InUse, RunLock
 from .study import BY_TRIAL, Search, Study
 from .work import DIVERGED, DONE, PRUNED, STOPPED, News, Results, Terms, run_row
 

@@ -22,8 +22,15 @@ import tomli_w
 
 from ...refimpl import ConfigurationError, shown
 from ..output import replace_text
-from ..training import RunConfiguration, dotted, read_toml, run_configuration
-from ..training.configuration import SECTIONS, SETTINGS, TOP
+from ..training import (
+    SECTIONS,
+    SETTINGS,
+    TOP,
+    RunConfiguration,
+    dotted,
+    read_toml,
+    run_configuration,
+)
 
 STUDY = "study.toml"
 """In a study's directory."""

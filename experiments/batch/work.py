@@ -29,6 +29,7 @@ from ...validation import FileError, Position, newest_checkpoint
 from ..output import make_directory, replace_text
 from ..training import (
     CHECKPOINT,
+    CheckpointInterval,
     EpochRecord,
     InUse,
     RunConfiguration,
@@ -57,13 +58,16 @@ SECONDS_BETWEEN_NEWS = 1.0
 MANY = 2000
 """Runs in one directory; those of a larger study lie in 256."""
 
+INTERVAL = CheckpointInterval(1, "minutes", at_epochs=False)
+"""Between checkpoints: of short runs saving takes longer than training."""
+
 Observe = Callable[[EpochRecord], None]
 
 
-def directory_of(directory: Path, row: Row, n_rows: int) -> Path:
+def directory_of(directory: str | os.PathLike[str], row: Row, n_rows: int) -> Path:
     """Where a row's run lies; where it lay when the study was smaller, if it does."""
-    flat = directory / RUNS / row.name
-    deep = directory / RUNS / row.key[:2] / row.name
+    runs = Path(directory) / RUNS
+    flat, deep = runs / row.name, runs / row.key[:2] / row.name
     first, second = (flat, deep) if n_rows <= MANY else (deep, flat)
     return second if not first.exists() and second.exists() else first
 
@@ -71,7 +75,7 @@ def directory_of(directory: Path, row: Row, n_rows: int) -> Path:
 class Results:
     """What has come of the rows of a study so far, by their keys, and where to write more.
 
-    The last line of a row counts, but what is final is not undone by a line that is not.
+    Of a row's lines that counts which is final, and of those the one that went further.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -102,12 +106,13 @@ class Results:
         for line in whole.splitlines():
             try:
                 outcome = json.loads(line)
-                key, state = outcome["key"], outcome["state"]
+                key = outcome["key"]
+                _weight(outcome)
             except (ValueError, KeyError, TypeError):
                 raise FileError(f"{path} has a line that is no result of a run") from None
             lines = self.trials if outcome.get("kind") == "trial" else self.outcomes
             before = lines.get(key)
-            if before is None or state in FINAL or before["state"] not in FINAL:
+            if before is None or _weight(outcome) >= _weight(before):
                 lines[key] = outcome
 
     def write(self, outcome: Mapping[str, Any]) -> None:
@@ -129,6 +134,11 @@ class Results:
             return False
         is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
+
+
+def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int]:
+    """Which of a row's lines counts: what is final, and of that what went further."""
+    return outcome["state"] in FINAL, int(outcome.get("epochs", 0))
 
 
 @dataclass(frozen=True)
@@ -238,7 +248,7 @@ def work(
 
 
 def run_row(
-    directory: Path,
+    directory: str | os.PathLike[str],
     row: Row,
     n_rows: int,
     terms: Terms,
@@ -251,6 +261,7 @@ def run_row(
 
     Raises InUse: somebody else is at work on it.
     """
+    directory = Path(directory)
     place = directory_of(directory, row, n_rows)
     began, cpu = time.perf_counter(), time.process_time()
     outcome: dict[str, Any] = {
@@ -284,10 +295,14 @@ def run_row(
 
 
 def trained(
-    row: Row, place: Path, stop: Callable[[], int], news: News, on_epoch: Observe
+    row: Row,
+    place: str | os.PathLike[str],
+    stop: Callable[[], int],
+    news: News,
+    on_epoch: Observe,
 ) -> tuple[RunConfiguration, list[EpochRecord], bool]:
     """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
-    wanted = row.configuration()
+    place, wanted = Path(place), row.configuration()
     if holds_a_run(place):
         checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
         saved = run_configuration(checkpoint.configuration, str(place))
@@ -303,7 +318,7 @@ def trained(
     for record in records:
         on_epoch(record)
     watching = _Watching(news, row, wanted.epochs, on_epoch)
-    position, records = train(run, position, records, watching, stop)
+    position, records = train(run, position, records, watching, stop, INTERVAL)
     return run.configuration, records, _is_done(wanted, position, records)
 
 

@@ -4,6 +4,10 @@ from .choice_of_backend import (
     asked_backend as asked_backend,
 )
 from .configuration import (
+    AUTO as AUTO,
+    SECTIONS as SECTIONS,
+    SETTINGS as SETTINGS,
+    TOP as TOP,
     RunConfiguration as RunConfiguration,
     checked_path as checked_path,
     dotted as dotted,
@@ -22,7 +26,7 @@ from .epochs import (
     train as train,
 )
 from .interruption import stop_on_interrupt as stop_on_interrupt
-from .lock import InUse as InUse
+from .lock import InUse as InUse, RunLock as RunLock
 from .metrics import (
     EpochRecord as EpochRecord,
     best_record as best_record,

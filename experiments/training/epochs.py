@@ -14,7 +14,7 @@ import numpy as np
 
 from ...backends import Evaluation, TrainingMetrics, backend_class, joined
 from ...refimpl import ConfigurationError, Learner, require, shown
-from ...validation import FileError, Position, generations, not_finite, read_checkpoint
+from ...validation import Checkpoint, FileError, Position, generations, not_finite, read_checkpoint
 from ..output import writing
 from .configuration import RunConfiguration
 from .metrics import (
@@ -23,7 +23,17 @@ from .metrics import (
     best_record,
     epoch_record,
 )
-from .run import BEST, Run, at_epoch, draw_curves, epoch_order, learning_rate_at, save
+from .run import (
+    BEST,
+    Run,
+    at_epoch,
+    draw_curves,
+    epoch_order,
+    keep,
+    learning_rate_at,
+    save,
+    snapshot,
+)
 
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_BETWEEN_PICTURES = 10.0
@@ -35,11 +45,13 @@ UNITS = ("epochs", "steps", "minutes")
 class CheckpointInterval:
     """Save every so many epochs, learning steps or minutes.
 
-    A run saved by steps or minutes is saved at the end of each epoch too.
+    A run saved by steps or minutes is saved at the end of each epoch too, unless that is not asked
+    for.
     """
 
     number: int = 1
     unit: str = "epochs"
+    at_epochs: bool = True
 
     def __post_init__(self) -> None:
         require(self, "number", minimum=1, whole=True)
@@ -48,7 +60,8 @@ class CheckpointInterval:
     def is_due(self, epochs: int, steps: int, seconds: float) -> bool:
         """Whether it is time, so many epochs, steps and seconds after the last save."""
         passed = {"epochs": epochs, "steps": steps, "minutes": seconds / 60}[self.unit]
-        return passed >= self.number or (self.unit != "epochs" and epochs > 0)
+        is_at_epoch = self.unit != "epochs" and self.at_epochs and epochs > 0
+        return passed >= self.number or is_at_epoch
 
     def steps_left(self, steps: int) -> int | None:
         """Steps until the next save, so many after the last; None if steps do not decide."""
@@ -169,7 +182,7 @@ def _train(
         )
         records.append(record)
         if best_record(records) is record:
-            save(run, Position(record.epoch), BEST)
+            saver.note_best(run, Position(record.epoch))
         # The log first: a line without its checkpoint is dropped on resuming and comes
         # again, a checkpoint without its line would lose it.
         with writing(run.directory / "metrics.jsonl"):
@@ -231,6 +244,14 @@ class Saver:
         self._interval = interval
         self._epochs = self._steps = 0
         self._saved_at = time.perf_counter()
+        self._best: Checkpoint | None = None
+
+    def note_best(self, run: Run, position: Position) -> None:
+        """Take note of the best state so far, which is written with the next checkpoint.
+
+        A run that is killed before goes on from the last one, and comes by this state again.
+        """
+        self._best = snapshot(run, position)
 
     def passed(self, run: Run, position: Position, epochs: int, steps: int) -> None:
         """Take note of epochs or steps that have passed, and save if it is time."""
@@ -244,7 +265,10 @@ class Saver:
         return self._interval.steps_left(self._steps)
 
     def save(self, run: Run, position: Position) -> None:
-        """Write the checkpoint of this moment."""
+        """Write the checkpoint of this moment, and before it a best state that is not yet kept."""
+        if self._best is not None:
+            keep(run, self._best, BEST)
+            self._best = None
         save(run, position)
         self._epochs = self._steps = 0
         self._saved_at = time.perf_counter()

@@ -593,23 +593,29 @@ def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def save(run: Run, position: Position, name: str = CHECKPOINT) -> None:
-    """Write the checkpoint of this moment, whoever is in a hurry; of the best there is but one."""
+def save(run: Run, position: Position) -> None:
+    """Write the checkpoint of this moment."""
+    keep(run, snapshot(run, position), CHECKPOINT)
+
+
+def snapshot(run: Run, position: Position) -> Checkpoint:
+    """Take all that a run needs to go on from here."""
     state = random_generator(run.configuration.seed, "batch-order", position.epochs)
+    return Checkpoint(
+        learner=run.backend.learner(),
+        position=position,
+        random_state=json_state(state),
+        configuration=run.configuration.as_dict(),
+        data=run.data_digest,
+        batch_order=order_digest(epoch_order(run, position.epochs)),
+        start=run.start_digest,
+    )
+
+
+def keep(run: Run, checkpoint: Checkpoint, name: str) -> None:
+    """Write a checkpoint, whoever is in a hurry; of the best there is but one."""
     with uninterrupted():
-        write_checkpoint(
-            run.directory / name,
-            Checkpoint(
-                learner=run.backend.learner(),
-                position=position,
-                random_state=json_state(state),
-                configuration=run.configuration.as_dict(),
-                data=run.data_digest,
-                batch_order=order_digest(epoch_order(run, position.epochs)),
-                start=run.start_digest,
-            ),
-            keep=2 if name == CHECKPOINT else 1,
-        )
+        write_checkpoint(run.directory / name, checkpoint, keep=2 if name == CHECKPOINT else 1)
 
 
 def json_state(generator: np.random.Generator) -> dict[str, Any]:

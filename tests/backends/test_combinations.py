@@ -101,7 +101,7 @@ def test_what_the_quick_search_leaves_is_solved_too(name):
     )
     x, y = task()
     parameters = initial_parameters(SIZES, np.random.default_rng(0))
-    strong = dataclasses.replace(parameters, readout=parameters.readout * 8)
+    strong = dataclasses.replace(parameters, readout=parameters.readout * 20)
     solver = dataclasses.replace(Solver(), horizon=30.0)
     kinds = (implementation(name), NumpyBackend)
     backends = [kind(configuration, strong, np.float64, solver) for kind in kinds]
