@@ -106,6 +106,11 @@ def _told_end(study: Study, directory: Path, share: Share, is_all: bool, is_late
     progress = Progress(study, directory, share, "", results)
     n_failed = _n_failed(results)
     say(console, _counts(progress.of_rows, progress.n_rows, progress.what))
+    if study.search is not None and progress.best is not None:
+        firsts = [t for t in results.trials.values() if t["number"] == 0 and "value" in t]
+        beside = f"; as in [base]: {firsts[0]['value']:.4g}" if len(firsts) == 1 else ""
+        best = f"{progress.best['value']:.4g} in trial {progress.best['number']}"
+        say(console, f"best {study.search.metric}: {best}{beside}")
     for line in [one for one in results.outcomes.values() if one["state"] != DONE][:10]:
         if line.get("why"):
             say(console, f"  {line['state']}: {line['name']}: {line['why']}", "yellow")

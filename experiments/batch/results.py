@@ -197,17 +197,12 @@ def batch_table(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
         rows.append({
             "run": str(Path(directory) / line["directory"]),
             **{name: line.get(name) for name in trial},
-            **cells((name, line["own"].get(name, _base(study, name))) for name in names),
+            **cells((name, line["own"].get(name, study.value(name))) for name in names),
             **{name: line.get(name) for name in COLUMNS[:-2]},
             "state": line["state"],
             "why": line.get("why", ""),
         })  # fmt: skip
     return rows
-
-
-def _base(study: Study, name: str) -> Any:
-    section, _, key = name.rpartition(".")
-    return (study.base.get(section, {}) if section else study.base).get(key)
 
 
 def _keys_in_order(study: Study, results: Results) -> list[str]:
@@ -408,6 +403,9 @@ def _search_history(
         for t in done:
             best.append((max if is_up else min)([*best[-1:], t["value"]]))
         history.step([t["number"] for t in done], best, where="post", label="best so far")
+        first = next((t for t in done if t["number"] == 0), None)
+        if first is not None and search.sampler != "grid":
+            history.axhline(first["value"], color="0.5", linestyle=":", label="as in [base]")
         given_up = [t["number"] for t in ours if t["state"] != DONE]
         low = min(t["value"] for t in done)
         history.plot(given_up, [low] * len(given_up), "|", color="0.5", label="pruned or diverged")

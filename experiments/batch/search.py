@@ -169,6 +169,9 @@ class _Group:
         self._optuna.sampler = self._sampler(n_trials)
         if self._search.sampler == "grid":
             self._optuna.enqueue_trial(grid_point(self._search, n_trials))
+        elif n_trials == 0:
+            # What is found is to be better than that.
+            self._optuna.enqueue_trial(settings_of_base(self._study))
         trial = self._optuna.ask()
         lock = self._held(trial.number)
         return None if lock is None else (trial, lock)
@@ -307,6 +310,21 @@ def _suggested(trial: optuna.Trial, search: Search) -> dict[str, Any]:
                 name, domain["low"], domain["high"], log=domain["log"], **step
             )
     return chosen
+
+
+def settings_of_base(study: Study) -> dict[str, Any]:
+    """What the base has of the settings that are searched, as far as that lies within the space."""
+    assert study.search is not None
+    found = {}
+    for name, domain in study.search.space.items():
+        value = study.value(name)
+        if "values" in domain:
+            is_within = value in domain["values"]
+        else:
+            is_within = isinstance(value, (int, float)) and domain["low"] <= value <= domain["high"]
+        if is_within:
+            found[name] = value
+    return found
 
 
 def grid_points(search: Search) -> dict[str, list[Any]]:

@@ -137,6 +137,11 @@ class Study:
         searched = [] if self.search is None else [*self.search.space, "seed"]
         return list(dict.fromkeys([*named, *self.vary, *searched]))
 
+    def value(self, name: str) -> Any:
+        """What the base has of a setting, None if it is off."""
+        section, _, key = name.rpartition(".")
+        return (self.base.get(section, {}) if section else self.base).get(key)
+
     def combinations(self) -> Iterator[dict[str, Any]]:
         """What is varied in each combination."""
         names = list(self.vary)

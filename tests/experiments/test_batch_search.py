@@ -19,7 +19,7 @@ from .test_command_line import disinhib
 BASE = {"dataset": "digits", "hidden": [4], "epochs": 2, "batch_size": 100, "backend": "numpy",
         "rule": "backprop"}  # fmt: skip
 RATE = {"optimizer.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
-TPE = {"base": BASE, "search": {"trials": 13, "prune": "median", "seeds": "0-1", **RATE}}
+TPE = {"base": BASE, "search": {"trials": 17, "prune": "median", "seeds": "0-1", **RATE}}
 
 
 def worked(directory, source=TPE, stop=lambda: 0, attempt="here"):
@@ -52,7 +52,7 @@ def undisturbed(tmp_path_factory):
 def test_a_trial_s_value_is_the_mean_over_its_seeds(undisturbed):
     rows = batch_table(undisturbed)
     trials = optuna_trials(undisturbed)
-    assert len(trials) == 13
+    assert len(trials) == 17
     n_pruned = 0
     for trial in trials:
         ours = [row for row in rows if row["trial"] == trial.number]
@@ -103,6 +103,10 @@ def test_a_search_that_was_stopped_ends_with_the_same_trials(undisturbed, tmp_pa
     assert rows_of(directory) == rows_of(undisturbed)
 
 
+def test_the_first_trial_has_the_base_s_settings(undisturbed):
+    assert optuna_trials(undisturbed)[0].params == {"optimizer.learning_rate": 1e-3}
+
+
 def test_the_best_is_that_of_the_best_trial(undisturbed):
     done = [t for t in optuna_trials(undisturbed) if t.state.name == "COMPLETE"]
     best = max(done, key=lambda trial: trial.value)
@@ -147,9 +151,10 @@ def test_within_each_combination_there_is_a_search_of_its_own(tmp_path):
     assert [(row["rule"], row["trial"]) for row in rows] == [
         ("backprop", 0), ("backprop", 1), ("exact-inverse", 0), ("exact-inverse", 1),
     ]  # fmt: skip
-    # What is drawn is a matter of the search's name.
+    # The first is the base's; what is drawn is a matter of the search's name.
     rates = [row["optimizer.learning_rate"] for row in rows]
-    assert len(set(rates)) == 4
+    assert rates[0] == rates[2] == 1e-3
+    assert len(set(rates)) == 3
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
     assert len(optuna_trials(tmp_path / "s", "rule = backprop")) == 2
     lowest = min(rows, key=lambda row: row["valid_loss"])
@@ -174,8 +179,8 @@ def test_a_search_may_go_on_longer_but_not_otherwise(undisturbed):
     with pytest.raises(ConfigurationError, match=r"another \[search\]"):
         worked(undisturbed, {**TPE, "search": {**TPE["search"], "seeds": "0"}})
     before = rows_of(undisturbed)
-    study = read_study({**TPE, "search": {**TPE["search"], "trials": 14}})
-    assert study.search.trials == 14
+    study = read_study({**TPE, "search": {**TPE["search"], "trials": 18}})
+    assert study.search.trials == 18
     assert rows_of(undisturbed) == before
 
 
