@@ -50,7 +50,7 @@ from .work import DONE, Results, Terms, own_first, work
 console = terminal_console()
 TIME_IS_UP = 75
 """Exit code where rows are left because the time was: the same command goes on."""
-MOST_SHOWN_WORKERS = 16
+MOST_SHOWN_WORKERS, MOST_SHOWN_ROWS = 16, 500
 
 
 def run_batch(
@@ -338,9 +338,12 @@ def show_table(
             raise ConfigurationError(f"{directory} has no run yet that came to its end")
     heads = [name for name in shown_rows[0] if not name.endswith("_sd")]
     printed = Table(*(Column(visible(name), overflow="fold") for name in heads))
-    for row in shown_rows:
+    for row in shown_rows[:MOST_SHOWN_ROWS]:
         printed.add_row(*(_cell(name, row) for name in heads))
     print_whole(printed)
+    if len(shown_rows) > MOST_SHOWN_ROWS:
+        more = len(shown_rows) - MOST_SHOWN_ROWS
+        say(console, f"and {more:,} more: --csv FILE has them all, --by NAME sums them up")
     write_output(csv_file, write_rows, table)
     write_output(markdown_file, write_text, _markdown(heads, shown_rows))
     return 0
@@ -388,6 +391,8 @@ def print_best(directory: Path, top: int, seeds: str, epochs: int | None) -> int
     """Print the study that repeats the best settings."""
     import tomli_w
 
+    if top < 1:
+        raise ConfigurationError(f"--top is {top}: at least 1 is needed")
     study = best_study(directory, top, whole_numbers("--seeds", seeds, "command line"), epochs)
     ranked = ranking(*read_batch(directory))[:top]
     for place, (settings, value) in enumerate(ranked, start=1):

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -47,6 +47,12 @@ BY_TRIAL = "trial"
 """The column of a search's rows that says of which trial they are."""
 
 LONGEST_NAME = 80
+
+
+@cache
+def _usual() -> dict[str, Any]:
+    """Defaults of a run's settings, by dotted names."""
+    return dotted(RunConfiguration().as_dict())
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,12 @@ class Study:
         # A run may be trained further; but not where its learning rate depends on the end.
         if "epochs" not in self.names and settings["schedule"]["name"] != "cosine":
             left_out.add("epochs")
-        counted = {name: value for name, value in settings.items() if name not in left_out}
+        # What is as by default is left out: a version that has more settings finds its runs again.
+        usual = _usual()
+        counted = {
+            name: value for name, value in dotted(settings).items()
+            if name not in left_out and value != usual.get(name)
+        }  # fmt: skip
         text = json.dumps(counted, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from ...backends import BackendUnavailable, TrainingMetrics
 from ...datasets import DatasetError
-from ...refimpl import ArgumentError, ConfigurationError
+from ...refimpl import ArgumentError, ConfigurationError, shown
 from ...validation import FileError, Position, newest_checkpoint
 from ..output import make_directory, replace_text
 from ..training import (
@@ -36,6 +36,7 @@ from ..training import (
     TrainingDiverged,
     begin,
     best_record,
+    differences,
     holds_a_run,
     lost_patience,
     read_records,
@@ -43,7 +44,7 @@ from ..training import (
     run_configuration,
     train,
 )
-from .study import Row
+from .study import MOVED, Row
 
 RUNS, RESULTS, WORKERS = "runs", "results", "workers"
 """In a study's directory: a directory a run, and a file of lines and one of news a worker."""
@@ -306,6 +307,7 @@ def trained(
     if holds_a_run(place):
         checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
         saved = run_configuration(checkpoint.configuration, str(place))
+        _refuse_another(wanted, saved, place)
         position = checkpoint.position
         records = [
             r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs
@@ -320,6 +322,15 @@ def trained(
     watching = _Watching(news, row, wanted.epochs, on_epoch)
     position, records = train(run, position, records, watching, stop, INTERVAL)
     return run.configuration, records, _is_done(wanted, position, records)
+
+
+def _refuse_another(wanted: RunConfiguration, saved: RunConfiguration, place: Path) -> None:
+    """Refuse to go on with a run of other settings, as another version's defaults may have made."""
+    for name, now, then in differences(wanted.as_dict(), saved.as_dict()):
+        if name not in ("epochs", *MOVED):
+            raise ConfigurationError(
+                f"{place} holds another run: {name} is {shown(then)} there, {shown(now)} here"
+            )
 
 
 def _is_done(

@@ -200,6 +200,22 @@ def test_more_epochs_go_on_with_the_same_runs(tmp_path):
     assert rows_without_times(directory) == rows_without_times(tmp_path / "at-once")
 
 
+def test_a_run_of_other_settings_in_a_row_s_place_is_left_alone(tmp_path):
+    study = made(tmp_path / "s")
+    row = next(study.rows())
+    place = directory_of(tmp_path / "s", row, 4)
+    other = row.configuration().model_copy(update={"tau_E": 0.03})
+    train(other, out=place, progress=False)
+    before = (place / "metrics.jsonl").read_text()
+    assert worked(tmp_path / "s")
+    first = batch_table(tmp_path / "s")[0]
+    assert (first["state"], first["why"]) == (
+        "failed",
+        f"{place} holds another run: tau_E is 0.03 there, 0.02 here",
+    )
+    assert (place / "metrics.jsonl").read_text() == before
+
+
 def test_a_changed_study_says_which_rows_come_and_go(tmp_path):
     directory, told = tmp_path / "s", []
     made(directory)
@@ -345,6 +361,7 @@ def test_the_command_from_the_study_to_its_table_and_picture(undisturbed, tmp_pa
     (["table", "nowhere"], "holds no study"),
     (["plot", "nowhere"], "holds no study"),
     (["best", "nowhere", "--seeds", "x"], "--seeds is 'x'"),
+    (["best", "nowhere", "--top", "0"], "--top is 0"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line_and_code_2(tmp_path, words, says):
     written(tmp_path / "study.toml", STUDY)
