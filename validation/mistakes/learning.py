@@ -74,6 +74,12 @@ def mean_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> A
     return _mean(setting, [change(r) for r in _inhibitory_rates(setting)])
 
 
+def mean_over_outputs(setting: Setting) -> Arrays:
+    """Take in the sum over the batch over the number of outputs."""
+    n_out = setting.trace.configuration.sizes[-1]
+    return _mean(setting, [r.sum(axis=0) / n_out for r in _inhibitory_rates(setting)])
+
+
 def mean_from_zero(setting: Setting) -> Arrays:
     """Start from zero in the first step; what a port has after it is its own."""
     before = learner_before(setting.trace, setting.step).mean_inhibition
@@ -261,7 +267,12 @@ def written_out(
     sent = trace.inputs[setting.step]
     for l, (u_E, u_I) in enumerate(zip(learnt_at.u_E, estimated_at.u_I, strict=True)):
         u_hat = estimate_of(configuration, u_E, u_I, means[l])
-        at = {"u_E": u_E, "u_I": u_I, "open loop": setting.circuit.open_loop.u_E[l]}[slope_at]
+        at = {
+            "u_E": u_E,
+            "u_I": u_I,
+            "drive": u_E + rate(configuration.activation_I, learnt_at.u_I[l]),
+            "open loop": setting.circuit.open_loop.u_E[l],
+        }[slope_at]
         delta = (u_hat - rate(phi_E, compared_at.u_E[l])) * slope_of(phi_E, at)
         found[f"hidden_{l}/weight"] = mean_outer_product(sent, delta)
         found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
@@ -379,6 +390,11 @@ def one_less(setting: Setting, array: np.ndarray) -> np.ndarray:
     """Divide by one less than the batch."""
     batch = setting.trace.inputs.shape[1]
     return array * batch / (batch - 1)
+
+
+def over_outputs(setting: Setting, array: np.ndarray) -> np.ndarray:
+    """Divide the sum over the batch by the number of outputs."""
+    return array * setting.trace.inputs.shape[1] / setting.trace.configuration.sizes[-1]
 
 
 # Backprop.

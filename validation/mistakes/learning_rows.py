@@ -34,6 +34,10 @@ LOSSES_ROWS: list[Row] = [
         "losses are divided by the number of outputs: they are sums over them",
         losses.mean_over_outputs,
     ),
+    (
+        "sums over the batch are divided by the number of outputs: losses are means over the batch",
+        losses.over_outputs,
+    ),
     *[
         (
             "losses are of the nudged target: they are of the label, in both loops",
@@ -116,6 +120,10 @@ GRADIENTS_ROWS: list[Row] = [
     ),
     ("divided by the batch size twice", arrays("*", learning.divided_again)),
     ("divided by one less than the batch size", arrays("*", learning.one_less)),
+    (
+        "divided by the number of outputs: g is a mean over the batch",
+        arrays("*", learning.over_outputs),
+    ),
     *[
         (words, partial(learning.of_samples, chosen, of_batch))
         for words, chosen in (
@@ -186,6 +194,10 @@ GRADIENTS_ROWS: list[Row] = [
     (
         "φ_E' is to be taken at u_E, not at u_I",
         partial(learning.written_out, slope_at="u_I"),
+    ),
+    (
+        "φ_E' is taken at the drive a: it is to be taken at u_E",
+        partial(learning.written_out, slope_at="drive"),
     ),
     (
         "φ_E' is taken at the open loop's u_E: it belongs to the closed loop",

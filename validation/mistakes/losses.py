@@ -58,6 +58,12 @@ def mean_over_outputs(setting: Setting) -> Arrays:
     return _times(setting, 1 / setting.trace.configuration.sizes[-1])
 
 
+def over_outputs(setting: Setting) -> Arrays:
+    """Divide the sum over the batch by the outputs, not by its size."""
+    trace = setting.trace
+    return _times(setting, trace.inputs.shape[1] / trace.configuration.sizes[-1])
+
+
 def times(factor: float, setting: Setting) -> Arrays:
     """Give losses times a factor."""
     return _times(setting, factor)

@@ -26,8 +26,8 @@ NOTHING = 1e-3
 class Setting:
     """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
-    The solver is the reference's; found is what was found there, in float64, as far as given. What
-    takes long is worked out once, and noted.
+    The solver is the reference's; found is what was found there, in float64, as far as given.
+    Beside it are all steps' settings, in order. What takes long is worked out once, and noted.
     """
 
     stage: Stage
@@ -35,6 +35,7 @@ class Setting:
     step: int
     solver: Solver
     found: Arrays
+    beside: list[Setting] = field(default_factory=list, compare=False, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
