@@ -6,13 +6,24 @@ a hint that names another mistake, or one too few, is worse than none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .second_hand import b_1, feedback_by_slopes, losses_with, scaled_losses, slope_I
+from .second_hand import (
+    b_1,
+    exchanged,
+    feedback_by_slopes,
+    losses_with,
+    path_kept,
+    renamed,
+    scaled_losses,
+    set_to,
+    slope_I,
+)
 from .second_hand_port import Port
 
 
@@ -81,12 +92,14 @@ ONE_STEP_ONLY = (
         "plain-descent",
         "optimiser update",
         {"descent": nesterov},
+        ("Nesterov's momentum of 0.9",),
     ),
     Misled(
         "plain descent has a dampened momentum",
         "plain-descent",
         "optimiser update",
         {"descent": dampened},
+        ("a dampened momentum of 0.9",),
     ),
     Misled("Adam has Nesterov's momentum", "exact-inverse", "optimiser update", {"adam": nadam}),
     Misled(
@@ -94,6 +107,7 @@ ONE_STEP_ONLY = (
         "exact-inverse",
         "optimiser update",
         {"adam": lambda port, name, g, t: np.sign(g)},
+        ("the sign of the gradient moves",),
     ),
     Misled(
         "Q is a running mean over steps",
@@ -340,11 +354,11 @@ def moved_by(condition, factor):
 
 FACTORS = (
     Misled(
-        "c_int is half as large again",
+        "c_int is a quarter too large",
         "exact-inverse",
         "closed loop",
-        {"integral": lambda port, c, e: 1.5 * Port.integral(port, c, e)},
-        ("right but for a factor: c_int is 1.5 times what it should be",),
+        {"integral": lambda port, c, e: 1.25 * Port.integral(port, c, e)},
+        ("right but for a factor: c_int is 1.25 times what it should be",),
         is_usual=False,
     ),
     Misled(
@@ -397,8 +411,59 @@ FACTORS = (
     ),
 )
 
-# A path in time that hides what is known of the end state.
+# Paths in time.
 
+
+def end_state_again(port, end, target):
+    now = port.unpacked(end)
+    states = [port.open_loop(x) for x in port.batch(0)[0]]
+    there = port.stacked(states)
+    there.z = 0 * now.z
+    return port.packed(there)
+
+
+def nudged_from(port, end, ys):
+    now = port.unpacked(end)
+    return np.stack([port.target(o, y) for o, y in zip(now.u_out, ys, strict=True)])
+
+
+def kept_late(kept, asked):
+    return np.concatenate([kept[:, :1], kept[:, 1 :: asked.every]], axis=1)[:, : _entries(asked)]
+
+
+def _entries(asked):
+    return asked.n_steps // asked.every + 1
+
+
+def with_batch(port, number):
+    xs, ys = port.inputs[0], port.labels[0]
+    port.inputs[0], port.labels[0] = port.inputs[number], port.labels[number]
+    done = list(Port.trajectories(port))
+    port.inputs[0], port.labels[0] = xs, ys
+    return done
+
+
+def after_learning(port):
+    """Trajectories are made when all else is done."""
+    done = {name: array for name, array in Port.answers(port).items() if "traj" not in name}
+    port.p = {name: done[f"final_parameters/{name}"] for name in port.p}
+    return done | dict(Port.trajectories(port))
+
+
+ERROR_OF_SQUARES = (
+    ("a mean over the outputs", lambda n: 1 / n, "the error of squares is a mean over the outputs"),
+    ("torch's mean", lambda n: 2 / n, "the slope of torch's mean over the outputs"),
+    ("without a half", lambda n: 2, "the ½ is missing from the squares"),
+)
+
+
+def error_times(factor):
+    return {
+        "error": lambda port, u_out, target: factor(port.n_out) * Port.error(port, u_out, target)
+    }
+
+
+WEAK = "exact-inverse-mse-weak"
 PATHS = (
     Misled(
         "the softmax is left out of the error",
@@ -407,6 +472,168 @@ PATHS = (
         {"error": lambda port, u_out, target: target - u_out},
         ("the softmax is left out of the error",),
     ),
+    Misled(
+        "k_p and k_i are exchanged, along a path",
+        "exact-inverse",
+        "closed-loop trajectory",
+        exchanged("controller.k_p", "controller.k_i"),
+        ("k_p and k_i are exchanged",),
+    ),
+    *[
+        Misled(
+            f"an error of squares, {name}, {trace}",
+            trace,
+            stage,
+            error_times(factor),
+            (said,),
+        )
+        for name, factor, said in ERROR_OF_SQUARES
+        for trace, stage in (
+            ("one-hidden-mse", "closed-loop trajectory"),
+            ("exact-inverse-mse-averaged", "closed loop"),
+        )
+    ],
+    Misled(
+        "the path under control starts at the end state",
+        "exact-inverse",
+        "closed-loop trajectory",
+        {"start_of_closed_path": end_state_again},
+        ("the controlled path starts at the open loop's end state",),
+    ),
+    Misled(
+        "the path's target is the label",
+        WEAK,
+        "closed-loop trajectory",
+        {"target_on_path": lambda port, xs, ys: np.stack(ys)},
+        ("the path's target is the label",),
+    ),
+    Misled(
+        "the path's target is nudged from its own start",
+        WEAK,
+        "closed-loop trajectory",
+        {
+            "path": lambda port, y, f: (
+                port.__dict__.setdefault("first", Port.path(port, y, f))
+                if "first" not in port.__dict__
+                else Port.path(port, y, f)
+            ),
+            "target_on_path": lambda port, xs, ys: nudged_from(port, port.first[:, -1], ys),
+        },
+        ("the nudge starts from where the path ended",),
+    ),
+    Misled(
+        "states are kept a step late",
+        "exact-inverse",
+        "open-loop trajectory",
+        path_kept(kept_late),
+        ("states are kept one step late",),
+    ),
+    Misled(
+        "the step of time is twice as long",
+        "exact-inverse",
+        "open-loop trajectory",
+        {"advance": lambda port, y, f, dt: Port.advance(port, y, f, 2 * dt)},
+        ("steps are twice as long",),
+    ),
+    Misled(
+        "the path is of the last batch",
+        "exact-inverse",
+        "open-loop trajectory",
+        {"trajectories": lambda port: with_batch(port, -1)},
+        ("the path is of the last batch",),
+    ),
+    Misled(
+        "the path has the parameters that learning left",
+        "exact-inverse",
+        "open-loop trajectory",
+        {"answers": after_learning},
+        ("the path has the parameters that learning left",),
+    ),
 )
 
-MISLED = (*ONE_STEP_ONLY, *COINCIDENCES, *LABELS, *CONTROL, *FACTORS, *PATHS)
+# What is usual, and was not known.
+
+OTHERS = (
+    Misled(
+        "z is c over k_i",
+        "exact-inverse",
+        "closed loop",
+        {"integral": lambda port, c, e: c / port.s["controller.k_i"]},
+        ("c_int is c / k_i",),
+    ),
+    Misled(
+        "steps are counted from 1",
+        "exact-inverse",
+        "open loop",
+        renamed(lambda path: re.sub(r"\d{4}", lambda n: f"{int(n[0]) + 1:04d}", path)),
+        ("steps count from 0000",),
+    ),
+    Misled(
+        "the loss of squares is torch's",
+        "exact-inverse-mse-averaged",
+        "losses",
+        scaled_losses(lambda port, seen: 2 / port.n_out),
+        ("as torch has it",),
+    ),
+    *[
+        Misled(
+            f"Adam's ε is {epsilon:g}",
+            "exact-inverse",
+            "optimiser update",
+            {
+                "quotient": lambda port, m, v, t, epsilon=epsilon: (
+                    m
+                    / port.bias_correction(port.s["optimizer.beta_1"], t)
+                    / (np.sqrt(v / port.bias_correction(port.s["optimizer.beta_2"], t)) + epsilon)
+                )
+            },
+            (f"Adam's ε is {epsilon:g}",),
+        )
+        for epsilon in (1e-10, 1e-7, 1e-6)
+    ],
+    Misled(
+        "Adam's ε is 1e-8 whatever is asked for",
+        "unusual-learning",
+        "optimiser update",
+        set_to(optimizer__epsilon=1e-8),
+        ("optimizer.epsilon is the default", "Adam's ε is 1e-08"),
+    ),
+    *[
+        Misled(
+            f"a decay of {decay:g} in the optimiser's gradient",
+            "exact-inverse",
+            "optimiser update",
+            {
+                "update": lambda port, g, decay=decay: Port.update(
+                    port, {name: g[name] + decay * port.p[name] for name in port.p}
+                )
+            },
+            (f"a weight decay of {decay:g} is in the optimiser's gradient",),
+        )
+        for decay in (1e-2, 1e-3, 5e-4, 1e-4, 1e-5)
+    ],
+    Misled(
+        "a decay apart from the gradient",
+        "exact-inverse",
+        "optimiser update",
+        {
+            "moved": lambda port, name, g: (
+                Port.moved(port, name, g) - port.s["optimizer.learning_rate"] * 0.01 * port.p[name]
+            )
+        },
+        ("weights decay by 1e-05 of themselves a step, η times 0.01",),
+    ),
+    Misled(
+        "a decay of plain descent, which is in the gradient and apart from it",
+        "plain-descent",
+        "optimiser update",
+        {
+            "update": lambda port, g: Port.update(
+                port, {name: g[name] + 1e-4 * port.p[name] for name in port.p}
+            )
+        },
+        ("a weight decay of 0.0001 is in", "weights decay by 1e-05 of themselves"),
+    ),
+)
+
+MISLED = (*ONE_STEP_ONLY, *COINCIDENCES, *LABELS, *CONTROL, *FACTORS, *PATHS, *OTHERS)

@@ -294,6 +294,27 @@ def integral_times_gain(setting: Setting) -> Arrays:
     return {**right, "c_int": setting.trace.configuration.controller.k_i * right["c_int"]}
 
 
+def control_over_integral_gain(setting: Setting) -> Arrays | None:
+    """Give c / k_i for z."""
+    controller, right = setting.trace.configuration.controller, setting.right
+    if controller.k_i == 0 or controller.k_p == 0:
+        return None
+    return {**right, "c_int": _control(setting, right) / controller.k_i}
+
+
+def error_times(factor: Callable[[int], float], setting: Setting) -> Arrays | None:
+    """Take the error of squares times a factor, of the number of outputs, as a mean over them."""
+    trace, controller = setting.trace, setting.trace.configuration.controller
+    times = factor(trace.configuration.sizes[-1])
+    if trace.configuration.loss != "mse" or times == 1:
+        return None
+    # With so much of the gains, the integral is that of the whole error.
+    other = dataclasses.replace(controller, k_p=times * controller.k_p, k_i=times * controller.k_i)
+    configuration = dataclasses.replace(trace.configuration, controller=other)
+    found = run_reference(setting, dataclasses.replace(trace, configuration=configuration))
+    return {**found, "c_int": times * found["c_int"]}
+
+
 def control_as_integral(setting: Setting) -> Arrays:
     """Give c for z."""
     right = setting.right
