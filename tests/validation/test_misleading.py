@@ -10,7 +10,7 @@ from disinhib.validation import compare, first_deviation, named_arithmetic
 
 from .second_hand import port_candidate, trace_named
 from .second_hand_port import Port
-from .third_hand import MISLED
+from .third_hand import MISLED, SAMPLE
 
 DOUBLE = named_arithmetic("float64")
 
@@ -28,7 +28,13 @@ def lines_of(results):
     return explanation(TraceReport("trace", "a port", results))
 
 
-@pytest.mark.parametrize("misled", MISLED, ids=lambda misled: misled.name)
+@pytest.mark.parametrize(
+    "misled",
+    [
+        pytest.param(misled, id=misled.name, marks=[] if misled in SAMPLE else [pytest.mark.slow])
+        for misled in MISLED
+    ],
+)
 def test_no_hint_misleads(misled):
     """All mistakes are named that give the numbers of every step, and no other."""
     results = judged(misled.trace, misled.change)

@@ -637,3 +637,13 @@ OTHERS = (
 )
 
 MISLED = (*ONE_STEP_ONLY, *COINCIDENCES, *LABELS, *CONTROL, *FACTORS, *PATHS, *OTHERS)
+SAMPLE = (
+    *ONE_STEP_ONLY,
+    *COINCIDENCES[::3],
+    *LABELS[::3],
+    CONTROL[0],
+    *FACTORS[::3],
+    PATHS[0],
+    *OTHERS[:2],
+)
+"""Of all kinds some, for the fast tests."""

@@ -13,6 +13,7 @@ from ...backends import NumpyBackend
 from ...refimpl import Controller, Parameters, SoftReLU, disinhibition, error, rate, softmax
 from ..judge import (
     CLOSED_LOOP,
+    OPEN_LOOP,
     TARGETS,
     Arrays,
     learner_before,
@@ -23,6 +24,7 @@ from ..judge import (
 )
 from ..trace import Trace
 from .mistake import Setting, changed_parameters, run_reference
+from .order import in_float32
 
 RateOf = Callable[[SoftReLU, np.ndarray], np.ndarray]
 BISECTIONS = 64
@@ -248,6 +250,18 @@ def computed(setting: Setting) -> dict[str, Any]:
     )
     load_learner(reference, trace, step, undisturbed)
     return run_to_gradients(reference, trace.inputs[step], trace.targets[step])
+
+
+def rounded_when_written(setting: Setting) -> Arrays | None:
+    """Give the open loop of a run that is right, in float32; what it learnt is not that."""
+    trace = setting.trace
+    reference = NumpyBackend(
+        trace.configuration, trace.initial_parameters, np.float64, setting.solver
+    )
+    for x, y in zip(trace.inputs[: setting.step], trace.targets, strict=False):
+        reference.learning_step(x, y)
+    arrays = OPEN_LOOP.form.arrays(reference.open_loop(trace.inputs[setting.step])[0])
+    return {name: in_float32(array) for name, array in arrays.items()}
 
 
 def rates_of(name: str, setting: Setting) -> Arrays:

@@ -21,6 +21,7 @@ from ...refimpl import (
     linearized_inverse,
     map_arrays,
     mean_outer_product,
+    optimizer_step,
     rate,
     slope,
     softmax,
@@ -474,6 +475,20 @@ def ascent(setting: Setting) -> Arrays:
 def unmoved(setting: Setting) -> Arrays:
     """Take no step."""
     return named_arrays(learner_before(setting.trace, setting.step).parameters)
+
+
+def written_before(setting: Setting) -> Arrays:
+    """Give the parameters before the step, as one does who has done so in every step."""
+    trace, step = setting.trace, setting.step
+    before = learner_before(trace, step)
+    if step == 0:
+        return named_arrays(before.parameters)
+    # Those that were written a step ago had not moved yet.
+    earlier = learner_before(trace, step - 1).optimizer
+    moved, _ = optimizer_step(
+        trace.configuration.optimizer, before.parameters, trace.steps[step - 1].gradients, earlier
+    )
+    return named_arrays(moved)
 
 
 def plain_descent(setting: Setting) -> Arrays | None:

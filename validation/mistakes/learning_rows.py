@@ -314,6 +314,10 @@ GRADIENTS_ROWS: list[Row] = [
 UPDATE_ROWS: list[Row] = [
     ("the sign of the step: parameters descend along g", learning.ascent),
     ("the parameters have not moved", learning.unmoved),
+    (
+        "the parameters have not moved yet when they are written: they are those after the step",
+        learning.written_before,
+    ),
     ("plain descent, where the optimiser is Adam", learning.plain_descent),
     ("Adam's bias correction is missing", partial(learning.adam, move=learning.uncorrected)),
     (

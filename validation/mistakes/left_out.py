@@ -12,8 +12,8 @@ from .catalogue import USUAL_MISTAKES
 from .ignored import in_words
 from .mistake import Result, Row, Setting, Words, run_reference
 
-MOST_LEFT_OUT = 8
-"""Places before a stage, beyond which a hint takes too long."""
+MOST_LEFT_OUT = 4
+"""Places before a stage, beyond which a hint takes many seconds."""
 
 
 def mistakes_before(left: Mapping[int, Sequence[Place]]) -> list[Row]:

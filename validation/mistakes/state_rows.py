@@ -19,6 +19,7 @@ from .shared_rows import (
     FIRST_BATCH,
     GAINS_EXCHANGED,
     HARD_LABELS,
+    IN_FLOAT32,
     INPUTS_CUT,
     INPUTS_NOT_SCALED,
     INPUTS_OVER_256,
@@ -227,6 +228,7 @@ OPEN_LOOP_ROWS: list[Row] = [
     *OF_STATES,
     *OF_STEPS,
     FIRST_BATCH,
+    (IN_FLOAT32[0], dynamics.rounded_when_written),
     ("all is that of the step before: steps count from 0000", order.of_the_step_before),
     ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
     (
