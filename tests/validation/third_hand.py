@@ -553,6 +553,30 @@ PATHS = (
 
 # What is usual, and was not known.
 
+
+def with_gain(gain):
+    """c of another κ, and z of c by the right gains."""
+
+    def closed_loop(port, x, Q, target, open_loop):
+        c, s = port.nothing(port.n_out), port.s
+        state = open_loop
+        for _ in range(200):
+            c = c + (gain(s) * port.error(state.u_out, target) - c) / 2
+            state = port.at_rest(x, Q, c, open_loop.u_E)
+        state.z = port.integral(c, None)
+        return state
+
+    return {"closed_loop": closed_loop, "trajectories": lambda port: ()}
+
+
+def updated_twice(port, g):
+    before = port.p
+    port.p = Port.update(port, g)
+    after = Port.update(port, g)
+    port.p = before
+    return after
+
+
 OTHERS = (
     Misled(
         "z is c over k_i",
@@ -612,6 +636,29 @@ OTHERS = (
         )
         for decay in (1e-2, 1e-3, 5e-4, 1e-4, 1e-5)
     ],
+    *[
+        Misled(
+            f"the search has k_{part} alone, {trace}",
+            trace,
+            "closed loop",
+            with_gain(lambda s, part=part: s[f"controller.k_{part}"]),
+            (said, *coincides),
+        )
+        for trace, part, said, coincides in (
+            ("exact-inverse", "p", "the controller is proportional only", ()),
+            ("exact-inverse", "i", "the controller is integral only", ()),
+            # Of three outputs, κ = 0.2 is a third, and 0.4 two thirds, of what it should be.
+            ("one-hidden-mse", "p", "the controller is proportional only", ("a mean over the",)),
+            ("one-hidden-mse", "i", "the controller is integral only", ("torch's mean",)),
+        )
+    ],
+    Misled(
+        "Adam's update is done twice",
+        "exact-inverse",
+        "optimiser update",
+        {"update": updated_twice},
+        ("the update is done 2 times a step",),
+    ),
     Misled(
         "a decay apart from the gradient",
         "exact-inverse",

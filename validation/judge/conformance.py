@@ -544,7 +544,8 @@ def _verdict(
     if coarse := coarseness_in_words(item.stage, as_given, failing, arithmetic):
         return dataclasses.replace(told, coarseness=coarse)
     before = left_before(item.stage, told.first_step or 0, as_given, left)
-    told = dataclasses.replace(told, unseen=left_in_words(before))
+    # What is of a wrong shape, or no number, is wrong itself.
+    told = dataclasses.replace(told, unseen="" if told.problem else left_in_words(before))
     told = _with_hint(told, item.stage, as_given, from_own, reference, left)
     if not told.hint and not told.problem:
         coarse = moments_in_words(item.stage, as_given, failing, arithmetic)

@@ -17,6 +17,7 @@ from ...refimpl import (
     error_jacobian,
     estimated_inhibitory_potential,
     forward,
+    initial_optimizer_state,
     inverse,
     linearized_inverse,
     map_arrays,
@@ -489,6 +490,18 @@ def written_before(setting: Setting) -> Arrays:
         trace.configuration.optimizer, before.parameters, trace.steps[step - 1].gradients, earlier
     )
     return named_arrays(moved)
+
+
+def done_twice(setting: Setting) -> Arrays:
+    """Take two steps along the same gradients, in every step so far."""
+    trace, optimizer = setting.trace, setting.trace.configuration.optimizer
+    parameters = trace.initial_parameters
+    state = initial_optimizer_state(optimizer, parameters)
+    for number, step in enumerate(trace.steps[: setting.step + 1]):
+        parameters = learner_before(trace, number).parameters
+        for _ in range(2):
+            parameters, state = optimizer_step(optimizer, parameters, step.gradients, state)
+    return named_arrays(parameters)
 
 
 def plain_descent(setting: Setting) -> Arrays | None:

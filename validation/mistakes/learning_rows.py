@@ -314,6 +314,7 @@ GRADIENTS_ROWS: list[Row] = [
 UPDATE_ROWS: list[Row] = [
     ("the sign of the step: parameters descend along g", learning.ascent),
     ("the parameters have not moved", learning.unmoved),
+    ("the update is done 2 times a step: it is done once", learning.done_twice),
     (
         "the parameters have not moved yet when they are written: they are those after the step",
         learning.written_before,

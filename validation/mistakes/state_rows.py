@@ -287,6 +287,8 @@ CLOSED_LOOP_ROWS: list[Row] = [
                 "the leak divides all of the steady gain: κ = k_p + k_i / leak",
                 lambda c: (c.k_p + c.k_i) / c.leak,
             ),
+            (PROPORTIONAL_ONLY[0], lambda c: c.k_p),
+            (INTEGRAL_ONLY[0], lambda c: c.k_i / c.leak),
         )
         for integral in ("e / leak", "e", "of c")
     ],
