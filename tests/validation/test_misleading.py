@@ -40,6 +40,7 @@ def test_no_hint_misleads(misled):
     results = judged(misled.trace, misled.change)
     first = first_deviation(results)
     assert first.stage == misled.arises
+    assert not first.hint_from
     named = first.hint.split("; or ") if first.hint else []
     assert len(named) == len(misled.says), first.hint
     for said in misled.says:

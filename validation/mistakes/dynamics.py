@@ -325,8 +325,11 @@ def error_times(factor: Callable[[int], float], setting: Setting) -> Arrays | No
     # With so much of the gains, the integral is that of the whole error.
     other = dataclasses.replace(controller, k_p=times * controller.k_p, k_i=times * controller.k_i)
     configuration = dataclasses.replace(trace.configuration, controller=other)
-    found = run_reference(setting, dataclasses.replace(trace, configuration=configuration))
-    return {**found, "c_int": times * found["c_int"]}
+    return run_reference(
+        setting,
+        dataclasses.replace(trace, configuration=configuration),
+        lambda found: {**found, "c_int": times * found["c_int"]},
+    )
 
 
 def control_as_integral(setting: Setting) -> Arrays:

@@ -59,10 +59,13 @@ Row = tuple[str | Words, Result]
 """A hint, what the mistake is and what would be right, and what the stage gives under it."""
 
 
-def run_reference(setting: Setting, trace: Trace) -> Arrays:
+def run_reference(
+    setting: Setting, trace: Trace, written: Callable[[Arrays], Arrays] = lambda arrays: arrays
+) -> Arrays:
     """Run the stage by the float64 reference, for the trace's network or another trace's.
 
-    A path of another trace's that goes wrong from the start is not followed: ValueError.
+    Given is what is `written` of it. A path of another trace's that goes wrong from the start is
+    not followed: ValueError.
     """
     stage, solver = setting.stage, setting.solver
     if stage.is_path:
@@ -71,8 +74,8 @@ def run_reference(setting: Setting, trace: Trace) -> Arrays:
     reference = NumpyBackend(trace.configuration, trace.initial_parameters, np.float64, solver)
     if stage.is_path and trace is not setting.trace:
         begun = stage.run(reference, _beginning(trace), setting.step, undisturbed)
-        refuse_other_start(setting, begun)
-    return stage.run(reference, trace, setting.step, undisturbed)
+        refuse_other_start(setting, written(begun))
+    return written(stage.run(reference, trace, setting.step, undisturbed))
 
 
 def refuse_other_start(setting: Setting, begun: Arrays) -> None:
