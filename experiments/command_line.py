@@ -117,13 +117,16 @@ GivenSettings = Annotated[
 ]
 Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the results there too.", readable=False),
 ]
 HtmlFile = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with plots.", readable=False),
 ]
 JunitFile = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.")
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Write JUnit XML, for a CI.", readable=False),
 ]
 ShowPower = Annotated[
     bool, typer.Option("--power", help="Measure the smallest fault that would be caught.")
@@ -208,7 +211,10 @@ def disinhib(
 @app.command("train")
 def train_command(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; flags override them.")
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG.toml]", help="Settings; flags override them.", readable=False
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -218,7 +224,8 @@ def train_command(
         ),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Directory of IDX files, or of a prepared tfds dataset.")
+        Path | None,
+        typer.Option(help="Directory of IDX files, or of a prepared tfds dataset.", readable=False),
     ] = None,
     rule: Annotated[Rule | None, typer.Option(help="Learning rule.")] = None,
     hidden: Annotated[
@@ -245,14 +252,17 @@ def train_command(
         typer.Option(
             metavar="RUN|FILE.h5",
             help="Begin with what a run has learnt, or with a file's parameters and batches.",
+            readable=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write; a new directory.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write; a new directory.", readable=False),
     ] = None,
     given_settings: GivenSettings = None,
     resume_from: Annotated[
-        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
+        Path | None,
+        typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.", readable=False),
     ] = None,
     checkpoint_every: Annotated[
         str, typer.Option(metavar="N[epochs|steps|minutes]", help="How often to save the run.")
@@ -281,16 +291,20 @@ def train_command(
     return run_training(config, flags, settings, epochs, out, resume_from, checkpoint_every)
 
 
-StudyDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")]
+StudyDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.", readable=False)]
 
 
 @batch_app.command("run")
 def batch_run_command(
     study: Annotated[
-        Path, typer.Argument(metavar="STUDY.toml", help="[base], [vary], [[case]] and [search].")
+        Path,
+        typer.Argument(
+            metavar="STUDY.toml", help="[base], [vary], [[case]] and [search].", readable=False
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write, or to go on.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write, or to go on.", readable=False),
     ] = None,
     given_settings: GivenSettings = None,
     workers: Annotated[
@@ -354,10 +368,12 @@ def batch_table_command(
         list[str] | None, typer.Option(metavar="NAME", help="Column; may be given again.")
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write every column there too.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write every column there too.", readable=False),
     ] = None,
     markdown_file: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="Write what is shown.")
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Write what is shown.", readable=False),
     ] = None,
 ) -> int:
     """Show what came of a study: a row a run, or a row a setting."""
@@ -370,7 +386,8 @@ def batch_table_command(
 def batch_plot_command(
     directory: StudyDirectory,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Else batch.png in the directory.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Else batch.png in the directory.", readable=False),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(metavar="NAME", help="A column of the table.")
@@ -428,7 +445,8 @@ def warm_up_command(
 @app.command("inspect")
 def inspect_command(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN|FILE.h5", help="A run's directory, or a file.")
+        Path,
+        typer.Argument(metavar="RUN|FILE.h5", help="A run's directory, or a file.", readable=False),
     ],
 ) -> None:
     """Show what a run is and how far it has come, or what a checkpoint or trace holds."""
@@ -439,18 +457,29 @@ def inspect_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
     split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName["test"],
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the data lies now; else where the run had it.")
+        Path | None,
+        typer.Option(help="Where the data lies now; else where the run had it.", readable=False),
     ] = None,
     confusion_file: Annotated[
         Path | None,
-        typer.Option("--confusion", metavar="FILE", help="Draw which classes are taken for which."),
+        typer.Option(
+            "--confusion",
+            metavar="FILE",
+            help="Draw which classes are taken for which.",
+            readable=False,
+        ),
     ] = None,
     predictions_file: Annotated[
         Path | None,
-        typer.Option("--predictions", metavar="FILE.csv", help="Write a row a sample."),
+        typer.Option(
+            "--predictions", metavar="FILE.csv", help="Write a row a sample.", readable=False
+        ),
     ] = None,
     json_file: JsonFile = None,
     closed_loop: Annotated[
@@ -458,7 +487,9 @@ def evaluate_command(
     ] = False,
     trace_file: Annotated[
         Path | None,
-        typer.Option("--trace", metavar="FILE.h5", help="Record how a few samples settle."),
+        typer.Option(
+            "--trace", metavar="FILE.h5", help="Record how a few samples settle.", readable=False
+        ),
     ] = None,
     samples: Annotated[
         str | None,
@@ -487,18 +518,22 @@ def evaluate_command(
 
 @app.command("plot")
 def plot_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
     names: Annotated[
         list[PictureName] | None, typer.Argument(metavar="[PICTURE...]", help=PICTURES_HELP)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Directory for pictures; else RUN/pictures.")
+        Path | None, typer.Option(help="Directory for pictures; else RUN/pictures.", readable=False)
     ] = None,
     picture_format: Annotated[Format, typer.Option("--format", help="Of the pictures.")] = Format[
         "png"
     ],
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the data lies now; else where the run had it.")
+        Path | None,
+        typer.Option(help="Where the data lies now; else where the run had it.", readable=False),
     ] = None,
 ) -> None:
     """Draw a trained network: its curves, receptive fields, weights and activity."""
@@ -512,7 +547,9 @@ def plot_command(
 def config_command(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.toml|RUN]", help="A file or a run to begin with."),
+        typer.Argument(
+            metavar="[CONFIG.toml|RUN]", help="A file or a run to begin with.", readable=False
+        ),
     ] = None,
     given_settings: GivenSettings = None,
 ) -> None:
@@ -524,9 +561,15 @@ def config_command(
 
 @app.command("export")
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
     out: Annotated[
-        Path, typer.Option(help="FILE.npz; with --to torch a directory.", show_default=False)
+        Path,
+        typer.Option(
+            help="FILE.npz; with --to torch a directory.", show_default=False, readable=False
+        ),
     ],
     to: Annotated[ExportFormat, typer.Option(help="Arrays, or a PyTorch module.")] = ExportFormat[
         "npz"
@@ -540,12 +583,16 @@ def export_command(
 
 @app.command("compare")
 def compare_runs_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.", readable=False)
+    ],
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a run.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write a row a run.", readable=False),
     ] = None,
     plot_file: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw all learning curves.")
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw all learning curves.", readable=False),
     ] = None,
 ) -> None:
     """Set runs beside each other: in what they differ, and how they ended."""
@@ -556,9 +603,9 @@ def compare_runs_command(
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to leave the pictures.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to leave the pictures.", readable=False)
+    ] = Path("runs/demo"),
 ) -> int:
     """Train three rules side by side, conform the reference, draw pictures: under a minute."""
     from .demo import run_demo
@@ -591,7 +638,8 @@ def bench_command(
     ] = None,
     json_file: JsonFile = None,
     chart: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the results there.")
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the results there.", readable=False),
     ] = None,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Vary batch, width, depth and outputs too.")
@@ -625,7 +673,11 @@ def bench_command(
 def conform_command(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH…", help="Traces, or directories of traces; else the shipped."),
+        typer.Argument(
+            metavar="PATH…",
+            help="Traces, or directories of traces; else the shipped.",
+            readable=False,
+        ),
     ] = None,
     backend: Annotated[
         str, typer.Option(help="See `disinhib backends`; another package's too.")
@@ -653,9 +705,9 @@ def conform_command(
 @app.command("figure")
 def figure_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(FIGURES)}, or all.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(
-        "runs/figures"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to write.", readable=False)
+    ] = Path("runs/figures"),
     picture_format: Annotated[Format, typer.Option("--format", help="Of the picture.")] = Format[
         "png"
     ],
@@ -670,10 +722,13 @@ def figure_command(
 def record_command(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.toml]", help="A run's settings; else the defaults."),
+        typer.Argument(
+            metavar="[CONFIG.toml]", help="A run's settings; else the defaults.", readable=False
+        ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="PATH", help="File, or with --cases a new directory.")
+        Path,
+        typer.Option(metavar="PATH", help="File, or with --cases a new directory.", readable=False),
     ] = Path("trace.h5"),
     cases: Annotated[
         Cases | None, typer.Option(help="Every rule, loss and option, depths 1 to 5, extremes.")
@@ -698,8 +753,12 @@ def record_command(
 
 @trace_app.command("inputs")
 def inputs_command(
-    source: Annotated[Path, typer.Argument(metavar="PATH", help="A trace, or a directory.")],
-    out: Annotated[Path, typer.Option(metavar="PATH", help="File, or a new directory.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A trace, or a directory.", readable=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", help="File, or a new directory.", readable=False)
+    ],
     flat: Annotated[
         bool, typer.Option("--flat", help="A directory of plain files, for a port without HDF5.")
     ] = False,
@@ -712,13 +771,16 @@ def inputs_command(
 
 @trace_app.command("compare")
 def compare_command(
-    golden: Annotated[Path, typer.Argument(metavar="GOLDEN", help="A trace, or a directory.")],
+    golden: Annotated[
+        Path, typer.Argument(metavar="GOLDEN", help="A trace, or a directory.", readable=False)
+    ],
     candidate: Annotated[
         Path,
         typer.Argument(
             metavar="CANDIDATE",
             help="The port's HDF5 file or flat directory; or a directory of them, by the names "
             "of the traces.",
+            readable=False,
         ),
     ],
     precision: Annotated[
@@ -750,7 +812,7 @@ def compare_command(
 
 @trace_app.command("tolerances")
 def tolerances_command(
-    source: Annotated[Path, typer.Argument(metavar="TRACE.h5", help="A trace.")],
+    source: Annotated[Path, typer.Argument(metavar="TRACE.h5", help="A trace.", readable=False)],
     precision: Annotated[
         list[str],
         typer.Option(
@@ -786,14 +848,15 @@ def table_command(
     strength: Annotated[str, typer.Option(metavar="NAME,…", help="Of control.")] = "strong,weak",
     hidden_units: Annotated[int, whole(help="Of each hidden layer.")] = 256,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Directory of IDX files; with one dataset only.")
+        Path | None,
+        typer.Option(help="Directory of IDX files; with one dataset only.", readable=False),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
     dtype: OnePrecision = Precision["float32"],
     threads: Threads = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write, and to go on.")] = Path(
-        "runs/table"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to write, and to go on.", readable=False)
+    ] = Path("runs/table"),
 ) -> int:
     """Train every cell of the table; killed, the same command goes on where it was.
 

@@ -177,7 +177,8 @@ def explanation(report: TraceReport) -> list[str]:
     if first is not None:
         is_of_step = first.first_step is not None and not first.stage.endswith(NOT_OF_STEPS)
         when = f", step {first.first_step}" if is_of_step else ""
-        lines.append(f"The first deviation arises in: {first.stage}{when}.")
+        verb = "shows" if first.unseen else "arises"
+        lines.append(f"The first deviation {verb} in: {first.stage}{when}.")
         element = first.element
         if first.problem:
             where = "" if element is None else f"{element.array}: "
@@ -194,8 +195,7 @@ def explanation(report: TraceReport) -> list[str]:
         if first.is_refuted:
             lines.append(f"  said to round otherwise, but {first.bias}")
         if first.hint:
-            lines.append(f"  these numbers come of a usual mistake: {first.hint}")
-            lines.append(f"  it explains {_share(1 - first.unexplained)} of the deviation")
+            lines += _hint_in_words(first)
     for bias in dict.fromkeys(r.bias for r in report.results if r.bias and not r.is_refuted):
         stages = ", ".join(r.stage for r in report.results if r.bias == bias)
         lines.append(f"Deviations are {bias}: in {stages}.")
@@ -216,6 +216,24 @@ def explanation(report: TraceReport) -> list[str]:
     if report.stability:
         lines.append(report.stability)
     return lines
+
+
+def _hint_in_words(result: StageResult) -> list[str]:
+    """Give the hint: a usual mistake, or only what the numbers show."""
+    whose = "these"
+    lines = []
+    if result.hint_from:
+        lines.append(
+            f"  no mistake is known that gives this path; the {result.hint_from} fails too"
+        )
+        whose = "its"
+    comes = f"{whose} numbers come of a usual mistake"
+    if not result.is_usual:
+        comes = f"no mistake is known that gives {whose} numbers, but they show this"
+    elif result.unseen:
+        comes = f"{whose} numbers would come of a usual mistake"
+    explained = f"it explains {_share(1 - result.unexplained)} of the deviation"
+    return [*lines, f"  {comes}: {result.hint}", f"  {explained}"]
 
 
 def _share(fraction: float) -> str:

@@ -56,6 +56,7 @@ class CheckpointInterval:
     def __post_init__(self) -> None:
         require(self, "number", minimum=1, whole=True)
         require(self, "unit", among=UNITS)
+        require(self, "at_epochs", among=(True, False))
 
     def is_due(self, epochs: int, steps: int, seconds: float) -> bool:
         """Whether it is time, so many epochs, steps and seconds after the last save."""

@@ -66,7 +66,7 @@ def test_a_port_in_float32_is_judged_and_reported(recorded, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "All 11 stages of 1 traces agree." in result.stdout
     assert "Smallest fault caught" in result.stdout
-    assert "All closed-loop end states are stable" in result.stdout
+    assert "Of the trace, all closed-loop end states are stable" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:13])) <= 80
 
     document = json.loads(files["json"].read_text())
@@ -87,6 +87,17 @@ def test_a_port_in_float32_is_judged_and_reported(recorded, tmp_path):
     assert page.count("data:image/svg+xml;base64,") == 2
     assert "agrees" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_of_end_states_that_were_not_given_nothing_is_said(tmp_path):
+    answers = tmp_path / "answers.h5"
+    shutil.copy(GOLDEN, answers)
+    with h5py.File(answers, "a") as file:
+        for step in file["steps"].values():
+            del step["closed_loop"]
+    result = disinhib("trace", "compare", GOLDEN, answers)
+    assert "All 7 stages of 1 traces agree." in result.stdout
+    assert "stable" not in result.stdout.lower()
 
 
 def test_a_wrong_port_is_told_where_and_why(tmp_path):

@@ -2457,7 +2457,7 @@ OPTIMISER_MISTAKES = (
                 Port.moved(port, name, g) - port.s["optimizer.learning_rate"] * 0.01 * port.p[name]
             )
         },
-        hint_expected=False,
+        says="weights decay by 1e-05 of themselves",
     ),
     Mistake(
         "parameters after the step are written before it",

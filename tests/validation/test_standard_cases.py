@@ -151,7 +151,7 @@ def test_the_standard_cases_are_stable_but_for_those_that_say_so(names):
         said = stability_in_words(trace)
         if np.any(rates > 0):
             unstable.append(case.name)
-            assert said.startswith(f"UNSTABLE: {np.sum(rates > 0)} of {rates.size} ")
+            assert said.startswith(f"UNSTABLE: of the trace, {np.sum(rates > 0)} of {rates.size} ")
         else:
-            assert said.startswith("All closed-loop end states are stable")
+            assert said.startswith("Of the trace, all closed-loop end states are stable")
     assert unstable == [case for case in names if case in UNSTABLE]

@@ -7,14 +7,14 @@ each of which followed from those before it: what deviates is judged again from 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...backends import Backend, NumpyBackend
 from ...refimpl import EndStateCounts, Learner, Solver, tolerances_to_rest
-from ..mistakes import mistake_in_final_parameters, usual_mistake
+from ..mistakes import Explanation, mistake_in_final_parameters, usual_mistake
 from ..storage import named_arrays
 from ..trace import Candidate, Trace
 from .allowance import (
@@ -36,15 +36,20 @@ from .limits import coarseness_in_words, moments_in_words
 from .stages import (
     CLOSED_LOOP,
     CLOSED_LOSS,
+    END_STATES,
     LOSSES,
     MEAN_INHIBITION,
     N_CORRECT,
     OPEN_LOOP,
     OPEN_LOSS,
+    UPDATE,
     Arrays,
+    Place,
     Stage,
     layer_arrays,
     learner_before,
+    left_before,
+    left_in_words,
     load_learner,
     recorded_losses,
     undisturbed,
@@ -243,11 +248,11 @@ def _with_hint(
     trace: Trace,
     compared: Sequence[Comparison],
     reference: NumpyBackend,
+    left: Set[Place] = frozenset(),
 ) -> StageResult:
     """Add the usual mistake to a stage that fails in its numbers.
 
-    What explains all steps is sought first; else what explains them up to the first that fails, as
-    after it there may be no numbers that a mistake could explain.
+    It is to explain all steps that deviate: of the first alone, many mistakes give the same.
     """
     if result.passed or result.problem:
         return result
@@ -257,11 +262,20 @@ def _with_hint(
         # A step of which nothing was given says nothing.
         if c.found and not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
     ]
-    told = usual_mistake(stage, trace, sound, reference)
-    if not told.words and result.first_step is not None:
-        until = [c for c in sound if c.step is None or c.step <= result.first_step]
-        told = usual_mistake(stage, trace, until, reference)
-    return dataclasses.replace(result, hint=told.words, unexplained=told.left)
+    told = usual_mistake(
+        stage,
+        trace,
+        sound,
+        reference,
+        [left_before(stage, comparison.step or 0, trace, left) for comparison in sound],
+    )
+    return _told(result, told)
+
+
+def _told(result: StageResult, told: Explanation) -> StageResult:
+    return dataclasses.replace(
+        result, hint=told.words, is_usual=told.is_usual, unexplained=told.left
+    )
 
 
 START = "start"
@@ -359,6 +373,7 @@ def compare(
     reference = reference_for(trace, exact_solver)
     by_fixed_point = solver.method == "fixed-point"
     given, not_given = [], dict[str, int]()
+    left = set[Place]()
     as_given = trace
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
@@ -371,6 +386,8 @@ def compare(
             else:
                 n_missing = len(golden) - len(found)
                 not_given[item.stage.name] = not_given.get(item.stage.name, 0) + n_missing
+                if n_missing:
+                    left.add((item.stage, step))
                 as_given = _with_found(as_given, item, step, golden, found)
             pairs.append((golden, found))
         if any(found for _, found in pairs):
@@ -386,10 +403,13 @@ def compare(
     verdicts = []
     for item, pairs in given:
         progress(item.stage.name)
-        verdict = _verdict(item, pairs, as_given, reference, arithmetic, by_fixed_point, effects)
+        verdict = _verdict(
+            item, pairs, as_given, reference, arithmetic, by_fixed_point, effects, left
+        )
         if item.stage is LOSSES and not verdict.passed:
             verdict = _of_unseen_states(verdict, candidate, trace)
         verdicts.append(verdict)
+    verdicts = [_with_hint_of_end_state(verdict, verdicts) for verdict in verdicts]
     if run:
         progress(LEARNING_RUN)
         golden = {name: arithmetic.saturated(array) for name, array in golden.items()}
@@ -398,13 +418,40 @@ def compare(
         # Where a step is wrong, what is left after all is no mistake of its own.
         is_told = not verdict.passed and not verdict.problem and not follows
         if is_told:
-            told = mistake_in_final_parameters(as_given, run)
-            verdict = dataclasses.replace(verdict, hint=told.words, unexplained=told.left)
+            verdict = _told(verdict, mistake_in_final_parameters(as_given, run))
+            verdict = dataclasses.replace(
+                verdict, unseen=left_in_words(_left_before_the_end(as_given, left))
+            )
         verdicts.append(dataclasses.replace(verdict, follows=follows))
     drawn = judge_initialisation(trace.configuration.sizes, candidate.arrays)
     if drawn is not None:
         verdicts.insert(0, drawn)
     return ComparisonResult(verdicts, {name: n for name, n in not_given.items() if n})
+
+
+def _left_before_the_end(trace: Trace, left: Set[Place]) -> list[Place]:
+    """What was left out of that which the final parameters follow from."""
+    last = len(trace.steps) - 1
+    if last < 0 or (UPDATE, last) not in left:
+        return []
+    return [*left_before(UPDATE, last, trace, left), (UPDATE, last)]
+
+
+def _with_hint_of_end_state(verdict: StageResult, verdicts: Sequence[StageResult]) -> StageResult:
+    """Say of a path of which no mistake is known what is known of the end state of its loop."""
+    ends = {path.name: end.name for path, end in END_STATES.items()}
+    if verdict.passed or verdict.problem or verdict.hint or verdict.stage not in ends:
+        return verdict
+    for other in verdicts:
+        if other.stage == ends[verdict.stage] and other.hint and not other.unseen:
+            return dataclasses.replace(
+                verdict,
+                hint=other.hint,
+                is_usual=other.is_usual,
+                hint_from=f"{other.stage} of step {other.first_step}",
+                unexplained=other.unexplained,
+            )
+    return verdict
 
 
 def _of_unseen_states(verdict: StageResult, candidate: Candidate, trace: Trace) -> StageResult:
@@ -463,6 +510,7 @@ def _verdict(
     arithmetic: Arithmetic,
     by_fixed_point: bool,
     of_run: dict[str, float],
+    left: Set[Place],
 ) -> StageResult:
     """Judge what a port found by the trace, or else by what follows from what it was given."""
     from_trace, from_own = [], []
@@ -495,7 +543,10 @@ def _verdict(
     failing = next((c for c in from_own if c.step == told.first_step), from_own[0])
     if coarse := coarseness_in_words(item.stage, as_given, failing, arithmetic):
         return dataclasses.replace(told, coarseness=coarse)
-    told = _with_hint(told, item.stage, as_given, from_own, reference)
+    before = left_before(item.stage, told.first_step or 0, as_given, left)
+    # What is of a wrong shape, or no number, is wrong itself.
+    told = dataclasses.replace(told, unseen="" if told.problem else left_in_words(before))
+    told = _with_hint(told, item.stage, as_given, from_own, reference, left)
     if not told.hint and not told.problem:
         coarse = moments_in_words(item.stage, as_given, failing, arithmetic)
     return dataclasses.replace(told, coarseness=coarse)

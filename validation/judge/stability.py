@@ -36,10 +36,13 @@ def stability_in_words(trace: Trace) -> str:
     unstable = int(np.sum(rates > 0))
     slowest = float(np.max(rates))
     if unstable == 0:
-        return f"All closed-loop end states are stable; the slowest mode goes with {slowest:.3g}/s."
+        return (
+            "Of the trace, all closed-loop end states are stable: an integration would stay there; "
+            f"the slowest mode goes with {slowest:.3g}/s."
+        )
     return (
-        f"UNSTABLE: {unstable} of {rates.size} closed-loop end states are fixed points that an "
-        f"integration leaves, the fastest with {slowest:+.3g}/s."
+        f"UNSTABLE: of the trace, {unstable} of {rates.size} closed-loop end states are fixed "
+        f"points that an integration leaves, the fastest with {slowest:+.3g}/s."
     )
 
 

@@ -7,7 +7,7 @@ Either way what passes on may be disturbed, as rounding would.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -410,6 +410,69 @@ STEP_STAGES = (
     UPDATE,
 )
 """In order of cause; the losses, which nothing depends on, come after the closed loop."""
+
+
+END_STATES = {OPEN_LOOP_PATH: OPEN_LOOP, CLOSED_LOOP_PATH: CLOSED_LOOP}
+"""Of each path, the end state of its loop."""
+Place = tuple[Stage, int]
+"""A stage of a step."""
+
+
+def _follows_from(stage: Stage, step: int, trace: Trace) -> list[Place]:
+    """What its numbers follow from, in order of cause; a starting point for a search does not."""
+    configuration = trace.configuration
+    needed: list[Stage] = []
+    from_before: list[Stage] = [UPDATE]
+    if stage is CLOSED_LOOP_PATH:
+        needed = [OPEN_LOOP_PATH, *([] if configuration.feedback.strong else [CLOSED_LOOP_TARGET])]
+    elif stage is MEAN_INHIBITION:
+        needed, from_before = [OPEN_LOOP], [MEAN_INHIBITION]
+    elif stage is FEEDBACK:
+        needed = [OPEN_LOOP]
+    elif stage is CLOSED_LOOP_TARGET:
+        needed, from_before = [] if configuration.feedback.strong else [OPEN_LOOP], []
+    elif stage is CLOSED_LOOP:
+        needed = [FEEDBACK, CLOSED_LOOP_TARGET]
+    elif stage is GRADIENTS and configuration.rule != "backprop":
+        needed = [CLOSED_LOOP]
+        if configuration.rule == "linear-threshold":
+            needed = [MEAN_INHIBITION, *needed]
+        if not configuration.feedback.to_readout:
+            needed = [OPEN_LOOP, *needed]
+    elif stage is UPDATE:
+        needed = [GRADIENTS]
+    places = [(one, step) for one in needed]
+    earlier = [(one, step - 1) for one in from_before] if step else []
+    if stage is UPDATE and configuration.optimizer.name == "adam":
+        # Moments are of all gradients so far.
+        earlier = [*((GRADIENTS, number) for number in range(step)), *earlier]
+    return [*earlier, *places]
+
+
+def left_before(stage: Stage, step: int, trace: Trace, left: Set[Place]) -> list[Place]:
+    """What was left out of that which a stage follows from, as far back as nothing was given.
+
+    In order of cause. What was given is what the stage is judged by, whatever was before it.
+    """
+    found: set[Place] = set()
+    open_ends = [(stage, step)]
+    while open_ends:
+        new = set(_follows_from(*open_ends.pop(), trace)) & left - found
+        found |= new
+        open_ends += new
+    order = (*PATH_STAGES, *STEP_STAGES)
+    return sorted(found, key=lambda place: (place[1], order.index(place[0])))
+
+
+def left_in_words(places: Sequence[Place]) -> str:
+    """Say that the error may be where nothing was given; empty if there is no such place."""
+    if not places:
+        return ""
+    steps = sorted({step for _, step in places})
+    names = ", ".join(dict.fromkeys(stage.name for stage, _ in places))
+    of = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
+    of = "" if all(stage.is_path for stage, _ in places) else f" of {of}"
+    return f"not given before it: {names}{of}; the error may be in any stage that was not"
 
 
 def run_to_gradients(

@@ -104,12 +104,16 @@ class StageResult:
     problem : str
         What is wrong with that array before its numbers are: its shape, or numbers that are none.
     unseen : str
-        What was not given of that on which losses depend, so that the error may be elsewhere.
+        What was not given of that on which the stage depends, so that the error may be elsewhere.
     follows : bool
         The stage deviates from the trace only because what it was given did: from that, it
         computed the right thing.
     hint : str
         The usual mistake that would give these numbers; empty if none would.
+    is_usual : bool
+        The hint names a usual mistake, and does not only say what the numbers show.
+    hint_from : str
+        The stage of whose numbers the hint is, where not of this one's.
     unexplained : float
         Fraction of the deviation that this mistake does not explain, by root mean square.
     coarseness : str
@@ -134,6 +138,8 @@ class StageResult:
     unseen: str = ""
     follows: bool = False
     hint: str = ""
+    is_usual: bool = True
+    hint_from: str = ""
     unexplained: float = 1.0
     coarseness: str = ""
     bias: str = ""

@@ -21,7 +21,12 @@ from ..judge import (
     Stage,
 )
 from . import paths, recognised
-from .feedback_rows import FEEDBACK_ROWS, MEAN_INHIBITION_ROWS, TARGET_ROWS
+from .feedback_rows import (
+    FEEDBACK_ROWS,
+    LABELS_IN_ANOTHER_ORDER,
+    MEAN_INHIBITION_ROWS,
+    TARGET_ROWS,
+)
 from .learning_rows import GRADIENTS_ROWS, LOSSES_ROWS, UPDATE_ROWS
 from .mistake import Row
 from .state_rows import CLOSED_LOOP_ROWS, CLOSED_PATH_ROWS, OPEN_LOOP_ROWS, OPEN_PATH_ROWS
@@ -43,15 +48,23 @@ NOT_CONVERGED: Row = (recognised.potential_left, recognised.potential_not_conver
 NOT_AT_REST: Row = (paths.time_integrated, paths.not_yet_at_rest)
 FACTOR: Row = (recognised.factor_in_words, recognised.one_factor)
 FACTORS: Row = (recognised.factors_in_words, recognised.a_factor_each)
-WHERE_NONE_IS_USUAL: dict[Stage, list[Row]] = {
+IF_NOTHING_SIMPLER: dict[Stage, list[Row]] = {CLOSED_LOOP_TARGET: [LABELS_IN_ANOTHER_ORDER]}
+"""Mistakes that give much of what others do: named where no other explains what was found."""
+OBSERVATIONS: dict[Stage, list[Row]] = {
     OPEN_LOOP: [NOT_AT_REST, NOT_CONVERGED],
+    MEAN_INHIBITION: [FACTOR, FACTORS],
     FEEDBACK: [FACTOR, FACTORS],
     CLOSED_LOOP: [
+        (recognised.factors_in_words, recognised.integral_times_factor),
         (recognised.control_left, recognised.control_not_converged),
         NOT_CONVERGED,
         NOT_AT_REST,
     ],
+    LOSSES: [
+        (recognised.loss_factor_in_words, recognised.one_factor_of_losses),
+        (recognised.loss_factors_in_words, recognised.a_factor_each_of_losses),
+    ],
     GRADIENTS: [FACTOR, FACTORS],
-    UPDATE: [FACTOR],
+    UPDATE: [FACTOR, FACTORS],
 }
-"""What is looked for only where no usual mistake explains what was found."""
+"""What numbers show where no mistake that is known gives them: no mistakes, but where to look."""

@@ -13,6 +13,7 @@ from ...backends import NumpyBackend
 from ...refimpl import Controller, Parameters, SoftReLU, disinhibition, error, rate, softmax
 from ..judge import (
     CLOSED_LOOP,
+    OPEN_LOOP,
     TARGETS,
     Arrays,
     learner_before,
@@ -23,6 +24,7 @@ from ..judge import (
 )
 from ..trace import Trace
 from .mistake import Setting, changed_parameters, run_reference
+from .order import in_float32
 
 RateOf = Callable[[SoftReLU, np.ndarray], np.ndarray]
 BISECTIONS = 64
@@ -250,6 +252,18 @@ def computed(setting: Setting) -> dict[str, Any]:
     return run_to_gradients(reference, trace.inputs[step], trace.targets[step])
 
 
+def rounded_when_written(setting: Setting) -> Arrays | None:
+    """Give the open loop of a run that is right, in float32; what it learnt is not that."""
+    trace = setting.trace
+    reference = NumpyBackend(
+        trace.configuration, trace.initial_parameters, np.float64, setting.solver
+    )
+    for x, y in zip(trace.inputs[: setting.step], trace.targets, strict=False):
+        reference.learning_step(x, y)
+    arrays = OPEN_LOOP.form.arrays(reference.open_loop(trace.inputs[setting.step])[0])
+    return {name: in_float32(array) for name, array in arrays.items()}
+
+
 def rates_of(name: str, setting: Setting) -> Arrays:
     """Give rates for the potentials of one population."""
     configuration = setting.trace.configuration
@@ -292,6 +306,30 @@ def integral_times_gain(setting: Setting) -> Arrays:
     """Give k_i z for z."""
     right = setting.right
     return {**right, "c_int": setting.trace.configuration.controller.k_i * right["c_int"]}
+
+
+def control_over_integral_gain(setting: Setting) -> Arrays | None:
+    """Give c / k_i for z."""
+    controller, right = setting.trace.configuration.controller, setting.right
+    if controller.k_i == 0 or controller.k_p == 0:
+        return None
+    return {**right, "c_int": _control(setting, right) / controller.k_i}
+
+
+def error_times(factor: Callable[[int], float], setting: Setting) -> Arrays | None:
+    """Take the error of squares times a factor, of the number of outputs, as a mean over them."""
+    trace, controller = setting.trace, setting.trace.configuration.controller
+    times = factor(trace.configuration.sizes[-1])
+    if trace.configuration.loss != "mse" or times == 1:
+        return None
+    # With so much of the gains, the integral is that of the whole error.
+    other = dataclasses.replace(controller, k_p=times * controller.k_p, k_i=times * controller.k_i)
+    configuration = dataclasses.replace(trace.configuration, controller=other)
+    return run_reference(
+        setting,
+        dataclasses.replace(trace, configuration=configuration),
+        lambda found: {**found, "c_int": times * found["c_int"]},
+    )
 
 
 def control_as_integral(setting: Setting) -> Arrays:

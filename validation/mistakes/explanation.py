@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
 
 from ...backends import Backend
-from ..judge import Arrays, Comparison, Stage, deviation, largest
+from ..judge import Arrays, Comparison, Place, Stage, deviation, largest
 from ..trace import Trace
-from .catalogue import USUAL_MISTAKES, WHERE_NONE_IS_USUAL
+from .catalogue import IF_NOTHING_SIMPLER, OBSERVATIONS, USUAL_MISTAKES
+from .left_out import mistakes_before
 from .mistake import Result, Row, Setting
 
 LIKENESS = 1e-3
@@ -29,41 +30,60 @@ class Explanation:
     """The usual mistakes that give what was found, in words, and what they leave unexplained.
 
     The words are empty if there are none. What is left is a fraction of the deviation, by root mean
-    square, of the array that is explained worst.
+    square, of the array that is explained worst. What names no mistake, and says only what the
+    numbers show, is not a usual one.
     """
 
     words: str = ""
     left: float = 1.0
+    is_usual: bool = True
 
 
 def usual_mistake(
-    stage: Stage, trace: Trace, comparisons: Sequence[Comparison], reference: Backend
+    stage: Stage,
+    trace: Trace,
+    comparisons: Sequence[Comparison],
+    reference: Backend,
+    left: Sequence[Sequence[Place]] = (),
 ) -> Explanation:
     """Name the mistake that gives nearest to the numbers found; none if none explains every array.
 
     Those that give the same numbers, within rounding, are all named, as far as three. The
     comparisons are the steps' in order, of what was computed, as far as given, and what rounding
     may do. The trace has what the stage was given, the reference the solver that finds end states.
+    What was left out before the stage, step by step and in order of cause, may have the mistake.
     """
     places = [
         Setting(stage, trace, comparison.step or 0, reference.solver, _usable(comparison))
         for comparison in comparisons
     ]
+    for setting in places:
+        setting.beside.extend(places)
     if any(len(s.found) < len(c.found) for s, c in zip(places, comparisons, strict=True)):
         # Of what is no number, or of another shape, nothing can be said.
         return Explanation()
+    tables = [{**USUAL_MISTAKES}, IF_NOTHING_SIMPLER, OBSERVATIONS]
+    if any(left):
+        before = {c.step or 0: list(one) for c, one in zip(comparisons, left, strict=True)}
+        tables[0][stage] = [*USUAL_MISTAKES.get(stage, []), *mistakes_before(before)]
     with np.errstate(all="ignore"):
-        rights = [setting.right for setting in places]
-        for table in (USUAL_MISTAKES, WHERE_NONE_IS_USUAL):
-            explained = []
-            for row in table.get(stage, []):
-                wrongs = _results(row[1], places)
-                unexplained = _unexplained(wrongs, rights, comparisons)
-                if unexplained < 1:
-                    explained.append((unexplained, row))
-            if explained:
-                return _explanation(explained, places, comparisons)
+        for table in tables:
+            told = _told_by(table.get(stage, []), places, comparisons)
+            if told.words:
+                return replace(told, is_usual=table is not OBSERVATIONS)
     return Explanation()
+
+
+def _told_by(
+    rows: Sequence[Row], places: Sequence[Setting], comparisons: Sequence[Comparison]
+) -> Explanation:
+    """Name of these the mistake that explains most."""
+    rights, explained = [setting.right for setting in places], []
+    for row in rows:
+        unexplained = _unexplained(_results(row[1], places), rights, comparisons)
+        if unexplained < 1:
+            explained.append((unexplained, row))
+    return _explanation(explained, places, comparisons) if explained else Explanation()
 
 
 def _usable(comparison: Comparison) -> Arrays:

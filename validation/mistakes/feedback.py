@@ -45,6 +45,7 @@ def chain(
     slope_E: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
     slope_I: Callable[[SoftReLU, np.ndarray], np.ndarray] = slope,
     at_I: str = "u_I",
+    at_drive: bool = False,
     turned: bool = False,
     through_inhibition: bool = False,
     condition: Callable[[Feedback, np.ndarray], np.ndarray] = conditioned,
@@ -55,7 +56,12 @@ def chain(
     configuration = setting.trace.configuration
     parameters = learner_before(setting.trace, setting.step).parameters
     state = setting.circuit.open_loop
-    slopes_E = [slope_E(configuration.activation_E, u) for u in state.u_E]
+    at_E = state.u_E
+    if at_drive:
+        # At rest a = u_E + φ_I(u_I).
+        phi_I = configuration.activation_I
+        at_E = tuple(u + rate(phi_I, v) for u, v in zip(state.u_E, state.u_I, strict=True))
+    slopes_E = [slope_E(configuration.activation_E, u) for u in at_E]
     slopes_I = [slope_I(configuration.activation_I, u) for u in getattr(state, at_I)]
     if turned and not any(W.shape[0] == W.shape[1] for W in parameters.weights[1:]):
         return None

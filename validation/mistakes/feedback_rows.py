@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 from . import dynamics, feedback, learning, order
 from .ignored import ignored
 from .mistake import Row, arrays, givens, negated, settings, settings_from
@@ -52,6 +54,10 @@ MEAN_INHIBITION_ROWS: list[Row] = [
     (
         "the sum over the batch: r̄ takes in its mean",
         partial(learning.mean_with, lambda r: r.sum(axis=0)),
+    ),
+    (
+        "the sum over the batch is divided by the number of outputs: r̄ takes in its mean",
+        learning.mean_over_outputs,
     ),
     (
         "the mean over units, too: each unit has its own",
@@ -114,6 +120,10 @@ FEEDBACK_ROWS: list[Row] = [
     (
         "the slopes of a loop, φ' / (1 + φ_I' φ_E'): Q has φ_E' and φ_I' alone",
         partial(feedback.chain, in_loop=True),
+    ),
+    (
+        "φ_E' is taken at the drive a, as backprop has it: it is to be taken at u_E",
+        partial(feedback.chain, at_drive=True),
     ),
     (
         "the derivative of the softmax is in Q: J^L = W_outᵀ ∘ φ_E'",
@@ -235,8 +245,31 @@ TARGET_ROWS: list[Row] = [
     (SOFTMAX_OVER_BATCH, dynamics.nudged_over_the_batch),
     (HARD_LABELS, givens(dynamics.hard_labels)),
     (
-        partial(order.order_in_words, "labels", order.label_order),
-        order.labels_in_another_order,
+        "labels are those of the step before: each step has its own",
+        givens(partial(order.labels_of_another_step, lambda step, n_steps: max(step - 1, 0))),
     ),
+    *[
+        ("labels are those of the step after: each step has its own", givens(result))
+        for result in (
+            partial(order.labels_of_another_step, lambda step, n_steps: (step + 1) % n_steps),
+            partial(order.labels_of_another_step, lambda step, n_steps: min(step + 1, n_steps - 1)),
+        )
+    ],
+    (
+        "all samples have the first sample's label: each has its own",
+        givens(partial(order.labels_with, lambda y: y[:1] + 0 * y)),
+    ),
+    *[
+        (
+            "classes are counted from 1: a label's largest number is at its class, from 0",
+            givens(partial(order.labels_with, partial(np.roll, shift=shift, axis=-1))),
+        )
+        for shift in (1, -1)
+    ],
     *OF_MEMORY,
 ]
+
+LABELS_IN_ANOTHER_ORDER: Row = (
+    partial(order.order_in_words, "labels", order.label_order),
+    order.labels_in_another_order,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from ...refimpl import (
     NetworkConfiguration,
+    Parameters,
     SoftReLU,
     error,
     error_jacobian,
     estimated_inhibitory_potential,
     forward,
+    initial_optimizer_state,
     inverse,
     linearized_inverse,
     map_arrays,
     mean_outer_product,
+    optimizer_step,
     rate,
     slope,
     softmax,
@@ -72,6 +75,12 @@ def rate_of_mean(setting: Setting) -> Arrays:
 def mean_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> Arrays:
     """Take in something else, of the inhibitory rates (batch, n_l)."""
     return _mean(setting, [change(r) for r in _inhibitory_rates(setting)])
+
+
+def mean_over_outputs(setting: Setting) -> Arrays:
+    """Take in the sum over the batch over the number of outputs."""
+    n_out = setting.trace.configuration.sizes[-1]
+    return _mean(setting, [r.sum(axis=0) / n_out for r in _inhibitory_rates(setting)])
 
 
 def mean_from_zero(setting: Setting) -> Arrays:
@@ -261,7 +270,12 @@ def written_out(
     sent = trace.inputs[setting.step]
     for l, (u_E, u_I) in enumerate(zip(learnt_at.u_E, estimated_at.u_I, strict=True)):
         u_hat = estimate_of(configuration, u_E, u_I, means[l])
-        at = {"u_E": u_E, "u_I": u_I, "open loop": setting.circuit.open_loop.u_E[l]}[slope_at]
+        at = {
+            "u_E": u_E,
+            "u_I": u_I,
+            "drive": u_E + rate(configuration.activation_I, learnt_at.u_I[l]),
+            "open loop": setting.circuit.open_loop.u_E[l],
+        }[slope_at]
         delta = (u_hat - rate(phi_E, compared_at.u_E[l])) * slope_of(phi_E, at)
         found[f"hidden_{l}/weight"] = mean_outer_product(sent, delta)
         found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
@@ -381,6 +395,11 @@ def one_less(setting: Setting, array: np.ndarray) -> np.ndarray:
     return array * batch / (batch - 1)
 
 
+def over_outputs(setting: Setting, array: np.ndarray) -> np.ndarray:
+    """Divide the sum over the batch by the number of outputs."""
+    return array * setting.trace.inputs.shape[1] / setting.trace.configuration.sizes[-1]
+
+
 # Backprop.
 
 
@@ -457,6 +476,32 @@ def ascent(setting: Setting) -> Arrays:
 def unmoved(setting: Setting) -> Arrays:
     """Take no step."""
     return named_arrays(learner_before(setting.trace, setting.step).parameters)
+
+
+def written_before(setting: Setting) -> Arrays:
+    """Give the parameters before the step, as one does who has done so in every step."""
+    trace, step = setting.trace, setting.step
+    before = learner_before(trace, step)
+    if step == 0:
+        return named_arrays(before.parameters)
+    # Those that were written a step ago had not moved yet.
+    earlier = learner_before(trace, step - 1).optimizer
+    moved, _ = optimizer_step(
+        trace.configuration.optimizer, before.parameters, trace.steps[step - 1].gradients, earlier
+    )
+    return named_arrays(moved)
+
+
+def done_twice(setting: Setting) -> Arrays:
+    """Take two steps along the same gradients, in every step so far."""
+    trace, optimizer = setting.trace, setting.trace.configuration.optimizer
+    parameters = trace.initial_parameters
+    state = initial_optimizer_state(optimizer, parameters)
+    for number, step in enumerate(trace.steps[: setting.step + 1]):
+        parameters = learner_before(trace, number).parameters
+        for _ in range(2):
+            parameters, state = optimizer_step(optimizer, parameters, step.gradients, state)
+    return named_arrays(parameters)
 
 
 def plain_descent(setting: Setting) -> Arrays | None:
@@ -608,16 +653,85 @@ def stays(pattern: str, setting: Setting) -> Arrays:
     }
 
 
-def momentum(decay: float, setting: Setting) -> Arrays | None:
-    """Descend along m ← decay · m + g, where plain descent is asked for."""
+def other_epsilon(epsilon: float, configuration: NetworkConfiguration) -> dict[str, Any]:
+    """Give Adam another ε as a changed setting."""
+    return {"optimizer": {"epsilon": epsilon}} if configuration.optimizer.name == "adam" else {}
+
+
+def signs(setting: Setting) -> Arrays:
+    """Go by η against the sign of each gradient."""
+    eta = setting.trace.configuration.optimizer.learning_rate
+    gradients = named_arrays(setting.trace.steps[setting.step].gradients)
+    return {name: p - eta * np.sign(gradients[name]) for name, p in unmoved(setting).items()}
+
+
+def decayed_gradient(decay: float, setting: Setting) -> Arrays:
+    """Add so much of the parameters to the gradient, in every step so far."""
+    trace = setting.trace
+
+    def added(step: int) -> Any:
+        p, g = learner_before(trace, step).parameters, trace.steps[step].gradients
+        return Parameters(
+            tuple(a + decay * b for a, b in zip(g.weights, p.weights, strict=True)),
+            tuple(a + decay * b for a, b in zip(g.biases, p.biases, strict=True)),
+            g.readout + decay * p.readout,
+        )
+
+    steps = tuple(
+        dataclasses.replace(one, gradients=added(step)) if step <= setting.step else one
+        for step, one in enumerate(trace.steps)
+    )
+    return run_reference(setting, dataclasses.replace(trace, steps=steps))
+
+
+def decayed(setting: Setting) -> Arrays | None:
+    """Take so much of the parameters as fits best off them, apart from the gradient."""
+    part = _decay(setting)
+    if part is None:
+        return None
+    start = unmoved(setting)
+    return {name: array - part * start[name] for name, array in setting.right.items()}
+
+
+def _decay(setting: Setting) -> float | None:
+    """What part of the parameters is missing in all steps; None if none is."""
+    missing = size = 0.0
+    for one in setting.beside:
+        start = unmoved(one)
+        for name, found in one.found.items():
+            missing += float(np.sum((one.right[name] - found) * start[name]))
+            size += float(np.sum(start[name] ** 2))
+    return missing / size if missing > 0 else None
+
+
+def decay_in_words(settings: Sequence[Setting]) -> str:
+    """Say what part of the parameters decays in a step."""
+    part = _decay(settings[0])
+    eta = settings[0].trace.configuration.optimizer.learning_rate
+    assert part is not None
+    return (
+        f"weights decay by {part:.3g} of themselves a step, η times {part / eta:.3g}: there is no "
+        "weight decay"
+    )
+
+
+def momentum(
+    decay: float, setting: Setting, weight: float = 1.0, nesterov: bool = False
+) -> Arrays | None:
+    """Descend along m ← decay · m + weight · g, where plain descent is asked for.
+
+    Nesterov's goes on from there: along g + decay · m.
+    """
     optimizer = setting.trace.configuration.optimizer
     if optimizer.name != "sgd" or len(setting.trace.steps) < 2:
         return None
     start = unmoved(setting)
     m = {name: np.zeros_like(p) for name, p in start.items()}
     for step in setting.trace.steps[: setting.step + 1]:
-        m = {name: decay * m[name] + g for name, g in named_arrays(step.gradients).items()}
-    return {name: p - optimizer.learning_rate * m[name] for name, p in start.items()}
+        g = named_arrays(step.gradients)
+        m = {name: decay * m[name] + weight * one for name, one in g.items()}
+    along = {name: g[name] + decay * m[name] for name in m} if nesterov else m
+    return {name: p - optimizer.learning_rate * along[name] for name, p in start.items()}
 
 
 def gradient_of_the_step_before(setting: Setting) -> Arrays | None:

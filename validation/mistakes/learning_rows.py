@@ -31,8 +31,17 @@ LOSSES_ROWS: list[Row] = [
     ("the ½ is missing: the loss is ½ Σ (y − u_out)²", losses.without_half),
     ("losses are summed over the batch: they are means over it", losses.summed),
     (
+        "the squares are a mean over the outputs, without the ½, as torch has it: the loss is "
+        "½ Σ (y − u_out)²",
+        losses.torch_mean,
+    ),
+    (
         "losses are divided by the number of outputs: they are sums over them",
         losses.mean_over_outputs,
+    ),
+    (
+        "sums over the batch are divided by the number of outputs: losses are means over the batch",
+        losses.over_outputs,
     ),
     *[
         (
@@ -116,6 +125,10 @@ GRADIENTS_ROWS: list[Row] = [
     ),
     ("divided by the batch size twice", arrays("*", learning.divided_again)),
     ("divided by one less than the batch size", arrays("*", learning.one_less)),
+    (
+        "divided by the number of outputs: g is a mean over the batch",
+        arrays("*", learning.over_outputs),
+    ),
     *[
         (words, partial(learning.of_samples, chosen, of_batch))
         for words, chosen in (
@@ -186,6 +199,10 @@ GRADIENTS_ROWS: list[Row] = [
     (
         "φ_E' is to be taken at u_E, not at u_I",
         partial(learning.written_out, slope_at="u_I"),
+    ),
+    (
+        "φ_E' is taken at the drive a: it is to be taken at u_E",
+        partial(learning.written_out, slope_at="drive"),
     ),
     (
         "φ_E' is taken at the open loop's u_E: it belongs to the closed loop",
@@ -297,6 +314,11 @@ GRADIENTS_ROWS: list[Row] = [
 UPDATE_ROWS: list[Row] = [
     ("the sign of the step: parameters descend along g", learning.ascent),
     ("the parameters have not moved", learning.unmoved),
+    ("the update is done 2 times a step: it is done once", learning.done_twice),
+    (
+        "the parameters have not moved yet when they are written: they are those after the step",
+        learning.written_before,
+    ),
     ("plain descent, where the optimiser is Adam", learning.plain_descent),
     ("Adam's bias correction is missing", partial(learning.adam, move=learning.uncorrected)),
     (
@@ -323,6 +345,30 @@ UPDATE_ROWS: list[Row] = [
         settings_from(lambda c: {"optimizer": {"name": "adam"}}),
     ),
     ("plain descent has a momentum of 0.9: it has none", partial(learning.momentum, 0.9)),
+    (
+        "plain descent has Nesterov's momentum of 0.9: it has none",
+        partial(learning.momentum, 0.9, nesterov=True),
+    ),
+    (
+        "plain descent has a dampened momentum of 0.9, a mean of gradients: it has none",
+        partial(learning.momentum, 0.9, weight=0.1),
+    ),
+    ("the sign of the gradient moves, and not its size", learning.signs),
+    *[
+        (
+            f"a weight decay of {decay:g} is in the optimiser's gradient: there is none",
+            partial(learning.decayed_gradient, decay),
+        )
+        for decay in (1e-2, 1e-3, 5e-4, 1e-4, 1e-5)
+    ],
+    (learning.decay_in_words, learning.decayed),
+    *[
+        (
+            f"Adam's ε is {epsilon:g}: it is optimizer.epsilon",
+            settings_from(partial(learning.other_epsilon, epsilon)),
+        )
+        for epsilon in (1e-7, 1e-8, 1e-6, 1e-10)
+    ],
     ("the gradient is that of the step before", learning.gradient_of_the_step_before),
     ("biases are not updated", partial(learning.stays, "*bias")),
     ("the readout is not updated", partial(learning.stays, "readout*")),

@@ -58,6 +58,20 @@ def mean_over_outputs(setting: Setting) -> Arrays:
     return _times(setting, 1 / setting.trace.configuration.sizes[-1])
 
 
+def over_outputs(setting: Setting) -> Arrays:
+    """Divide the sum over the batch by the outputs, not by its size."""
+    trace = setting.trace
+    return _times(setting, trace.inputs.shape[1] / trace.configuration.sizes[-1])
+
+
+def torch_mean(setting: Setting) -> Arrays | None:
+    """Give Σ (y − u_out)² over the number of outputs, of a squared error."""
+    configuration = setting.trace.configuration
+    if configuration.loss != "mse":
+        return None
+    return _times(setting, 2 / configuration.sizes[-1])
+
+
 def times(factor: float, setting: Setting) -> Arrays:
     """Give losses times a factor."""
     return _times(setting, factor)

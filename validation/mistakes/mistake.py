@@ -26,8 +26,8 @@ NOTHING = 1e-3
 class Setting:
     """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
-    The solver is the reference's; found is what was found there, in float64, as far as given. What
-    takes long is worked out once, and noted.
+    The solver is the reference's; found is what was found there, in float64, as far as given.
+    Beside it are all steps' settings, in order. What takes long is worked out once, and noted.
     """
 
     stage: Stage
@@ -35,6 +35,7 @@ class Setting:
     step: int
     solver: Solver
     found: Arrays
+    beside: list[Setting] = field(default_factory=list, compare=False, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -58,10 +59,13 @@ Row = tuple[str | Words, Result]
 """A hint, what the mistake is and what would be right, and what the stage gives under it."""
 
 
-def run_reference(setting: Setting, trace: Trace) -> Arrays:
+def run_reference(
+    setting: Setting, trace: Trace, written: Callable[[Arrays], Arrays] = lambda arrays: arrays
+) -> Arrays:
     """Run the stage by the float64 reference, for the trace's network or another trace's.
 
-    A path of another trace's that goes wrong from the start is not followed: ValueError.
+    Given is what is `written` of it. A path of another trace's that goes wrong from the start is
+    not followed: ValueError.
     """
     stage, solver = setting.stage, setting.solver
     if stage.is_path:
@@ -70,8 +74,8 @@ def run_reference(setting: Setting, trace: Trace) -> Arrays:
     reference = NumpyBackend(trace.configuration, trace.initial_parameters, np.float64, solver)
     if stage.is_path and trace is not setting.trace:
         begun = stage.run(reference, _beginning(trace), setting.step, undisturbed)
-        refuse_other_start(setting, begun)
-    return stage.run(reference, trace, setting.step, undisturbed)
+        refuse_other_start(setting, written(begun))
+    return written(stage.run(reference, trace, setting.step, undisturbed))
 
 
 def refuse_other_start(setting: Setting, begun: Arrays) -> None:

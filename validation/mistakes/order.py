@@ -209,6 +209,23 @@ def labels_in_another_order(setting: Setting) -> Arrays | None:
     return setting.right if order is None else run_reference(setting, _with_labels(setting, order))
 
 
+def labels_of_another_step(other: Callable[[int, int], int], setting: Setting) -> Trace | None:
+    """Give the labels of the step whose number is that of (step, number of steps)."""
+    trace, step, n_steps = setting.trace, setting.step, len(setting.trace.targets)
+    if n_steps < 2:
+        return None
+    targets = trace.targets.copy()
+    targets[step] = targets[other(step, n_steps)]
+    return dataclasses.replace(trace, targets=targets)
+
+
+def labels_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> Trace:
+    """Give the step other labels, of those that it has, (batch, n_out)."""
+    targets = setting.trace.targets.copy()
+    targets[setting.step] = change(targets[setting.step])
+    return dataclasses.replace(setting.trace, targets=targets)
+
+
 def label_order(setting: Setting) -> np.ndarray | None:
     """Of each place in the batch, whose label stands there."""
     batch = setting.trace.inputs.shape[1]
@@ -239,7 +256,10 @@ def _nearest(apart: np.ndarray) -> np.ndarray | None:
         own = near[row] and not taken[row]
         order[row] = row if own else free[0] if free.size else np.argmin(distances)
         taken[order[row]] = True
-    return None if np.all(order == np.arange(len(order))) else order
+    own = np.arange(len(order))
+    # In an order, each has one place.
+    is_order = np.array_equal(np.sort(order), own) and not np.array_equal(order, own)
+    return order if is_order else None
 
 
 def order_in_words(

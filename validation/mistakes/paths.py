@@ -26,6 +26,7 @@ from ...refimpl import (
 )
 from ..judge import CLOSED_LOOP, CLOSED_LOOP_PATH, Arrays, learner_before, state_arrays, with_part
 from ..trace import Trace
+from . import dynamics
 from .mistake import LOOKED_AT, Setting, refuse_other_start
 
 Weights = tuple[tuple[float, ...], ...]
@@ -51,12 +52,13 @@ def followed(
     in_sequence: bool = False,
     recording: Recording | None = None,
     without_start: bool = False,
+    late: bool = False,
 ) -> Arrays | None:
     """Section 2 along a path with its ingredients open to exchange.
 
     Weights are a method's; `change` is of (setting, derivative, state); in sequence, a layer is
-    stepped after the one below. Without the start, the first entry is left out. ValueError where it
-    is elsewhere from the start.
+    stepped after the one below. Without the start, the first entry is left out; late, the second is
+    that of the first step. ValueError where it is elsewhere from the start.
     """
     trajectory = setting.trace.trajectory
     if trajectory is None:
@@ -69,7 +71,7 @@ def followed(
     kept: list[np.ndarray] = [] if without_start else [y]
     for n in range(1, asked.n_steps + 1):
         y = advance(method, derivative, y, asked.dt)
-        if n % asked.every == 0:
+        if n % asked.every == (1 % asked.every if late else 0):
             kept.append(y)
             if len(kept) == 1 + LOOKED_AT:
                 refuse_other_start(setting, _named(kept, sizes))
@@ -179,13 +181,21 @@ def inhibitory_readout(setting: Setting, k: NetworkState, state: NetworkState) -
 # What of it is kept.
 
 
-def in_half_steps(setting: Setting) -> Arrays | None:
-    """Take steps half as long, as many as asked for."""
+def in_other_steps(times: float, setting: Setting) -> Arrays | None:
+    """Take steps so many times as long, as many as asked for."""
     trajectory = setting.trace.trajectory
     if trajectory is None:
         return None
     asked = trajectory.recording
-    return followed(setting, recording=dataclasses.replace(asked, dt=asked.dt / 2))
+    return followed(setting, recording=dataclasses.replace(asked, dt=times * asked.dt))
+
+
+def kept_a_step_late(setting: Setting) -> Arrays | None:
+    """Keep the first step, and each that is as many after it as asked for."""
+    trajectory = setting.trace.trajectory
+    if trajectory is None or trajectory.recording.every == 1:
+        return None
+    return followed(setting, late=True)
 
 
 def without_time_zero(setting: Setting) -> Arrays | None:
@@ -208,7 +218,41 @@ def each_step_kept(setting: Setting) -> Arrays | None:
     return followed(setting, recording=first)
 
 
-# Where it starts, and with what feedback.
+# Of what it is, where it starts, and with what feedback.
+
+
+def of_the_learnt_parameters(setting: Setting) -> Trace | None:
+    """Give the path the parameters after the last step."""
+    trace = setting.trace
+    if not trace.steps:
+        return None
+    return dataclasses.replace(trace, initial_parameters=trace.steps[-1].parameters_after)
+
+
+def of_the_last_batch(setting: Setting) -> Trace | None:
+    """Give the path the inputs of the last batch, and its labels."""
+    trace = setting.trace
+    if len(trace.inputs) < 2:
+        return None
+    last = dataclasses.replace(trace, inputs=trace.inputs[::-1], targets=trace.targets[::-1])
+    if trace.steps and trace.configuration.feedback.strong:
+        return with_part(last, 0, "closed_loop_target", trace.targets[-1])
+    return last
+
+
+def label_as_target(setting: Setting) -> Trace | None:
+    """Give the path the label for its target, where feedback is weak."""
+    return dynamics.label_as_target(setting) if setting.trace.steps else None
+
+
+def nudged_from_the_path(setting: Setting) -> Trace | None:
+    """Nudge from the output at the end of the open loop's path, where feedback is weak."""
+    trace, configuration = setting.trace, setting.trace.configuration
+    if trace.trajectory is None or not trace.steps or configuration.feedback.strong:
+        return None
+    end = map_arrays(lambda u: u[-1], trace.trajectory.open_loop)
+    target = _reference(setting).closed_loop_target(end, trace.targets[0])
+    return with_part(trace, 0, "closed_loop_target", target)
 
 
 def from_rest(setting: Setting) -> Arrays | None:

@@ -20,7 +20,16 @@ from ...refimpl import (
     rate,
     softmax,
 )
-from ..judge import CLOSED_LOOP, UPDATE, Arrays, layers_from, learner_before, state_arrays
+from ..judge import (
+    CLOSED_LOOP,
+    CLOSED_LOSS,
+    OPEN_LOSS,
+    UPDATE,
+    Arrays,
+    layers_from,
+    learner_before,
+    state_arrays,
+)
 from ..storage import named_arrays
 from .mistake import Setting
 
@@ -99,29 +108,54 @@ def control_not_converged(setting: Setting) -> Arrays | None:
         setting.right["c_int"],
     ]
     nearest = min(integrals, key=lambda z: float(np.max(np.abs(z - state.z))))
+    if _is_further_on(setting, c, state.z):
+        nearest = state.z
     return {**state_arrays(rests), "c_int": nearest}
+
+
+def _is_further_on(setting: Setting, c: np.ndarray, z: np.ndarray) -> bool:
+    """Whether the integral is nearer to the solution than c is, as with the step that is left."""
+    controller, right = setting.trace.configuration.controller, setting.right["c_int"]
+    gain = controller.k_p * controller.leak + controller.k_i
+    missed = np.max(np.abs(c - gain * right), axis=-1)
+    return bool(np.all(gain * np.max(np.abs(z - right), axis=-1) <= missed))
+
+
+def _is_of_error(setting: Setting, z: np.ndarray, e: np.ndarray, missed: float) -> bool:
+    """Whether the integral is e / leak of the outputs found, by what c misses κ e."""
+    controller = setting.trace.configuration.controller
+    apart = float(np.max(np.abs(z - e / controller.leak)))
+    return float(controller.steady_gain) * apart <= SAME_FACTOR * missed
 
 
 def control_left(settings: Sequence[Setting]) -> str:
     """Say by how much c = κ e is missed, or e = 0 where the controller has no leak."""
-    left = []
+    left, of_error = [], []
     for setting in settings:
         configuration, state = setting.trace.configuration, _found_state(setting)
         assert state is not None
         c = _control_found(setting, state)
         e = error(configuration.loss, state.u_out, setting.circuit.closed_loop_target)
         if not configuration.controller.leak:
-            left.append(np.max(np.abs(e)))
+            left.append(float(np.max(np.abs(e))))
             continue
-        left.append(np.max(np.abs(c - configuration.controller.steady_gain * e)))
-    if not settings[0].trace.configuration.controller.leak:
+        left.append(float(np.max(np.abs(c - configuration.controller.steady_gain * e))))
+        of_error.append(_is_of_error(setting, state.z, e, left[-1]))
+    if not of_error:
         return (
             f"e is not 0, where a control without a leak rests: it is {max(left):.2g}, while all "
             "layers rest under this c; the error e is another, or the search stopped early"
         )
+    residual = f"c does not solve c = κ e: the residual c − κ e is {max(left):.2g},"
+    if all(of_error):
+        return (
+            f"{residual} of the c under which all layers rest; the c_int that is given does, as it "
+            "is e / leak of the outputs: another c than k_p e + k_i z reached the layers, or the "
+            "search stopped early and z was taken of e"
+        )
     return (
-        f"c does not solve c = κ e: the residual c − κ e is {max(left):.2g}, while all layers rest "
-        "under this c; the gains in κ or the error e are others, or the search stopped early"
+        f"{residual} while all layers rest under this c; the gains in κ, the target or the error e "
+        "are others, or the search stopped early"
     )
 
 
@@ -195,6 +229,56 @@ def a_factor_each(setting: Setting) -> Arrays | None:
     return _times(setting, factors) if len(set(map(_shown, factors.values()))) > 1 else None
 
 
+def integral_times_factor(setting: Setting) -> Arrays | None:
+    """Give the integral times the factor that fits it best, and all else as it should be."""
+    factor = _a_factor_each(setting).get("c_int", 1.0)
+    return None if factor == 1 else _times(setting, {"c_int": factor})
+
+
+def one_factor_of_losses(setting: Setting) -> Arrays | None:
+    """Give losses times one factor, the same for both loops and in all steps."""
+    factor = _factor_in_all_steps(setting, (OPEN_LOSS, CLOSED_LOSS))
+    return _losses_times(setting, dict.fromkeys((OPEN_LOSS, CLOSED_LOSS), factor))
+
+
+def a_factor_each_of_losses(setting: Setting) -> Arrays | None:
+    """Give each loop's losses times a factor, the same in all steps."""
+    factors = _factors_of_losses(setting)
+    return _losses_times(setting, factors) if len(set(map(_shown, factors.values()))) > 1 else None
+
+
+def _factors_of_losses(setting: Setting) -> dict[str, float]:
+    return {name: _factor_in_all_steps(setting, (name,)) for name in (OPEN_LOSS, CLOSED_LOSS)}
+
+
+def _losses_times(setting: Setting, factors: dict[str, float]) -> Arrays:
+    return {name: factors.get(name, 1.0) * array for name, array in setting.right.items()}
+
+
+def _factor_in_all_steps(setting: Setting, names: Sequence[str]) -> float:
+    """Factor of losses in all steps: one step has so few that any factor fits."""
+    pairs = [
+        (one.found[name], one.right[name])
+        for one in setting.beside
+        for name in names
+        if name in one.found
+    ]
+    return _factor(*(np.array([float(pair[n]) for pair in pairs]) for n in (0, 1)))
+
+
+def loss_factor_in_words(settings: Sequence[Setting]) -> str:
+    """Say which factor all losses have."""
+    factor = _factor_in_all_steps(settings[0], (OPEN_LOSS, CLOSED_LOSS))
+    return f"all losses are {_shown(factor)} times what they should be"
+
+
+def loss_factors_in_words(settings: Sequence[Setting]) -> str:
+    """Say which factors the losses have that are not right."""
+    factors = {n: f for n, f in _factors_of_losses(settings[0]).items() if f != 1}
+    listed = ", ".join(f"{name} is {_shown(factor)} times" for name, factor in factors.items())
+    return f"right but for a factor, in every step: {listed} what it should be"
+
+
 def factor_in_words(settings: Sequence[Setting]) -> str:
     """Say which one factor what was found has in each step."""
     factors = [_one_factor(setting)[""] for setting in settings]
@@ -206,12 +290,17 @@ def factor_in_words(settings: Sequence[Setting]) -> str:
 
 def factors_in_words(settings: Sequence[Setting]) -> str:
     """Say which factors the arrays have that are not right."""
+    if settings[0].stage is CLOSED_LOOP:
+        integral = [_a_factor_each(setting)["c_int"] for setting in settings]
+        return f"right but for a factor: c_int is {_listed(integral)} times what it should be"
     steps = [_a_factor_each(setting) for setting in settings]
     parts = [
         f"{name} is {_listed([factors[name] for factors in steps])} times"
         for name in steps[0]
         if any(_shown(factors[name]) != "1" for factors in steps)
     ]
+    if settings[0].stage is UPDATE:
+        return f"movements are right but for a factor: {', '.join(parts)} what it should be"
     return f"right but for a factor: {', '.join(parts)} what it should be"
 
 

@@ -23,10 +23,34 @@ PROPORTIONAL_ONLY: Row = (
     "the controller is proportional only: c = k_p e + k_i z",
     settings(controller={"k_i": 0.0}),
 )
+GAINS_EXCHANGED: Row = (
+    "k_p and k_i are exchanged: c = k_p e + k_i z",
+    settings_from(lambda c: {"controller": {"k_p": c.controller.k_i, "k_i": c.controller.k_p}}),
+)
+SOFTMAX_LEFT_OUT: Row = (
+    "the softmax is left out of the error: e = target − softmax(u_out)",
+    settings(loss="mse"),
+)
 INTEGRAL_ONLY: Row = (
     "the controller is integral only: c = k_p e + k_i z",
     settings(controller={"k_p": 0.0}),
 )
+
+ERRORS_OF_A_MEAN: list[Row] = [
+    (words, partial(dynamics.error_times, factor))
+    for words, factor in (
+        (
+            "the error of squares is a mean over the outputs: e = target − u_out",
+            lambda n_out: 1 / n_out,
+        ),
+        (
+            "the error of squares is the slope of torch's mean over the outputs, without the ½: "
+            "e = target − u_out",
+            lambda n_out: 2 / n_out,
+        ),
+        ("the ½ is missing from the squares: e = target − u_out", lambda n_out: 2.0),
+    )
+]
 
 
 def of_weights(change: Callable[[np.ndarray], np.ndarray]) -> Result:

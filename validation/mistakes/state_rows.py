@@ -15,8 +15,11 @@ from .shared_rows import (
     BIAS_LEFT_OUT,
     BIAS_SUBTRACTED,
     BIAS_TWICE,
+    ERRORS_OF_A_MEAN,
     FIRST_BATCH,
+    GAINS_EXCHANGED,
     HARD_LABELS,
+    IN_FLOAT32,
     INPUTS_CUT,
     INPUTS_NOT_SCALED,
     INPUTS_OVER_256,
@@ -30,6 +33,7 @@ from .shared_rows import (
     OF_WEIGHTS,
     PROPORTIONAL_ONLY,
     READOUT_FEEDBACK,
+    SOFTMAX_LEFT_OUT,
     SOFTMAX_OVER_BATCH,
 )
 
@@ -140,7 +144,17 @@ OF_PATHS: list[Row] = [
         "each of the first steps is kept: of recording.every steps one is",
         paths.each_step_kept,
     ),
-    ("steps are half as long as recording.dt", paths.in_half_steps),
+    ("steps are half as long as recording.dt", partial(paths.in_other_steps, 1 / 2)),
+    ("steps are twice as long as recording.dt", partial(paths.in_other_steps, 2)),
+    (
+        "states are kept one step late: the first step, and each recording.every-th after it",
+        paths.kept_a_step_late,
+    ),
+    (
+        "the path has the parameters that learning left: it has the initial ones",
+        givens(paths.of_the_learnt_parameters),
+    ),
+    ("the path is of the last batch: it is of batch 0", givens(paths.of_the_last_batch)),
 ]
 
 OPEN_PATH_ROWS: list[Row] = [
@@ -163,6 +177,22 @@ CLOSED_PATH_ROWS: list[Row] = [
     ),
     PROPORTIONAL_ONLY,
     INTEGRAL_ONLY,
+    GAINS_EXCHANGED,
+    SOFTMAX_LEFT_OUT,
+    *ERRORS_OF_A_MEAN,
+    (
+        "the path's target is the label where weak feedback nudges",
+        givens(paths.label_as_target),
+    ),
+    (
+        "the nudge starts from where the path ended: it starts from the open loop's end state",
+        givens(paths.nudged_from_the_path),
+    ),
+    (
+        "the controlled path starts at the open loop's end state: it starts where the open loop's "
+        "path ends",
+        paths.from_the_end_state,
+    ),
     *ignored("controller"),
     (
         "the leak stands outside the time constant: τ_c dz/dt = e − leak · z",
@@ -198,6 +228,8 @@ OPEN_LOOP_ROWS: list[Row] = [
     *OF_STATES,
     *OF_STEPS,
     FIRST_BATCH,
+    (IN_FLOAT32[0], dynamics.rounded_when_written),
+    ("all is that of the step before: steps count from 0000", order.of_the_step_before),
     ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
     (
         "potentials inhibit where rates do: at rest u_E + φ_I(u_I) = a",
@@ -231,7 +263,7 @@ CLOSED_LOOP_ROWS: list[Row] = [
     ),
     ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
     (HARD_LABELS, givens(dynamics.hard_label_as_target)),
-    ("the softmax is left out of the error: e = target − softmax(u_out)", settings(loss="mse")),
+    SOFTMAX_LEFT_OUT,
     (SOFTMAX_OVER_BATCH, recognised.error_over_the_batch),
     READOUT_FEEDBACK,
     PROPORTIONAL_ONLY,
@@ -255,6 +287,8 @@ CLOSED_LOOP_ROWS: list[Row] = [
                 "the leak divides all of the steady gain: κ = k_p + k_i / leak",
                 lambda c: (c.k_p + c.k_i) / c.leak,
             ),
+            (PROPORTIONAL_ONLY[0], lambda c: c.k_p),
+            (INTEGRAL_ONLY[0], lambda c: c.k_i / c.leak),
         )
         for integral in ("e / leak", "e", "of c")
     ],
@@ -263,12 +297,14 @@ CLOSED_LOOP_ROWS: list[Row] = [
         dynamics.control_as_integral,
     ),
     ("the integral rests at z = e / leak, not at e", dynamics.integral_without_leak),
+    (
+        "c_int is c / k_i: without the part of k_p, z = c / (k_p leak + k_i)",
+        dynamics.control_over_integral_gain,
+    ),
+    *ERRORS_OF_A_MEAN,
     ("c_int is to be the integral z, not k_i z", dynamics.integral_times_gain),
     *ignored("controller.k_", "controller.leak"),
-    (
-        "k_p and k_i are exchanged: c = k_p e + k_i z",
-        settings_from(lambda c: {"controller": {"k_p": c.controller.k_i, "k_i": c.controller.k_p}}),
-    ),
+    GAINS_EXCHANGED,
     (
         "the control does not reach the hidden layers: c Q is taken from u_I",
         givens(partial(dynamics.feedback_with, lambda from_top, Q: 0 * Q)),
