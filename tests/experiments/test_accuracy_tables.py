@@ -12,6 +12,9 @@ from statistics import fmean, median, stdev
 import pytest
 from scipy.stats import chi2, ttest_1samp
 
+from disinhib.experiments.batch import read_study
+from disinhib.experiments.training import dotted, run_configuration
+
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "docs" / "tables"
 
@@ -334,3 +337,22 @@ def test_parting_is_of_the_farthest_that_all_ways_have_come_to(script, published
     path = tmp_path / "parting.json"
     path.write_text(json.dumps({**found, "rows": [*found["rows"], further]}), encoding="utf-8")
     assert list(script.read_parting(path).steps)[-2:] == [540, 1080]
+
+
+def test_the_paper_s_tables_are_a_study_whose_rows_were_run():
+    """All but the tuned and the special ones; only the backend is another."""
+    study = read_study(TABLES / "paper.toml")
+
+    def plain(configuration):
+        settings = dotted(configuration.as_dict())
+        return json.dumps({k: v for k, v in settings.items() if k not in ("backend", "threads")})
+
+    rows = {plain(row.configuration()) for row in study.rows()}
+    run = set()
+    for line in (TABLES / "runs.jsonl").read_text().splitlines():
+        group = json.loads(line)
+        if "-depth-" in group["group"]:
+            for own in group["own"]:
+                run.add(plain(run_configuration({**group["shared"], **own}, group["group"])))
+    assert len(rows) == study.n_combinations == 280
+    assert rows == run
