@@ -403,6 +403,7 @@ def test_a_worker_that_is_killed_is_followed_by_another(tmp_path):
     assert rows_without_times(tmp_path / "s") == rows_without_times(tmp_path / "alone")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="no /proc")
 def test_workers_end_with_whom_they_work_for_and_nothing_is_lost(tmp_path):
     written(tmp_path / "study.toml", LONG)
@@ -430,6 +431,12 @@ def test_a_signal_saves_what_is_begun_and_says_how_to_go_on(tmp_path, number):
     assert [row["state"] for row in batch_table(tmp_path / "s")] == ["stopped"]
 
 
+def test_when_the_time_is_up_no_row_is_begun(tmp_path):
+    assert not worked(tmp_path / "s", terms=Terms("late", deadline=0.0))
+    assert batch_table(tmp_path / "s") == []
+
+
+@pytest.mark.slow
 def test_when_the_time_is_up_what_is_begun_is_saved(tmp_path):
     written(tmp_path / "study.toml", {**LONG, "base": {**LONG["base"], "epochs": 50_000}})
     result = disinhib("batch", "run", "study.toml", "--out", "s", "--time-limit", "8s",
