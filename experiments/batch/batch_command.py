@@ -45,7 +45,7 @@ from .results import (
 )
 from .search import trials_of, without_optuna, work_on_trials
 from .study import STUDY, Study, read_study, whole_numbers
-from .work import DONE, Results, Terms, own_first, work
+from .work import DONE, Results, Terms, in_turn, own_first, work
 
 console = terminal_console()
 TIME_IS_UP = 75
@@ -180,9 +180,7 @@ def run_worker(
             combinations = list(study.combinations())[share.number - 1 :: share.of]
             is_all = work_on_trials(directory, study, combinations, terms, stop)
         else:
-            rows = [
-                row for i, row in enumerate(study.rows()) if i % share.of == share.number - 1
-            ]  # fmt: skip
+            rows = list(in_turn(study.rows(), share.number, share.of))
             ordered = own_first(rows, number, n_workers)
             is_all = work(directory, ordered, study.n_combinations, terms, stop)
     return 0 if is_all else ENDED_EARLY

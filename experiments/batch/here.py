@@ -85,13 +85,9 @@ def prepared(
         _refuse_another(before, study, directory, notify)
     _check(study)
     make_directory(directory)
-    with writing(file), _held(directory):
+    with writing(file), _Held(directory):
         write_study(file, study)
     return study
-
-
-def _held(directory: Path) -> _Held:
-    return _Held(directory)
 
 
 class _Held:
