@@ -200,25 +200,31 @@ def neuron_equilibrium(
     converges from every start: the first step lands at or above the root, and from
     there it descends to it.
 
-    After a step of size s the error left is at most ½ M s², where M bounds the curvature
-    over the slope, M = k_E (1 + s_E k_I): the search stops when that is within rounding. Of
-    sharp neurons M is so large that no step of a precision's own size passes; there two
-    steps in a row within rounding do. One alone might be the last before a bend, from which
-    the next is of a bend's width, 1/k.
+    How far the root still is follows from M = k_E (1 + s_E k_I), which bounds the curvature
+    over the slope: where M |s| ≤ ½ a step s leaves an error of ½ M s² (twice that at most),
+    and the search stops when it is within rounding. Of neurons so sharp that rounding itself
+    is no small part of 1/M, a small step says nothing: where the equation falls exponentially
+    every step is about 1/M, however far the root. There a root must be seen between two
+    points that rounding does not part: a small step up says so, for it came from below the
+    root and landed above; after a small step down the equation is asked on the other side.
     """
     eps = np.finfo(a.dtype).eps
     curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
     rounding = eps * (1 + np.abs(a) + np.abs(q))
-    was_small = np.zeros(1, dtype=bool)
     for _ in range(MAX_ITERATIONS):
         r_E = rate(phi_E, u_E)
         residual = u_E + rate(phi_I, r_E - q) - a
         step = residual / (1 + slope(phi_I, r_E - q) * slope(phi_E, u_E))
         u_E = u_E - step
         allowed = rounding + eps * np.abs(u_E)
-        small = np.abs(step) <= 2 * allowed
-        converged = (curvature / 2 * step**2 <= allowed) | (small & was_small)
-        was_small = small
+        converged = curvature / 2 * step**2 <= allowed
+        sharp = ~(8 * curvature * allowed <= 1)
+        if np.any(sharp):
+            small = sharp & (np.abs(step) <= 2 * allowed)
+            below = u_E - 2 * allowed
+            above_root = (step > 0) & (below + rate(phi_I, rate(phi_E, below) - q) > a)
+            converged = np.where(sharp, small & ~above_root, converged)
+            u_E = np.where(small & above_root, below, u_E)
         # What is no number stays none.
         if np.all(converged | np.isnan(u_E)):
             break

@@ -8,6 +8,7 @@ taken: f'(x) = Im f(x + i h) / h for h as small as 1e-30 (W. Squire & G. Trapp, 
 import dataclasses
 import itertools
 
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -51,6 +52,7 @@ from disinhib.refimpl.fixed_point import (
 from disinhib.refimpl.integration import integrate
 from disinhib.refimpl.plasticity import backprop_gradients, forward, plasticity_gradients
 
+from . import longer_arithmetic
 from .microcircuit import random_network, softrelu, softrelu_slope
 
 LOSSES = ["softmax-cross-entropy", "mse"]
@@ -337,6 +339,37 @@ def test_a_pair_rests_where_bisection_finds_it(phi_E, phi_I):
         expected = brentq(imbalance, lowest, a_j + 1e-9, xtol=1e-13, rtol=1e-14)
         # Rounding in the sum, whose terms are as large as the inhibition.
         assert found == pytest.approx(expected, abs=1e-12 * (1 + abs(lowest)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sharp_pair_rests_where_sixty_digits_say(dtype):
+    """A small step is no sign of a root near: as the inhibition falls exponentially, all are."""
+    generator = np.random.default_rng(0)
+    for _ in range(400):
+        scale, shift = generator.uniform(0.5, 2, size=2), generator.uniform(-1, 1, size=2)
+        sharpness = 10 ** generator.uniform(0, 6, size=2)
+        phi_E, phi_I = (
+            SoftReLU(*map(float, phi)) for phi in zip(scale, sharpness, shift, strict=True)
+        )
+        # Anywhere, or about where the rate bends; so is the start.
+        bend = shift[0] + generator.normal(size=2) / sharpness[0]
+        a, start = np.where(generator.random(2) < 0.5, bend, generator.normal(size=2)).astype(dtype)
+        q = dtype(generator.normal(scale=0.5))
+        u_E, converged = neuron_equilibrium(
+            phi_E, phi_I, *(np.full((1, 1), v) for v in (a, q, start))
+        )
+        assert np.all(converged)
+        with mp.workdps(longer_arithmetic.DIGITS):
+            exact = longer_arithmetic.neuron(phi_E, phi_I, mp.mpf(float(a)), mp.mpf(float(q)))
+            r_E = longer_arithmetic.softplus(phi_E, exact)
+            slope_I = longer_arithmetic.slope(phi_I, r_E - q)
+            left_side = 1 + slope_I * longer_arithmetic.slope(phi_E, exact)
+            off = float(abs(exact - mp.mpf(float(u_E[0, 0]))))
+            # What the equation's own rounding moves the root by: that of r_E - q, above all.
+            moved = float(slope_I * (r_E + abs(q)) / left_side)
+        size = 1 + abs(a) + abs(q) + abs(float(exact))
+        # Two roundings of the last step, two between the points that the root lies between.
+        assert off <= np.finfo(dtype).eps * (4 * size + moved), (phi_E, phi_I, a, q, start)
 
 
 # --- Activation

@@ -283,9 +283,9 @@ __device__ inline void relax(
       }
       T a = (l == 0 ? a_1[at] : g.above[at]) + bias[i], u = u_E[at], r;
       T q = disinhibition(Q, n_out, n, s, i, c);
-      bool solved = false, was_small = false;
+      bool solved = false;
       for (int pass = 0; pass < passes && !solved; ++pass)
-        solved = newton_step(g.settings, a, q, u, r, was_small);
+        solved = newton_step(g.settings, a, q, u, r);
       if (!solved) is_unsolved[s] = 1;
       u_E[at] = u;
       u_I[at] = r - q;

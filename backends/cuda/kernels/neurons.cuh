@@ -40,25 +40,30 @@ template <> __device__ inline double smallest<double>() { return 2.2250738585072
 // One step of Newton's method for u + phi_I(phi_E(u) - q) = a.
 //
 // After the last step s the rate is phi_E(u) - phi_E' s, short of the exact one by order s².
-// Returns whether what is left lies below rounding, by the curvature of the equation; or, for
-// neurons so sharp that no step could show it, whether two steps in a row lie below it.
+// Returns whether the root is seen to be near, as the reference sees it
+// (refimpl/fixed_point.py, neuron_equilibrium): by the curvature of the equation, or, of
+// neurons so sharp that a small step says nothing, between two points.
 template <typename T>
-__device__ inline bool newton_step(
-    const T* settings, T a, T q, T& u, T& rate, bool& was_small) {
+__device__ inline bool newton_step(const T* settings, T a, T q, T& u, T& rate) {
   T r_E, slope_E, r_I, slope_I;
   rate_and_slope_E(settings, u, r_E, slope_E);
   rate_and_slope_I(settings, r_E - q, r_I, slope_I);
   T step = (u + r_I - a) / (T(1) + slope_I * slope_E);
   u -= step;
   rate = r_E - slope_E * step;
-  T half_curvature =
-      settings[SHARPNESS_E] * (T(1) + settings[SCALE_E] * settings[SHARPNESS_I]) / T(2);
+  T curvature = settings[SHARPNESS_E] * (T(1) + settings[SCALE_E] * settings[SHARPNESS_I]);
   T rounding = machine_epsilon<T>() * (T(1) + fabs(a) + fabs(q) + fabs(u));
   // Written so that what is no number has not converged.
-  bool is_small = fabs(step) <= 2 * rounding;
-  bool solved = half_curvature * step * step - rounding <= 0 || (is_small && was_small);
-  was_small = is_small;
-  return solved;
+  if (8 * curvature * rounding <= 1) return curvature / 2 * step * step - rounding <= 0;
+  if (!(fabs(step) <= 2 * rounding)) return false;
+  if (step <= 0) return true;
+  T below = u - 2 * rounding;
+  rate_and_slope_E(settings, below, r_E, slope_E);
+  rate_and_slope_I(settings, r_E - q, r_I, slope_I);
+  if (below + r_I <= a) return true;
+  u = below;
+  rate = r_E;
+  return false;
 }
 
 // Where Newton's method starts in open loop: at or above the root, and near it, for phi lies

@@ -54,9 +54,9 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
       int s = at / n, i = at % n;
       T a = (l == 0 ? a_1[at] : g.above[at]) + bias[i];
       T u = upper_bound(g.settings, a), r, slope;
-      bool solved = false, was_small = false;
+      bool solved = false;
       for (int pass = 0; pass < MAX_PASSES && !solved; ++pass) {
-        solved = newton_step(g.settings, a, T(0), u, r, was_small);
+        solved = newton_step(g.settings, a, T(0), u, r);
       }
       if (!solved) is_left[s] = 1;
       rate_and_slope_E(g.settings, u, r, slope);

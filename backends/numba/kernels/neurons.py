@@ -69,11 +69,16 @@ def settle(phi, a, q, u, r, eps, max_passes, solved):
     """
     one = phi[0] / phi[0]
     half_curvature = phi[1] * (one + phi[0] * phi[4]) / (one + one)
+    # Rounding is ε at least. Written so that what is no number is sharp.
+    may_be_sharp = not (half_curvature * eps <= one / 16)
     excess = np.empty(u.shape[1], dtype=u.dtype)
     for b in range(u.shape[0]):
         left = u.shape[1]
         for _ in range(max_passes):
-            _newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
+            if may_be_sharp:
+                _careful_newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
+            else:
+                _newton_pass(phi, half_curvature, eps, a[b], q[b], u[b], r[b], excess)
             left = 0
             for i in range(excess.size):
                 # Written so that what is no number has not converged.
@@ -101,6 +106,33 @@ def _newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
         r[i] = r_E - slope_E * step
         rounding = eps * (one + abs(a[i]) + abs(q[i]) + abs(next_u))
         excess[i] = half_curvature * step * step - rounding
+
+
+@inner
+def _careful_newton_pass(phi, half_curvature, eps, a, q, u, r, excess):
+    """`_newton_pass` where a small step may say nothing, as `refimpl.fixed_point` tells it.
+
+    Of sharp neurons excess is negative where the root was seen between two points.
+    """
+    s_E, k_E, m_E, s_I, k_I, m_I = phi[0], phi[1], phi[2], phi[3], phi[4], phi[5]
+    one = s_E / s_E
+    two = one + one
+    for i in range(u.size):
+        r_E, slope_E = rate_and_slope(s_E, k_E, m_E, u[i])
+        r_I, slope_I = rate_and_slope(s_I, k_I, m_I, r_E - q[i])
+        step = (u[i] + r_I - a[i]) / (one + slope_I * slope_E)
+        u[i] -= step
+        r[i] = r_E - slope_E * step
+        rounding = eps * (one + abs(a[i]) + abs(q[i]) + abs(u[i]))
+        if half_curvature * rounding <= one / 16:
+            excess[i] = half_curvature * step * step - rounding
+            continue
+        excess[i] = abs(step) - two * rounding
+        if excess[i] <= 0 and step > 0:
+            below = u[i] - two * rounding
+            r_E = rate_and_slope(s_E, k_E, m_E, below)[0]
+            if below + rate_and_slope(s_I, k_I, m_I, r_E - q[i])[0] > a[i]:
+                u[i], r[i], excess[i] = below, r_E, one
 
 
 @inner(fastmath=CONTRACT)
