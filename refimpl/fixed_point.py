@@ -210,7 +210,7 @@ def neuron_equilibrium(
     """
     eps = np.finfo(a.dtype).eps
     curvature = phi_E.sharpness * (1 + phi_E.scale * phi_I.sharpness)
-    rounding = eps * (1 + np.abs(a) + np.abs(q))
+    rounding = eps * (1 + np.abs(a) + abs(q))
     for _ in range(MAX_ITERATIONS):
         r_E = rate(phi_E, u_E)
         residual = u_E + rate(phi_I, r_E - q) - a

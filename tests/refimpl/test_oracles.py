@@ -355,10 +355,12 @@ def test_a_sharp_pair_rests_where_sixty_digits_say(dtype):
         bend = shift[0] + generator.normal(size=2) / sharpness[0]
         a, start = np.where(generator.random(2) < 0.5, bend, generator.normal(size=2)).astype(dtype)
         q = dtype(generator.normal(scale=0.5))
-        u_E, converged = neuron_equilibrium(
-            phi_E, phi_I, *(np.full((1, 1), v) for v in (a, q, start))
-        )
+        arrays = [np.full((1, 1), v) for v in (a, q, start)]
+        u_E, converged = neuron_equilibrium(phi_E, phi_I, *arrays)
         assert np.all(converged)
+        assert u_E.dtype == dtype
+        # As in open loop.
+        assert neuron_equilibrium(phi_E, phi_I, arrays[0], 0, arrays[2])[0].dtype == dtype
         with mp.workdps(longer_arithmetic.DIGITS):
             exact = longer_arithmetic.neuron(phi_E, phi_I, mp.mpf(float(a)), mp.mpf(float(q)))
             r_E = longer_arithmetic.softplus(phi_E, exact)
