@@ -851,7 +851,7 @@ def table_command(
         Path | None,
         typer.Option(help="Directory of IDX files; with one dataset only.", readable=False),
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Else numba, or what can run here.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Else the fastest here.")] = None,
     dtype: OnePrecision = Precision["float32"],
     threads: Threads = None,
     out: Annotated[
@@ -862,8 +862,9 @@ def table_command(
 
     Test accuracy, mean ± standard deviation over seeds, for backprop, exact inverse and linear
     threshold, with per-sample and averaged feedback weights, under strong and weak control.
-    Results are in accuracies.h5, table.md and table.png; a wider table may follow in the same
-    directory, and only what is missing is trained.
+    It is a batch: `disinhib batch status` and `table` show it too. Results are in accuracies.h5,
+    table.md and table.png; a wider table may follow in the same directory, and only what is missing
+    is trained.
     """
     from .paper import Table, train_table
 

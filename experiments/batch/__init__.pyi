@@ -7,5 +7,9 @@ from .batch_command import (
     show_status as show_status,
     show_table as show_table,
 )
-from .results import batch_figure as batch_figure, batch_table as batch_table
+from .results import (
+    batch_figure as batch_figure,
+    batch_table as batch_table,
+    finished_runs as finished_runs,
+)
 from .study import Study as Study, read_study as read_study

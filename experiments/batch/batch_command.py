@@ -54,26 +54,31 @@ MOST_SHOWN_WORKERS, MOST_SHOWN_ROWS = 16, 500
 
 
 def run_batch(
-    study_file: Path,
+    source: Path | Mapping[str, Any],
     given_settings: Sequence[str],
     out: Path | None,
     n_workers: int | None,
     n_threads: int | None,
-    shard: str,
-    time_limit: str,
+    shard: str = "1/1",
+    time_limit: str = "",
     scheduler: str = "",
     slurm_jobs: int = 0,
 ) -> int:
     """Run a study, or go on with it, and give the exit code.
 
-    `scheduler` is the address of Dask's; `slurm_jobs` how many workers SLURM is to start.
+    `source` is its file, or what one would hold, for which `out` is needed. `scheduler` is the
+    address of Dask's; `slurm_jobs` how many workers SLURM is to start.
     """
     _refuse_two_ways(n_workers, scheduler, slurm_jobs)
     deadline = time.time() + seconds_of(time_limit) if time_limit else float("inf")
     settings, share = parse_settings(given_settings), parse_share(shard)
-    directory = out or Path("runs") / study_file.stem
-    with working(console, f"getting {study_file} ready"):
-        study = prepared(study_file, settings, directory, n_threads, tell_user)
+    if isinstance(source, Path):
+        directory = out or Path("runs") / source.stem
+    else:
+        assert out is not None
+        directory = out
+    with working(console, f"getting {directory} ready"):
+        study = prepared(source, settings, directory, n_threads, tell_user)
         _refuse_without_optuna(study)
     n_rows = trials_of(study) or study.n_combinations
     is_here = not scheduler and not slurm_jobs

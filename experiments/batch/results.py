@@ -205,6 +205,14 @@ def batch_table(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def finished_runs(directory: str | os.PathLike[str]) -> list[Path]:
+    """Directories of all runs that are done, those too that a study no longer has."""
+    directory = Path(directory)
+    _, results = read_batch(directory)
+    done = (line for line in results.outcomes.values() if line["state"] == DONE)
+    return sorted(directory / line["directory"] for line in done)
+
+
 def _keys_in_order(study: Study, results: Results) -> list[str]:
     """Keys of the study's rows that something has come of, in the order of the study."""
     if study.search is not None:

@@ -1,14 +1,13 @@
 """The table of accuracies: the command `disinhib reproduce table`, and all that it writes.
 
-One training a cell and seed; those that have ended are kept in one HDF5 file that grows by one at a
-time, from which the table and its picture are made: mean and standard deviation over seeds.
+A study for the batch engine, with a run a cell and seed. Of the runs that have ended one HDF5 file
+keeps every epoch, and the table and its picture are made: mean and standard deviation over seeds.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...backends import TrainingMetrics, backend_descriptions
 from ...datasets import DATASETS
 from ...refimpl import ConfigurationError
 from ...validation import (
     FileError,
-    Position,
     check_digest,
     dataset_of_numbers,
     find_group,
@@ -34,31 +30,16 @@ from ...validation import (
     refuse_other_schema,
     write_signed_file,
 )
-from ..output import (
-    Announcement,
-    announced,
-    going_on_without_output,
-    make_directory,
-    say,
-    terminal_console,
-    write_output,
-)
-from ..training import (
-    EpochRecord,
-    RunConfiguration,
-    begin,
-    resume,
-    run_configuration,
-    stop_on_interrupt,
-    train,
-)
+from ..batch import finished_runs, run_batch
+from ..output import terminal_console, write_output
+from ..training import RunConfiguration, load_run_configuration, read_records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 console = terminal_console()
 MOST_SEEDS, MOST_LAYERS = 1000, 100
-"""Of a table, whose cells are listed before the first is trained."""
+ACCURACIES = "accuracies.h5"
 
 
 @dataclass(frozen=True)
@@ -82,123 +63,53 @@ class Table:
 def train_table(table: Table, out: str | os.PathLike[str]) -> int:
     """Train every cell that `out` does not have yet, draw the table, and give the exit code."""
     out = Path(out)
-    rows = accuracy_rows(table.rules, table.feedback, table.strength)
     _check(table)
-    settings = {
-        "hidden_units": table.hidden_units,
-        "backend": table.backend or _quickest(),
-        "dtype": table.dtype,
-        "threads": table.threads,
+    if (out / ACCURACIES).exists() and not (out / "study.toml").exists():
+        raise ConfigurationError(
+            f"{out} has a table of an earlier version, which kept no runs: choose another directory"
+        )
+    code = run_batch(table_study(table), [], out, None, table.threads)
+    results = [cell_result(directory) for directory in finished_runs(out)]
+    if results:
+        write_results(out / ACCURACIES, {result.cell.name: result for result in results})
+        text = table_in_markdown(results)
+        write_output(out / "table.md", Path.write_text, text, "utf-8")
+        write_output(out / "table.png", draw_accuracies, results)
+        console.print(text, soft_wrap=True)
+    return code
+
+
+def table_study(table: Table) -> dict[str, Any]:
+    """All that the table asks for as a study; what it does not say is as published."""
+    base: dict[str, Any] = {"epochs": table.epochs, "dtype": table.dtype}
+    if table.backend is not None:
+        base["backend"] = table.backend
+    if table.data_dir is not None:
+        base["data_dir"] = str(table.data_dir)
+    return {
+        "base": base,
+        "case": [
+            row.settings for row in accuracy_rows(table.rules, table.feedback, table.strength)
+        ],
+        "vary": {
+            "dataset": list(table.datasets),
+            "hidden": [[table.hidden_units] * depth for depth in table.depths],
+            "seed": list(range(table.seeds)),
+        },
     }
-    # All rows of one seed before the next: a table that is not finished has them all.
-    cells = [
-        AccuracyCell(row, dataset, depth, seed)
-        for seed in range(table.seeds)
-        for dataset in table.datasets
-        for depth in table.depths
-        for row in rows
-    ]
-    configurations = {
-        cell.name: cell_configuration(cell, table.epochs, settings, table.data_dir)
-        for cell in cells
-    }
-    make_directory(out)
-    results = read_results(out / "accuracies.h5")
-    for cell in cells:
-        if cell.name in results:
-            wanted = configurations[cell.name].as_dict()
-            refuse_other_settings(results[cell.name], wanted, out / "accuracies.h5")
-    with going_on_without_output():
-        signal_number = _train_cells(cells, configurations, results, out, table.epochs)
-        if results:
-            _write_table(out, list(results.values()))
-        if signal_number:
-            say(console, "Stopped; the same command goes on.")
-            return 128 + signal_number
-    return 0
 
 
-def _train_cells(
-    cells: list[AccuracyCell],
-    configurations: dict[str, RunConfiguration],
-    results: dict[str, CellResult],
-    out: Path,
-    epochs: int,
-) -> int:
-    done = sum(cell.name in results for cell in cells)
-    with (
-        stop_on_interrupt() as stop,
-        Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as progress,
-        announced("training the table") as announcement,
-    ):
-        task = progress.add_task("epochs", total=len(cells) * epochs, completed=done * epochs)
-        for cell in cells:
-            directory = out / "runs" / cell.name
-            if cell.name in results:
-                # A kill may have come between the two.
-                shutil.rmtree(directory, ignore_errors=True)
-                continue
-            display = _CellDisplay(progress, task, announcement, cell.name)
-            records = _train_cell(configurations[cell.name], directory, display, stop)
-            if len(records) < epochs:
-                return stop()
-            curves = {name: np.array([getattr(one, name) for one in records]) for name in CURVES}
-            plain = configurations[cell.name].as_dict()
-            results[cell.name] = CellResult(cell, plain, curves, records[-1].computed_by)
-            write_results(out / "accuracies.h5", results)
-            shutil.rmtree(directory)
-            say(console, f"{cell.name}: test accuracy {results[cell.name].test_accuracy:.2%}")
-            announcement.shown()
-    return 0
-
-
-class _CellDisplay:
-    """Moves the bar of the whole table by an epoch, and knows what is being done."""
-
-    def __init__(
-        self, progress: Progress, task: Any, announcement: Announcement, cell: str
-    ) -> None:
-        self._progress, self._task = progress, task
-        self._announcement, self._cell = announcement, cell
-        announcement.now(f"{cell}: getting ready")
-
-    def on_steps(self, epoch: int, steps: int, n_steps: int, metrics: TrainingMetrics) -> None:
-        """Name the step; the bar moves by epochs."""
-        self._announcement.now(f"{self._cell}: epoch {epoch + 1}, step {steps} of {n_steps}")
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Count it."""
-        self._progress.advance(self._task)
-
-
-def _train_cell(
-    configuration: RunConfiguration, directory: Path, display: _CellDisplay, stop: Any
-) -> list[EpochRecord]:
-    if (directory / "checkpoint.h5").is_file():
-        run, position, records = resume(directory, None)
-        for record in records:
-            display.on_epoch(record)
-    else:
-        # What a kill left before the first checkpoint.
-        shutil.rmtree(directory, ignore_errors=True)
-        run, position, records = begin(configuration, directory), Position(0), []
-    _, records = train(run, position, records, display, stop)
-    return records
-
-
-def _write_table(out: Path, results: list[CellResult]) -> None:
-    text = table_in_markdown(results)
-    write_output(out / "table.md", Path.write_text, text, "utf-8")
-    write_output(out / "table.png", draw_accuracies, results)
-    console.print(text, soft_wrap=True)
+def cell_result(directory: str | os.PathLike[str]) -> CellResult:
+    """What a finished run of the table has come to."""
+    directory = Path(directory)
+    configuration = load_run_configuration(directory / "config.toml", {})
+    records = read_records(directory / "metrics.jsonl")
+    return CellResult(
+        cell_of(configuration),
+        configuration.as_dict(),
+        {name: np.array([getattr(one, name) for one in records]) for name in CURVES},
+        records[-1].computed_by,
+    )
 
 
 def _check(table: Table) -> None:
@@ -222,11 +133,6 @@ def _check(table: Table) -> None:
         raise ConfigurationError(f"--seeds is {table.seeds}: at most {MOST_SEEDS} make a table")
 
 
-def _quickest() -> str:
-    can_run = [d.name for d in backend_descriptions() if not d.unavailable]
-    return "numba" if "numba" in can_run else can_run[0]
-
-
 # Ways to learn, and the trainings of a table.
 
 FEEDBACKS = ("per-sample", "averaged")
@@ -246,6 +152,14 @@ class AccuracyRow:
     def parts(self) -> list[str]:
         """Those that it has."""
         return [part for part in (self.rule, self.feedback, self.strength) if part]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of its runs."""
+        if not self.feedback:
+            return {"rule": self.rule}
+        averaged, strong = self.feedback == "averaged", self.strength == "strong"
+        return {"rule": self.rule, "feedback": {"average": averaged, "strong": strong}}
 
     def __str__(self) -> str:
         return ", ".join(self.parts)
@@ -288,42 +202,20 @@ def accuracy_rows(
     return rows
 
 
-def cell_configuration(
-    cell: AccuracyCell,
-    epochs: int,
-    settings: dict[str, Any],
-    data_dir: str | os.PathLike[str] | None,
-) -> RunConfiguration:
-    """Configure the training of a cell, at the published values but for what is given.
-
-    `settings` are `hidden_units` (a layer), `backend`, `dtype` and `threads`.
-    """
-    feedback = {}
-    if cell.row.feedback:
-        feedback = {
-            "average": cell.row.feedback == "averaged",
-            "strong": cell.row.strength == "strong",
-        }
-    chosen = {
-        "dataset": cell.dataset,
-        "data_dir": None if data_dir is None else Path(data_dir),
-        "rule": cell.row.rule,
-        "hidden": [settings["hidden_units"]] * cell.depth,
-        "epochs": epochs,
-        "seed": cell.seed,
-        **{name: settings[name] for name in ("backend", "dtype", "threads")},
-        "feedback": feedback,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return run_configuration(given, "command line")
+def cell_of(configuration: RunConfiguration) -> AccuracyCell:
+    """The cell that a run belongs to."""
+    row = AccuracyRow(configuration.rule)
+    if configuration.rule != "backprop":
+        feedback = FEEDBACKS[configuration.feedback.average]
+        row = AccuracyRow(row.rule, feedback, STRENGTHS[not configuration.feedback.strong])
+    dataset, depth = configuration.dataset, len(configuration.hidden)
+    return AccuracyCell(row, dataset, depth, configuration.seed)
 
 
 # What has ended.
 
 SCHEMA = "disinhib-accuracies"
 CURVES = ("train_loss", "train_accuracy", "valid_accuracy", "test_loss", "test_accuracy", "seconds")
-DOES_NOT_MATTER = ("data_dir", "threads")
-"""Settings that two runs of one cell may differ in."""
 
 
 @dataclass(frozen=True)
@@ -392,20 +284,6 @@ def write_results(path: str | os.PathLike[str], results: dict[str, CellResult]) 
                 group[curve] = values
 
     write_signed_file(path, fill)
-
-
-def refuse_other_settings(
-    result: CellResult, wanted: dict[str, Any], path: str | os.PathLike[str]
-) -> None:
-    """Refuse to take a finished cell for one that was asked for with other settings."""
-    path = Path(path)
-    for name in sorted({*wanted, *result.configuration} - set(DOES_NOT_MATTER)):
-        there, now = result.configuration.get(name), wanted.get(name)
-        if there != now:
-            raise ConfigurationError(
-                f"{path} has {result.cell.name} with {name} {there}, now it is {now}: "
-                "choose another directory"
-            )
 
 
 # What is shown of it.

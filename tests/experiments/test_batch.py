@@ -419,7 +419,14 @@ def test_workers_end_with_whom_they_work_for_and_nothing_is_lost(tmp_path):
     assert rows_without_times(tmp_path / "s") == rows_without_times(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        signal.SIGUSR1,
+    ],
+)
 def test_a_signal_saves_what_is_begun_and_says_how_to_go_on(tmp_path, number):
     written(tmp_path / "study.toml", {**LONG, "base": {**LONG["base"], "epochs": 5000}})
     process = started(tmp_path, "--workers", "1")

@@ -1,28 +1,28 @@
-"""`disinhib reproduce table`: what it trains, that a kill loses nothing, and its sums."""
+"""`disinhib reproduce table`: what it trains, that its cells are runs, and its sums."""
 
 import numpy as np
 import pytest
 
+from disinhib.experiments.batch import read_study
 from disinhib.experiments.paper.table import (
     CURVES,
     AccuracyCell,
     AccuracyRow,
     CellResult,
+    Table,
     accuracy_rows,
-    cell_configuration,
+    cell_of,
     grouped,
     read_results,
     table_in_markdown,
+    table_study,
     write_results,
 )
-from disinhib.experiments.training.epochs import train
-from disinhib.experiments.training.run import begin
-from disinhib.validation import FileError, Position
+from disinhib.experiments.training import read_records
+from disinhib.validation import FileError
 
 from .test_command_line import disinhib, one_line
-from .test_interruption import killed_again_and_again
 
-SETTINGS = {"hidden_units": 12, "backend": "numpy", "dtype": "float32", "threads": 1}
 SMALL = [
     *("--datasets", "digits", "--depths", "1", "--seeds", 2, "--epochs", 2),
     *("--hidden-units", 12, "--backend", "numpy", "--threads", 1),
@@ -48,17 +48,23 @@ def test_every_way_of_feedback_is_a_row_and_backprop_is_one():
 
 
 def test_a_cell_is_the_published_set_up_but_for_what_it_says():
-    cell = AccuracyCell(AccuracyRow("linear-threshold", "averaged", "weak"), "digits", 3, 7)
-    configuration = cell_configuration(cell, 4, {**SETTINGS, "hidden_units": 256}, None)
+    table = Table(
+        ["digits", "mnist"], [1, 3], seeds=8, epochs=4, rules=["backprop", "linear-threshold"],
+        feedback=["per-sample", "averaged"], strength=["strong", "weak"], hidden_units=256,
+        data_dir=None, backend="numpy", dtype="float32", threads=None,
+    )  # fmt: skip
+    study = read_study(table_study(table))
+    assert study.n_combinations == 2 * 2 * 8 * 5
+    configurations = [row.configuration() for row in study.rows()]
+    cells = [cell_of(configuration) for configuration in configurations]
+    assert len(set(cells)) == len(cells)
+    wanted = AccuracyCell(AccuracyRow("linear-threshold", "averaged", "weak"), "digits", 3, 7)
+    configuration = configurations[cells.index(wanted)]
     assert configuration.hidden == [256, 256, 256]
     assert (configuration.feedback.average, configuration.feedback.strong) == (True, False)
     assert (configuration.feedback.normalize, configuration.feedback.norm) == (True, 1.0)
     assert (configuration.optimizer.learning_rate, configuration.batch_size) == (1e-3, 100)
-    assert (configuration.seed, configuration.epochs, configuration.rule) == (
-        7,
-        4,
-        "linear-threshold",
-    )
+    assert (configuration.seed, configuration.epochs, configuration.dtype) == (7, 4, "float32")
 
 
 def test_mean_and_deviation_are_of_the_last_epoch_over_seeds():
@@ -88,47 +94,42 @@ def test_results_come_back_and_damage_is_found(tmp_path):
         read_results(path)
 
 
-def test_a_killed_table_goes_on_and_ends_as_if_never_killed(tmp_path):
-    killed_again_and_again(
-        tmp_path, "reproduce", "table", *SMALL, "--out", "table", where="table", first=60
-    )
-    whole, cut = (tmp_path / way / "table" for way in ("whole", "killed"))
-    expected, found = (read_results(d / "accuracies.h5") for d in (whole, cut))
-    assert set(found) == set(expected)
-    assert len(found) == 4
-    for name, one in expected.items():
-        for curve in set(CURVES) - {"seconds"}:
-            np.testing.assert_array_equal(found[name].curves[curve], one.curves[curve])
-    assert (cut / "table.md").read_text() == (whole / "table.md").read_text()
-    assert (cut / "table.png").is_file()
-    assert list((cut / "runs").iterdir()) == []
-
-
 def test_a_cell_is_what_disinhib_train_would_have_given(tmp_path):
-    cell = AccuracyCell(AccuracyRow("backprop"), "digits", 1, 0)
-    run = begin(cell_configuration(cell, 2, SETTINGS, None), tmp_path / "run")
-
-    class Silent:
-        def on_steps(self, *arguments):
-            pass
-
-        def on_epoch(self, record):
-            pass
-
-    _, records = train(run, Position(0), [], Silent())
+    whole = disinhib(
+        "train", "--dataset", "digits", "--rule", "backprop", "--hidden", 12, "--epochs", 2,
+        "--backend", "numpy", "--threads", 1, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
     out = tmp_path / "table"
     result = disinhib("reproduce", "table", *SMALL, "--out", out)
     assert result.returncode == 0, result.stderr
-    table = read_results(out / "accuracies.h5")[cell.name]
-    assert table.test_accuracy == records[-1].test_accuracy
+    table = read_results(out / "accuracies.h5")
+    assert len(table) == 4
+    cell = table[AccuracyCell(AccuracyRow("backprop"), "digits", 1, 0).name]
+    records = read_records(tmp_path / "run" / "metrics.jsonl")
+    for curve in set(CURVES) - {"seconds"}:
+        np.testing.assert_array_equal(cell.curves[curve], [getattr(r, curve) for r in records])
+    assert (out / "table.md").read_text() in result.stdout
     # A wider table trains only what is missing.
     wider = [*SMALL]
     wider[wider.index("--rules") + 1] = "backprop,exact-inverse,linear-threshold"
+    began = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/metrics.jsonl")}
     again = disinhib("reproduce", "table", *wider, "--out", out)
-    assert again.returncode == 0
-    assert sum("test accuracy " in line for line in again.stdout.splitlines()) == 2
+    assert again.returncode == 0, again.stderr
+    assert len(began) == 4
+    assert {path: path.stat().st_mtime_ns for path in began} == began
+    assert len(read_results(out / "accuracies.h5")) == 6
     line = one_line(disinhib("reproduce", "table", *SMALL, "--hidden-units", 13, "--out", out))
-    assert "with hidden [12], now it is [13]: choose another directory" in line
+    assert "holds another study" in line
+    assert line.endswith("choose another directory")
+
+
+def test_a_table_without_its_runs_is_left_alone(tmp_path):
+    one = result(AccuracyRow("backprop"), [0.5], 0)
+    write_results(tmp_path / "accuracies.h5", {one.cell.name: one})
+    line = one_line(disinhib("reproduce", "table", *SMALL, "--out", tmp_path))
+    assert "a table of an earlier version" in line
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "accuracies.h5"]
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,18 @@ def test_each_epoch_learns_at_its_rate(tmp_path, backend):
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("stop_after", [9, 13, 27])
-@pytest.mark.parametrize("name", ["step", "cosine"])
+@pytest.mark.parametrize(
+    ("name", "stop_after"),
+    [
+        ("step", 13),
+        ("cosine", 9),
+        *(
+            pytest.param(name, stop_after, marks=pytest.mark.slow)
+            for name in ("step", "cosine")
+            for stop_after in (9, 13, 27)
+        ),
+    ],
+)
 def test_a_run_with_a_schedule_resumes_to_the_same(tmp_path, name, stop_after):
     schedule = {"name": name, "every": 2, "warm_up": 1}
     train(*run(tmp_path / "whole", schedule=schedule), Watcher())
