@@ -87,12 +87,12 @@ class NumbaBackend:
 
     @staticmethod
     def describe() -> BackendDescription:
-        """Say which Numba this is, and how many threads it would use."""
+        """Say which Numba this is; it runs everywhere, but for a number of threads that is none."""
         try:
-            device = f"CPU ({platform.machine()}), {default_threads()} threads"
+            default_threads()
         except ConfigurationError as problem:
             return BackendDescription("numba", numba.__version__, "", str(problem))
-        return BackendDescription("numba", numba.__version__, device)
+        return BackendDescription("numba", numba.__version__, f"CPU ({platform.machine()})")
 
     @staticmethod
     def compile_ahead(rule: str, method: str, dtype: np.dtype | type) -> None:
