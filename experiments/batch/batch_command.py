@@ -182,11 +182,11 @@ def run_worker(
     terms = Terms(attempt, deadline, parent)
     with stop_on_interrupt() as stop:
         if study.search is not None:
-            combinations = list(study.combinations())[share.number - 1 :: share.of]
-            is_all = work_on_trials(directory, study, combinations, terms, stop)
+            groups = list(in_turn(study.combinations(), share.number, share.of))
+            is_all = work_on_trials(directory, study, groups, terms, stop)
         else:
-            rows = list(in_turn(study.rows(), share.number, share.of))
-            ordered = own_first(rows, number, n_workers)
+            combinations = in_turn(study.combinations(), share.number, share.of)
+            ordered = own_first([study.row(own) for own in combinations], number, n_workers)
             is_all = work(directory, ordered, study.n_combinations, terms, stop)
     return 0 if is_all else ENDED_EARLY
 

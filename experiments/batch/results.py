@@ -7,6 +7,7 @@ import os
 import socket
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...refimpl import ConfigurationError, shown
 from ..output import in_a_picture
 from .study import STUDY, Search, Study, cells, read_study
-from .work import DIVERGED, DONE, FAILED, FINAL, PRUNED, WORKERS, Results
+from .work import DIVERGED, DONE, FAILED, FINAL, PRUNED, WORKERS, Results, in_turn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ class Progress:
         self.best: Mapping[str, Any] | None = None
         self.working: list[Mapping[str, Any]] = []
         self.fresh: list[Mapping[str, Any]] = []  # finished since the last look
-        self._seen: dict[str, str] = {}
+        self._settled: dict[str, str] = {}  # states by key
         self.look()
         self.fresh, self._n_before = [], self.n_settled
 
@@ -88,13 +89,14 @@ class Progress:
         return 60 * (self.n_settled - self._n_before) / passed
 
     def look(self) -> None:
-        """Count anew; `Results.refresh` comes before."""
-        self.of_rows, self.fresh = {}, []
+        """Count what has come since; `Results.refresh` comes before."""
+        self.fresh = []
+        news, metric = self._results.news(), _metric_of(self.study)
         lines = self._results.outcomes if self.study.search is None else self._results.trials
-        metric = _metric_of(self.study)
-        for key, line in lines.items():
-            if self._keys is not None and key not in self._keys:
+        for key in news:
+            if key not in lines or (self._keys is not None and key not in self._keys):
                 continue
+            line, before = lines[key], self._settled.pop(key, "")
             state = line["state"]
             is_settled = state in FINAL or (self.attempt and line.get("attempt") == self.attempt)
             if self.study.search is None and state == DONE:
@@ -102,13 +104,13 @@ class Progress:
                 is_settled = line["asked"] == asked
             if not is_settled:
                 continue
-            self.of_rows[state] = self.of_rows.get(state, 0) + 1
-            if self._seen.get(key) != state:
-                self._seen[key] = state
+            self._settled[key] = state
+            if state != before:
                 self.fresh.append(line)
             value = line.get("value", line.get(metric))
             if state == DONE and value is not None and self._is_better(value):
                 self.best = {**line, "value": value}
+        self.of_rows = dict(Counter(self._settled.values()))
         self.working = list(self._workers())
 
     def _is_better(self, value: float) -> bool:
@@ -143,8 +145,7 @@ class Progress:
 
 
 def _keys_of(study: Study, share: Share) -> set[str]:
-    rows = enumerate(study.rows())
-    return {row.key for number, row in rows if number % share.of == share.number - 1}
+    return {study.row(own).key for own in in_turn(study.combinations(), share.number, share.of)}
 
 
 def _metric_of(study: Study) -> str:

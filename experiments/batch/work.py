@@ -14,13 +14,14 @@ import secrets
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...backends import BackendUnavailable, TrainingMetrics
 from ...datasets import DatasetError
@@ -63,6 +64,7 @@ INTERVAL = CheckpointInterval(1, "minutes", at_epochs=False)
 """Between checkpoints: of short runs saving takes longer than training."""
 
 Observe = Callable[[EpochRecord], None]
+T = TypeVar("T")
 
 
 def directory_of(directory: str | os.PathLike[str], row: Row, n_rows: int) -> Path:
@@ -73,18 +75,27 @@ def directory_of(directory: str | os.PathLike[str], row: Row, n_rows: int) -> Pa
     return second if not first.exists() and second.exists() else first
 
 
+SETTLING = ("state", "asked", "epochs", "attempt")
+"""What a worker needs of a line."""
+
+
 class Results:
     """What has come of the rows of a study so far, by their keys, and where to write more.
 
-    Of a row's lines that counts which is final, and of those the one that went further.
+    Of a row's lines that counts which is final, and of those the one that went further. A worker
+    names the `keys` of its rows, and has no more than it needs of these: of a million runs there
+    are gigabytes.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = Path(directory) / RESULTS
+    def __init__(
+        self, directory: str | os.PathLike[str], keys: Collection[str] | None = None
+    ) -> None:
+        self._directory, self._keys = Path(directory) / RESULTS, keys
         self._read: dict[str, int] = {}  # bytes, by name of file
         self._own = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self.outcomes: dict[str, dict[str, Any]] = {}  # of runs
         self.trials: dict[str, dict[str, Any]] = {}  # of a search, by group and number
+        self._news: dict[str, dict[str, Any]] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -112,9 +123,18 @@ class Results:
             except (ValueError, KeyError, TypeError):
                 raise FileError(f"{path} has a line that is no result of a run") from None
             lines = self.trials if outcome.get("kind") == "trial" else self.outcomes
+            if self._keys is not None and lines is self.outcomes:
+                if key not in self._keys:
+                    continue
+                outcome = {name: outcome[name] for name in SETTLING if name in outcome}
             before = lines.get(key)
             if before is None or _weight(outcome) >= _weight(before):
-                lines[key] = outcome
+                lines[key] = self._news[key] = outcome
+
+    def news(self) -> dict[str, dict[str, Any]]:
+        """Lines that are new since this was last asked, by key."""
+        news, self._news = self._news, {}
+        return news
 
     def write(self, outcome: Mapping[str, Any]) -> None:
         """Add a line, whole or not at all."""
@@ -219,8 +239,8 @@ def work(
 
     `n_rows` is the number of all rows of the study, of which these may be a share.
     """
-    directory = Path(directory)
-    results, news = Results(directory), News(directory)
+    directory, rows = Path(directory), list(rows)
+    results, news = Results(directory, {row.key for row in rows}), News(directory)
 
     def reason() -> int:
         return stop() or terms.reason_to_stop()
@@ -379,11 +399,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def in_turn(rows: Iterator[Row], share: int, shares: int) -> Iterator[Row]:
-    """Every `shares`-th row, beginning with the one numbered `share`, from 1."""
-    for number, row in enumerate(rows):
-        if number % shares == share - 1:
-            yield row
+def in_turn(every: Iterator[T], share: int, shares: int) -> Iterator[T]:
+    """Every `shares`-th of them, beginning with the one numbered `share`, from 1."""
+    return islice(every, share - 1, None, shares)
 
 
 def own_first(rows: Sequence[Row], share: int, shares: int) -> list[Row]:
