@@ -259,7 +259,8 @@ def _counts(of_rows: Mapping[str, int], n_rows: int, what: str) -> str:
 def _picture(progress: Progress) -> Any:
     """The live table of a batch."""
     counts = Table.grid(padding=(0, 2))
-    n_working = len(progress.working)
+    working = sorted(progress.working(), key=lambda one: str(one["row"]))
+    n_working = len(working)
     waiting = max(progress.n_left - n_working, 0)
     left = progress.seconds_left
     counts.add_row(
@@ -271,7 +272,7 @@ def _picture(progress: Progress) -> Any:
     )  # fmt: skip
     parts: list[Any] = [counts]
     at_work = Table.grid(padding=(0, 2))
-    for news in sorted(progress.working, key=lambda one: str(one["row"]))[:MOST_SHOWN_WORKERS]:
+    for news in working[:MOST_SHOWN_WORKERS]:
         share = (news["epoch"] + news["share"]) / news["of"]
         at_work.add_row(
             Text(visible(news["row"]), overflow="ellipsis", no_wrap=True),
@@ -298,7 +299,7 @@ def show_status(directory: Path) -> int:
     study, results = read_batch(directory)
     progress = Progress(study, directory, Share(), "", results)
     say(console, f"{directory}: {_counts(progress.of_rows, progress.n_rows, progress.what)}")
-    for news in progress.working:
+    for news in progress.working():
         say(console, f"  process {news['process']}: {news['row']}, epoch {news['epoch'] + 1} of "
                      f"{news['of']}")  # fmt: skip
     wrong = [one for one in results.outcomes.values() if one.get("why")]

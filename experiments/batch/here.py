@@ -257,7 +257,7 @@ def train_here(
                     workers.append(started(worker.share, worker.deaths))
     finally:
         _end(workers)
-        results.refresh()
+        results.refresh(at_once=True)
         progress.look()
     return progress.n_left == 0
 

@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,6 @@ class Progress:
             self.n_rows = groups * search.trials
         self.of_rows: dict[str, int] = {}
         self.best: Mapping[str, Any] | None = None
-        self.working: list[Mapping[str, Any]] = []
         self.fresh: list[Mapping[str, Any]] = []  # finished since the last look
         self._settled: dict[str, str] = {}  # states by key
         self.look()
@@ -111,7 +110,6 @@ class Progress:
             if state == DONE and value is not None and self._is_better(value):
                 self.best = {**line, "value": value}
         self.of_rows = dict(Counter(self._settled.values()))
-        self.working = list(self._workers())
 
     def _is_better(self, value: float) -> bool:
         if self.best is None:
@@ -119,7 +117,8 @@ class Progress:
         better = value > self.best["value"]
         return better if _direction_of(self.study) == "maximize" else value < self.best["value"]
 
-    def _workers(self) -> Iterable[Mapping[str, Any]]:
+    def working(self) -> Iterator[Mapping[str, Any]]:
+        """What workers have said of late, read where they said it."""
         with suppress(FileNotFoundError), os.scandir(self.directory / WORKERS) as entries:
             for entry in entries:
                 if not entry.name.endswith(".json"):

@@ -263,7 +263,7 @@ class _Group:
             self._optuna.tell(trial, state=states.FAIL)
         # What failed for a reason outside of it stays open, and the next command goes on with it.
         self._results.write(line)
-        self._results.refresh()
+        self._results.refresh(at_once=True)
 
     def _reported(self, trial: optuna.Trial) -> Mapping[int, float]:
         return self._optuna._storage.get_trial(trial._trial_id).intermediate_values

@@ -263,11 +263,38 @@ def test_results_are_read_as_they_come(tmp_path):
     for number in range(3):
         theirs.write({"key": str(number), "state": "stopped"})
         theirs.write({"key": "0", "state": "done"})
-        ours.refresh()
+        ours.refresh(at_once=True)
         assert set(ours.outcomes) == {"0", *(str(n) for n in range(number + 1))}
     theirs.write({"key": "0", "state": "stopped"})
-    ours.refresh()
+    ours.refresh(at_once=True)
     assert ours.outcomes["0"]["state"] == "done"
+
+
+def test_reading_results_takes_a_hundredth_of_the_time(tmp_path, monkeypatch):
+    """On a file system that takes two seconds over it."""
+    now, scanned, scandir = 0.0, [], os.scandir
+
+    def slow(path):
+        nonlocal now
+        scanned.append(now)
+        now += 2.0
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    results = Results(tmp_path)
+    while now < 1000:
+        now += 0.5
+        results.refresh()
+    assert len(scanned) == 5
+    results.refresh(at_once=True)
+    assert len(scanned) == 6
+
+
+def test_a_worker_knows_no_more_than_it_needs(tmp_path):
+    Results(tmp_path).write({"key": "a", "state": "done", "asked": 3, "epochs": 3, "loss": 0.5})
+    Results(tmp_path).write({"key": "b", "state": "done", "asked": 3, "epochs": 3, "loss": 0.5})
+    assert Results(tmp_path, {"a"}).outcomes == {"a": {"state": "done", "asked": 3, "epochs": 3}}
 
 
 def test_a_large_study_lies_in_many_directories_and_finds_what_it_had(tmp_path):
