@@ -134,6 +134,8 @@ class Results:
         if outcome is None:
             return False
         is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
+        if outcome["state"] == STOPPED:
+            return False
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
 
 
