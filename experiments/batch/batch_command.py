@@ -94,12 +94,15 @@ def run_batch(
             from .cluster import cluster, train_on_cluster
 
             say(console, _headline(study, directory, scheduler or f"{slurm_jobs} jobs of SLURM"))
+            n_threads = int(study.base["threads"])
             with (
-                cluster(scheduler, slurm_jobs) as client,
                 stop_on_interrupt() as stop,
+                cluster(scheduler, slurm_jobs, n_threads) as (client, look),
                 showing(console) as watch,
             ):
-                is_all = train_on_cluster(client, directory, study, share, deadline, stop, watch)
+                is_all = train_on_cluster(
+                    client, directory, study, share, deadline, stop, watch, look
+                )
         if stop():
             say(console, f"Stopped; the same command goes on ({directory}).")
             return 128 + stop()

@@ -6,6 +6,7 @@ directory, so that a task given twice, to a worker that came for one that died, 
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import socket
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ...refimpl import ConfigurationError, shown
-from ..output import make_directory
-from .here import Share, compile_ahead
+from ..output import make_directory, tell_user
+from ..training import uninterrupted
+from .here import SECONDS_TO_END, Share, compile_ahead
 from .results import Progress
 from .search import work_on_trials
 from .study import STUDY, Study, read_study
-from .work import Results, Terms, work
+from .work import FAILED, Results, Terms, work
 
 MOST_TASKS = 10_000
 """At once: Dask's scheduler takes about a millisecond for each."""
@@ -34,11 +36,14 @@ STOPS = "stops"
 
 
 @contextmanager
-def cluster(scheduler: str, n_jobs: int) -> Iterator[Any]:
-    """Connect to a scheduler that stands, or have SLURM start so many workers for one of our own.
+def cluster(
+    scheduler: str, n_jobs: int, n_threads: int = 1
+) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Connect to a scheduler that stands, or have SLURM start so many jobs for one of our own.
 
     Of the second kind Dask's own configuration has partition, cores, memory and time: see
-    `jobqueue.slurm` of dask-jobqueue. Raises ConfigurationError: it cannot be had.
+    `jobqueue.slurm` of dask-jobqueue. What is given beside the client is to be called now and then,
+    and sees that there are jobs. Raises ConfigurationError: it cannot be had.
     """
     try:
         from distributed import Client
@@ -55,21 +60,19 @@ def cluster(scheduler: str, n_jobs: int) -> Iterator[Any]:
                 "address of a `dask scheduler` is needed, tcp://HOST:PORT"
             ) from problem
         with client:
-            yield client
+            yield client, lambda: None
         return
     try:
-        from dask_jobqueue import SLURMCluster
+        # dask-jobqueue makes Ctrl-C and SIGTERM its own when it is imported.
+        with uninterrupted():
+            from .slurm import Jobs, slurm_cluster
     except ImportError:
         raise ConfigurationError(
             "--slurm needs dask-jobqueue: pip install 'disinhib[dask]'"
         ) from None
-    try:
-        own = SLURMCluster()
-    except (ValueError, OSError) as problem:
-        raise ConfigurationError(f"Dask's configuration jobqueue.slurm: {problem}") from problem
-    with own, Client(own, set_as_default=False) as client:
-        own.scale(jobs=n_jobs)
-        yield client
+    # It ends all jobs, whatever ends us.
+    with slurm_cluster(n_threads) as own, Client(own, set_as_default=False) as client:
+        yield client, Jobs(own, n_jobs, tell_user).look
 
 
 def train_on_cluster(
@@ -80,6 +83,7 @@ def train_on_cluster(
     deadline: float,
     stop: Callable[[], int],
     watch: Callable[[Progress], None],
+    look: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run a share of a study's rows on a cluster; whether none of them is left."""
     from distributed import CancelledError, KilledWorker
@@ -103,6 +107,7 @@ def train_on_cluster(
                 n_given += 1
                 given[future] = (numbers, times)
             time.sleep(SECONDS_BETWEEN_LOOKS)
+            look()
             results.refresh()
             progress.look()
             watch(progress)
@@ -110,21 +115,60 @@ def train_on_cluster(
                 numbers, times = given.pop(future)
                 with suppress(CancelledError):
                     problem = future.exception()
-                    if isinstance(problem, KilledWorker) and times < MOST_TIMES:
-                        left.append((numbers, times + 1))
-                    elif problem is not None and not isinstance(problem, KilledWorker):
+                    if isinstance(problem, KilledWorker):
+                        left += _after_deaths(study, terms, results, numbers, times)
+                    elif problem is not None:
                         raise ConfigurationError(
                             f"a worker of the cluster failed: {type(problem).__name__}: {problem}"
                         ) from problem
-            if stop():
+            if stop() or time.time() > deadline:
                 break
     finally:
-        # They save what they are at, which takes them a moment.
         _tell_to_end(directory, attempt)
-        client.cancel(list(given))
-        results.refresh()
+        _let_end(client, list(given))
+        results.refresh(at_once=True)
         progress.look()
     return progress.n_left == 0
+
+
+def _after_deaths(
+    study: Study, terms: Terms, results: Results, numbers: list[int], times: int
+) -> list[tuple[list[int], int]]:
+    """What to give anew of a task whose workers died; the row that kills them all fails."""
+    if times < MOST_TIMES:
+        return [(numbers, times + 1)]
+    if len(numbers) > 1:
+        return [([number], 1) for number in reversed(numbers)]
+    own = next(itertools.islice(study.combinations(), numbers[0], None))
+    why = f"its workers died, {MOST_TIMES} times as often as Dask allows"
+    if study.search is not None:
+        tell_user(f"a trial was given up: {why}")
+        return []
+    row = study.row(own)
+    results.refresh(at_once=True)
+    if not results.is_settled(row, terms.attempt):
+        results.write({
+            "key": row.key, "name": row.name, "directory": "", "own": dict(own), "asked": 0,
+            "attempt": terms.attempt, "state": FAILED, "why": why, "epochs": 0,
+        })  # fmt: skip
+    return []
+
+
+def _let_end(client: Any, given: list[Any]) -> None:
+    """Take back what nobody has begun, and wait for the rest, whose runs are being saved."""
+    from distributed import wait
+
+    with suppress(OSError, RuntimeError, TimeoutError):
+        begun = {key for keys in client.processing().values() for key in keys}
+        client.cancel([future for future in given if future.key not in begun])
+        at_work = [future for future in given if future.key in begun]
+        if not at_work:
+            return
+        try:
+            with client.as_current():
+                wait(at_work, timeout=SECONDS_TO_END)
+        finally:
+            client.cancel(at_work)
 
 
 def _tasks(
@@ -170,7 +214,9 @@ def work_there(directory: str, numbers: Sequence[int], terms: Terms) -> bool:
     compile_ahead(study)
     if study.search is not None:
         return work_on_trials(place, study, combinations, terms, stop, at_most=1)
-    return work(place, map(study.row, combinations), study.n_combinations, terms, stop)
+    rows = map(study.row, combinations)
+    # Who gave the task has read what has come of others.
+    return work(place, rows, study.n_combinations, terms, stop, reads_results=False)
 
 
 def _tell_to_end(directory: Path, attempt: str) -> None:

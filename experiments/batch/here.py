@@ -307,10 +307,15 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many this process may use.
+
+    Not every SLURM keeps a job to those that it was given.
+    """
+    found = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(found, max(1, int(given))) if given.isdecimal() else found
 
 
 def workers_for(study: Study, n_rows: int) -> int:

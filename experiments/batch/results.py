@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...refimpl import ConfigurationError, shown
 from ..output import in_a_picture
 from .study import STUDY, Search, Study, cells, read_study
-from .work import DIVERGED, DONE, FAILED, FINAL, PRUNED, WORKERS, Results, in_turn
+from .work import DIVERGED, DONE, FAILED, FINAL, PRUNED, STOPPED, WORKERS, Results, in_turn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,9 @@ class Progress:
                 continue
             line, before = lines[key], self._settled.pop(key, "")
             state = line["state"]
-            is_settled = state in FINAL or (self.attempt and line.get("attempt") == self.attempt)
+            # What was stopped is left, though nobody may go on with it now.
+            is_ours = self.attempt and line.get("attempt") == self.attempt and state != STOPPED
+            is_settled = state in FINAL or is_ours
             if self.study.search is None and state == DONE:
                 asked = line["own"].get("epochs", self.study.base["epochs"])
                 is_settled = line["asked"] == asked

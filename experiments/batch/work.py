@@ -106,7 +106,7 @@ class Results:
         of a thousand are more than a shared file system has answers for.
         """
         began = time.monotonic()
-        if began < self._due and not at_once:
+        if (began < self._due and not at_once) or (self._keys is not None and not self._keys):
             return
         with suppress(FileNotFoundError), os.scandir(self._directory) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -164,6 +164,8 @@ class Results:
         if outcome is None:
             return False
         is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
+        if outcome["state"] == STOPPED:
+            return False
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
 
 
@@ -244,13 +246,16 @@ def work(
     n_rows: int,
     terms: Terms,
     stop: Callable[[], int] = lambda: 0,
+    reads_results: bool = True,
 ) -> bool:
     """Train every row that nobody else has trained or is training; whether all were seen through.
 
-    `n_rows` is the number of all rows of the study, of which these may be a share.
+    `n_rows` is the number of all rows of the study, of which these may be a share. Without results
+    of others, which of a large study take time to read, a run's own directory tells all the same.
     """
     directory, rows = Path(directory), list(rows)
-    results, news = Results(directory, {row.key for row in rows}), News(directory)
+    keys = {row.key for row in rows} if reads_results else set()
+    results, news = Results(directory, keys), News(directory)
 
     def reason() -> int:
         return stop() or terms.reason_to_stop()

@@ -25,7 +25,7 @@ from .epochs import (
     parse_checkpoint_interval as parse_checkpoint_interval,
     train as train,
 )
-from .interruption import stop_on_interrupt as stop_on_interrupt
+from .interruption import stop_on_interrupt as stop_on_interrupt, uninterrupted as uninterrupted
 from .lock import InUse as InUse, RunLock as RunLock
 from .metrics import (
     EpochRecord as EpochRecord,

@@ -15,8 +15,14 @@ import pytest
 
 from disinhib import batch, read_records, train
 from disinhib.experiments.batch.batch_command import parse_share, seconds_of
-from disinhib.experiments.batch.here import prepared
-from disinhib.experiments.batch.results import batch_table, best_study, grouped, read_batch
+from disinhib.experiments.batch.here import Share, prepared
+from disinhib.experiments.batch.results import (
+    Progress,
+    batch_table,
+    best_study,
+    grouped,
+    read_batch,
+)
 from disinhib.experiments.batch.study import read_study
 from disinhib.experiments.batch.work import Results, Terms, directory_of, in_turn, own_first, work
 from disinhib.experiments.training.lock import RunLock
@@ -468,6 +474,15 @@ def test_a_signal_saves_what_is_begun_and_says_how_to_go_on(tmp_path, number):
 def test_when_the_time_is_up_no_row_is_begun(tmp_path):
     assert not worked(tmp_path / "s", terms=Terms("late", deadline=0.0))
     assert batch_table(tmp_path / "s") == []
+
+
+def test_the_last_row_is_left_where_it_was_only_saved(tmp_path):
+    # As done, a job of SLURM would not go back into the queue.
+    one, asked = {"base": {**BASE, "epochs": 4}}, itertools.count()
+    assert not worked(tmp_path / "s", one, stop=lambda: int(next(asked) >= 5))
+    study, results = read_batch(tmp_path / "s")
+    assert [line["state"] for line in results.outcomes.values()] == ["stopped"]
+    assert Progress(study, tmp_path / "s", Share(), TERMS.attempt, results).n_left == 1
 
 
 @pytest.mark.slow
