@@ -7,9 +7,9 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --cpus-per-task=4
+trap 'kill -USR1 $!' USR1
 disinhib batch run study.toml --out /shared/study \
   --shard "$SLURM_ARRAY_TASK_ID/20" --time-limit 2h50m &
-trap 'kill -USR1 $!' USR1
 # A signal ends `wait` too.
 while wait $!; code=$?; kill -0 $! 2>/dev/null; do :; done
 # Runs are left: 75 is the end of --time-limit, 138 SIGUSR1. A job's number alone may be the array's.
