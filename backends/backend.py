@@ -64,6 +64,8 @@ class Backend(Protocol):
       moments and running means always have them, and are copies that the backend may keep.
     - `configuration` has settings of the backend's dtype, which broadcast to the replicas, and
       admits the solver's method. `threads` is None or 1 to 1024.
+    - A network without biases begins with biases of 0. Their gradients are to be 0; else nothing
+      is special about it.
     - A network of the rule `backprop`, which has no inhibitory units and no control, is asked for
       gradients, updates, learning steps and evaluations alone; its states are not used.
     - `learner` has moments if the optimiser is Adam and none if it is plain.

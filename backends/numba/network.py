@@ -429,8 +429,8 @@ class CompiledNetwork:
 
     def _gradients(self, w: Workspace, share: int) -> None:
         gradients(
-            self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
-            w.delta, w.delta_out, self._g,
+            self._sizes_array, self.configuration.bias, w.batch, share, self._threads,
+            w.x_columns, w.pre_columns, w.delta, w.delta_out, self._g,
         )  # fmt: skip
 
     def _descend(self, share: int, rates: np.ndarray) -> None:

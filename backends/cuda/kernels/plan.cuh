@@ -49,6 +49,7 @@ struct Plan {
   Int strong;
   Int average;
   Int normalize;
+  Int has_biases;
   Int is_adam;
   Int n_stages;
   Int matrices_in_block;
