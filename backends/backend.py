@@ -275,7 +275,8 @@ class TrainingMetrics:
     n_correct : array of int64, (steps, ...)
         Samples whose largest open-loop output is that of the label.
     open_loop_counts, closed_loop_counts : EndStateCounts
-        How the end states were reached, over all steps and replicas.
+        How the end states were reached, over all steps and replicas; `steps` of the integrations
+        may be left uncounted.
     closed_loop_n_correct : array of int64, (steps, ...), or None
         Samples whose largest output under control is that of the label; None for backprop, and
         where nobody counted them.
