@@ -134,7 +134,7 @@ class NetworkConfiguration:
     controller: Controller = field(default_factory=Controller)
     feedback: Feedback = field(default_factory=Feedback)
     rule: str = "exact-inverse"  # of learning; see RULES
-    bias: bool = True  # hidden layers have biases that learn, else none: they are 0 and stay so
+    bias: bool = True  # hidden layers have biases, which learn; where not, they stay at 0
     mean_inhibition: MeanInhibition = field(default_factory=MeanInhibition)
     optimizer: Optimizer = field(default_factory=Optimizer)
 

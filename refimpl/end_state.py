@@ -44,15 +44,17 @@ class EndStateCounts:
     steps: int | None = field(default=None, compare=False)
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
-        both = (self, other)
-        steps = [one.steps for one in both if one.integrated]
+        steps = self.steps if self.integrated else other.steps
+        if self.integrated and other.integrated:
+            # A sum that left out what nobody counted would be none.
+            counted = None not in (self.steps, other.steps)
+            steps = (self.steps or 0) + (other.steps or 0) if counted else None
         return EndStateCounts(
-            sum(one.frozen_newton for one in both),
-            sum(one.fresh_newton for one in both),
-            sum(one.integrated for one in both),
-            sum(one.unsettled for one in both),
-            # A sum that leaves out what nobody counted would be none.
-            sum(n for n in steps if n is not None) if None not in steps else None,
+            self.frozen_newton + other.frozen_newton,
+            self.fresh_newton + other.fresh_newton,
+            self.integrated + other.integrated,
+            self.unsettled + other.unsettled,
+            steps,
         )
 
     @property
