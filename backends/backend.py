@@ -64,6 +64,8 @@ class Backend(Protocol):
       moments and running means always have them, and are copies that the backend may keep.
     - `configuration` has settings of the backend's dtype, which broadcast to the replicas, and
       admits the solver's method. `threads` is None or 1 to 1024.
+    - A network without biases begins with biases of 0. Their gradients are to be 0; else nothing
+      is special about it.
     - A network of the rule `backprop`, which has no inhibitory units and no control, is asked for
       gradients, updates, learning steps and evaluations alone; its states are not used.
     - `learner` has moments if the optimiser is Adam and none if it is plain.
@@ -273,7 +275,8 @@ class TrainingMetrics:
     n_correct : array of int64, (steps, ...)
         Samples whose largest open-loop output is that of the label.
     open_loop_counts, closed_loop_counts : EndStateCounts
-        How the end states were reached, over all steps and replicas.
+        How the end states were reached, over all steps and replicas; `steps` of the integrations
+        may be left uncounted.
     closed_loop_n_correct : array of int64, (steps, ...), or None
         Samples whose largest output under control is that of the label; None for backprop, and
         where nobody counted them.

@@ -378,6 +378,16 @@ def finite_parameters(
     return Parameters(tuple(copies[:n_hidden]), tuple(copies[n_hidden:-1]), copies[-1]), leading
 
 
+def _refuse_biases(name: str, parameters: Parameters) -> None:
+    for l, b in enumerate(parameters.biases):
+        if np.any(b):
+            at = np.unravel_index(int(np.argmax(b != 0)), b.shape)
+            raise ArgumentError(
+                f"{name}: bias of hidden layer {l} is {b[at]:g} at {_position(at, ('unit',))}: "
+                "0 is needed, since the network is configured without biases"
+            )
+
+
 def check_settings_of_replicas(owner: Any, leading: tuple[int, ...], path: str = "") -> None:
     """Refuse settings a replica whose number is not the parameters', by a ConfigurationError."""
     for item in dataclasses.fields(owner):
@@ -600,6 +610,8 @@ def _constructor(method: Callable[..., None]) -> Callable[..., None]:
         parameters, leading = finite_parameters(
             "parameters", parameters, configuration.sizes, dtype
         )
+        if not configuration.bias:
+            _refuse_biases("parameters", parameters)
         check_settings_of_replicas(configuration, leading)
         configuration = settings_as(configuration, dtype)
         solver = settings_as(solver, dtype)

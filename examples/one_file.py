@@ -203,7 +203,8 @@ def plasticity_gradients(s, p, x, y, open_loop, closed_loop, r_bar):
             estimate = theta + delta * rate(s, "I", u_I)
         d = (estimate - r_E) * slope(s, "E", u_E)
         g_W.append(pre.T @ d / len(x))
-        g_b.append(d.mean(axis=0))
+        # A network without biases has them at 0, and does not learn them.
+        g_b.append(d.mean(axis=0) * s.get("bias", True))
         pre = r_E
     d_out = pre @ p.W_out - closed_loop.u_out
     if not s["feedback.to_readout"]:
@@ -223,7 +224,7 @@ def backprop_gradients(s, p, x, y):
     for l, W_above in reversed(list(enumerate([*p.W[1:], p.W_out]))):
         d = (d @ W_above.T) * slope(s, "E", a[l])
         g_W.insert(0, h[l].T @ d / len(x))
-        g_b.insert(0, d.mean(axis=0))
+        g_b.insert(0, d.mean(axis=0) * s.get("bias", True))
     return SimpleNamespace(W=g_W, b=g_b, W_out=g_out), u_out
 
 

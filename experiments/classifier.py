@@ -90,6 +90,8 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         products round.
     loss : {'softmax-cross-entropy', 'mse'}
         What is learnt, and with it the controller's error.
+    bias : bool
+        Whether hidden layers have biases, which begin at 0 and learn.
     settings : mapping, optional
         All else that can be set of a network and its computing, as in a run's `config.toml`:
         ``{"controller": {"k_p": 0.3}, "solver": {"method": "tsit5"}, "threads": 1}``.
@@ -150,6 +152,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         backend: str = "numpy",
         dtype: str = "float32",
         loss: str = "softmax-cross-entropy",
+        bias: bool = True,
         settings: Mapping[str, Any] | None = None,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
     ) -> None:
@@ -161,6 +164,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         self.backend = backend
         self.dtype = dtype
         self.loss = loss
+        self.bias = bias
         self.settings = settings
         self.random_state = random_state
 
@@ -352,7 +356,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
         if self.__sklearn_is_fitted__():
             seed, epoch, losses = self.seed_, self.n_iter_, self.loss_curve_
             learner: Learner | None = self.network_.learner()
-            refuse_another_network(self.network_, sizes, configuration.optimizer.name)
+            refuse_another_network(self.network_, sizes, configuration)
         else:
             seed, epoch, losses, learner = seed_of(self.random_state), 0, [], None
         backend = built(configuration, sizes, seed, learner)
@@ -392,7 +396,7 @@ class DisinhibitoryClassifier(ClassifierMixin, BaseEstimator):
 
 # Settings and seeds.
 
-OWN = ("hidden", "rule", "epochs", "batch_size", "backend", "dtype", "loss")
+OWN = ("hidden", "rule", "epochs", "batch_size", "backend", "dtype", "loss", "bias")
 """Settings of a run that are parameters by the same name."""
 OF_THE_DATA = ("validation", "scale")
 """Of the section `data`, likewise."""
@@ -446,11 +450,15 @@ def seed_of(random_state: Any) -> int:
 # Learning and outputs.
 
 
-def refuse_another_network(network: Backend, sizes: tuple[int, ...], optimizer: str) -> None:
+def refuse_another_network(
+    network: Backend, sizes: tuple[int, ...], configuration: RunConfiguration
+) -> None:
     """Refuse to go on with other layers, or with an optimiser that remembers something else."""
+    before, optimizer = network.configuration, configuration.optimizer
     for what, wanted, has in (
-        ("hidden", sizes[1:-1], network.configuration.sizes[1:-1]),
-        ("settings: optimizer.name", optimizer, network.configuration.optimizer.name),
+        ("hidden", sizes[1:-1], before.sizes[1:-1]),
+        ("bias", configuration.bias, before.bias),
+        ("settings: optimizer.name", optimizer.name, before.optimizer.name),
     ):
         if wanted != has:
             raise ConfigurationError(

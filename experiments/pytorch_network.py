@@ -56,9 +56,12 @@ class Network(torch.nn.Module):
         self, settings: dict[str, Any], weights: list[Any], biases: list[Any], readout: Any
     ) -> None:
         super().__init__()
+        # Without biases they are 0, and whoever learns on leaves them so.
         self.weights, self.biases = (
-            torch.nn.ParameterList(torch.nn.Parameter(torch.as_tensor(one)) for one in several)
-            for several in (weights, biases)
+            torch.nn.ParameterList(
+                torch.nn.Parameter(torch.as_tensor(one), requires_grad=learns) for one in several
+            )
+            for several, learns in ((weights, True), (biases, settings.get("bias", True)))
         )
         self.readout = torch.nn.Parameter(torch.as_tensor(readout))
         self.settings = settings

@@ -24,6 +24,7 @@ from ..datasets import SPLITS, Dataset, dataset_digest
 from ..refimpl import (
     ArgumentError,
     ConfigurationError,
+    EndStateCounts,
     Parameters,
     forward,
     sample_loss,
@@ -63,6 +64,7 @@ from .training import (
     refuse_files_of_run,
     run_configuration,
     soft_labels,
+    steps_in_words,
 )
 
 if TYPE_CHECKING:
@@ -231,21 +233,21 @@ class TrainedNetwork:
             raise ArgumentError(f"x is of {x.dtype}: floats are needed, scaled to 0 to 1, or bytes")
         return x
 
-    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """Outputs for inputs as the network takes them, and how many samples did not settle."""
+    def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, EndStateCounts]:
+        """Outputs for inputs as the network takes them, and how they were reached."""
         network = self.backend.configuration
         with np.errstate(over="ignore"):
             flat = x.reshape(len(x), network.sizes[0]).astype(self.configuration.dtype)
         if network.rule == "backprop":
             if not np.all(np.isfinite(flat)):
                 raise ArgumentError("x has values that are no finite numbers")
-            return forward(network, self.parameters, flat)[1], 0
-        found, unsettled = [np.zeros((0, network.sizes[-1]), flat.dtype)], 0
+            return forward(network, self.parameters, flat)[1], EndStateCounts()
+        found, opened = [np.zeros((0, network.sizes[-1]), flat.dtype)], EndStateCounts()
         for first in range(0, len(flat), AT_ONCE):
             state, counts = self.backend.open_loop(flat[first : first + AT_ONCE])
             found.append(state.u_out)
-            unsettled += counts.unsettled
-        return np.concatenate(found), unsettled
+            opened += counts
+        return np.concatenate(found), opened
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Class of each input, that of the largest output; see `outputs`.
@@ -299,7 +301,10 @@ class TrainedNetwork:
         # Outputs that are no numbers are counted as such below.
         with np.errstate(all="ignore"):
             x = dataset.inputs(part.images)
-            u_out, unsettled = self._controlled(x, y) if closed_loop else self._outputs(x)
+            if closed_loop:
+                u_out, opened, closed = self._controlled(x, y)
+            else:
+                (u_out, opened), closed = self._outputs(x), EndStateCounts()
         with np.errstate(all="ignore"):
             losses = sample_loss(self.configuration.loss, u_out.astype(np.float64), y)
         return SplitEvaluation(
@@ -309,23 +314,28 @@ class TrainedNetwork:
             predictions=predictions(u_out),
             losses=losses,
             class_names=tuple(dataset.name_of(label) for label in range(dataset.n_classes)),
-            unsettled=unsettled,
+            unsettled=opened.unsettled + closed.unsettled,
             closed_loop=closed_loop,
+            open_loop_steps=opened.mean_steps,
+            closed_loop_steps=closed.mean_steps,
         )
 
-    def _controlled(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
-        """Outputs under control, and how many samples did not come to rest."""
+    def _controlled(
+        self, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, EndStateCounts, EndStateCounts]:
+        """Outputs under control, and how both loops' end states were reached."""
         x, y = (one.astype(self.configuration.dtype) for one in (x, y))
-        found, unsettled, size = [], 0, self.configuration.batch_size
+        found, size = [], self.configuration.batch_size
+        opened = closed = EndStateCounts()
         for first in range(0, len(x), size):
             batch = slice(first, first + size)
-            open_loop, opened = self.backend.open_loop(x[batch])
+            open_loop, of_open_loop = self.backend.open_loop(x[batch])
             Q = self.backend.feedback_weights(open_loop)
             target = self.backend.closed_loop_target(open_loop, y[batch])
-            state, closed = self.backend.closed_loop(x[batch], Q, target, open_loop)
+            state, of_control = self.backend.closed_loop(x[batch], Q, target, open_loop)
             found.append(state.u_out)
-            unsettled += opened.unsettled + closed.unsettled
-        return np.concatenate(found), unsettled
+            opened, closed = opened + of_open_loop, closed + of_control
+        return np.concatenate(found), opened, closed
 
     def trace(
         self,
@@ -484,6 +494,9 @@ class SplitEvaluation:
         Samples that were integrated and did not come to rest.
     closed_loop : bool
         Whether outputs are those under control.
+    open_loop_steps, closed_loop_steps : float or None
+        Mean number of steps that the integration of a sample took, rejected ones counted, without
+        control and under it; None where none was integrated.
     """
 
     dataset: str
@@ -494,6 +507,8 @@ class SplitEvaluation:
     class_names: tuple[str, ...]
     unsettled: int
     closed_loop: bool = False
+    open_loop_steps: float | None = None
+    closed_loop_steps: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -536,6 +551,8 @@ class SplitEvaluation:
             "accuracy": self.accuracy,
             "loss": self.loss if np.isfinite(self.loss) else None,
             "unsettled": self.unsettled,
+            "open_loop_steps": self.open_loop_steps,
+            "closed_loop_steps": self.closed_loop_steps,
             "classes": list(self.class_names),
             "confusion": self.confusion.tolist(),
         }
@@ -651,6 +668,9 @@ def evaluate_run(
         f"loss {found.loss:.4f} ({configuration.rule}, after {after}; {configuration.backend} "
         f"{configuration.dtype})",
     )
+    steps = steps_in_words(found.open_loop_steps, found.closed_loop_steps)
+    if steps:
+        say(console, f"  {steps}")
     for n, what in (
         (found.unsettled, "samples did not come to rest"),
         (int(np.sum(found.predictions < 0)), "samples have outputs that are no numbers"),

@@ -134,6 +134,7 @@ class NetworkConfiguration:
     controller: Controller = field(default_factory=Controller)
     feedback: Feedback = field(default_factory=Feedback)
     rule: str = "exact-inverse"  # of learning; see RULES
+    bias: bool = True  # hidden layers have biases, which learn; where not, they stay at 0
     mean_inhibition: MeanInhibition = field(default_factory=MeanInhibition)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -149,6 +150,7 @@ class NetworkConfiguration:
         require(self, "tau_E", "tau_I", above=0, per_replica=True)
         require(self, "loss", among=LOSSES)
         require(self, "rule", among=RULES)
+        require(self, "bias", among=(True, False))
 
     @property
     def n_hidden(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -33,16 +33,34 @@ one too stiff for an explicit method would take for ever to say nothing."""
 
 @dataclass(frozen=True)
 class EndStateCounts:
-    """How many samples reached their end state in which way."""
+    """How many samples reached their end state in which way, and what the integrations took."""
 
     frozen_newton: int = 0  # solved with the matrix frozen at the open-loop state
     fresh_newton: int = 0  # needed a fresh matrix and a line search
     integrated: int = 0  # reached by integration
     unsettled: int = 0  # integrated to the horizon or step limit without settling
+    # Of all that were integrated together, rejected ones counted; None where nobody counted them.
+    # Rounding may decide on one more, so that they make no difference between counts.
+    steps: int | None = field(default=None, compare=False)
 
     def __add__(self, other: EndStateCounts) -> EndStateCounts:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return EndStateCounts(*(ours + theirs for ours, theirs in pairs))
+        steps = self.steps if self.integrated else other.steps
+        if self.integrated and other.integrated:
+            # A sum that left out what nobody counted would be none.
+            counted = None not in (self.steps, other.steps)
+            steps = (self.steps or 0) + (other.steps or 0) if counted else None
+        return EndStateCounts(
+            self.frozen_newton + other.frozen_newton,
+            self.fresh_newton + other.fresh_newton,
+            self.integrated + other.integrated,
+            self.unsettled + other.unsettled,
+            steps,
+        )
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Steps that a sample's integration took; None if none was, or nobody counted."""
+        return self.steps / self.integrated if self.integrated and self.steps is not None else None
 
 
 def open_loop_end_state(
@@ -97,19 +115,20 @@ def _end_state(
     packed = packed_derivative(configuration, derivative)
     if solver.method != "fixed-point":
         end = integrate(packed, pack(start), solver, distance=distance)
-        counts = EndStateCounts(integrated=end.settled.size, unsettled=int(np.sum(~end.settled)))
+        unsettled, steps = int(np.sum(~end.settled)), int(np.sum(end.n_steps))
+        counts = EndStateCounts(integrated=end.settled.size, unsettled=unsettled, steps=steps)
         return unpack(end.y, configuration.sizes), counts
     with np.errstate(over="ignore", invalid="ignore"):
         found = search()
     left = ~(found.found_frozen | found.found_fresh)
-    state, unsettled = found.state, 0
+    state, unsettled, steps = found.state, 0, 0
     if np.any(left):
         tight = solver_to_rest(solver, start.u_out.dtype)
         end = integrate(packed, pack(start), tight, active=left, distance=distance)
         state = choose(left, unpack(end.y, configuration.sizes), state)
-        unsettled = int(np.sum(~end.settled))
+        unsettled, steps = int(np.sum(~end.settled)), int(np.sum(end.n_steps))
     frozen, fresh = int(np.sum(found.found_frozen)), int(np.sum(found.found_fresh))
-    return state, EndStateCounts(frozen, fresh, int(np.sum(left)), unsettled)
+    return state, EndStateCounts(frozen, fresh, int(np.sum(left)), unsettled, steps)
 
 
 def packed_derivative(

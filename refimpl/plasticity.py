@@ -22,7 +22,7 @@ def plasticity_gradients(
     d^l = (û_I^l − φ_E(u_E^l)) ∘ φ_E'(u_E^l), g(W^l) = mean of pre^lᵀ d^l and
     g(b^l) = mean of d^l, at the closed-loop end state. The readout has
     d_out = φ_E(u_E^L) W_out − u_out; without feedback to it, the gradient of the loss at
-    the open-loop output.
+    the open-loop output. In a network without biases g(b^l) is 0.
 
     `x` and the label `y` are (..., batch, n_in) and (..., batch, n_out), the states end states,
     and r̄, `mean_inhibition`, is that of this step.
@@ -34,7 +34,7 @@ def plasticity_gradients(
         u_I_estimate = estimated_inhibitory_potential(configuration, u_I, r_bar)
         d = (u_I_estimate - r_E) * slope(phi_E, u_E)
         gradients_W.append(mean_outer_product(pre, d))
-        gradients_b.append(np.mean(d, axis=-2))
+        gradients_b.append(bias_gradient(configuration, d))
         pre = r_E
     if configuration.feedback.to_readout:
         d_out = pre @ parameters.readout - closed_loop.u_out
@@ -79,6 +79,11 @@ def mean_outer_product(pre: Array, delta: Array) -> Array:
     return np.swapaxes(pre, -1, -2) @ delta / pre.shape[-2]
 
 
+def bias_gradient(configuration: NetworkConfiguration, delta: Array) -> Array:
+    """Batch mean of d, (..., n) (section 5); in a network without biases, which learns none, 0."""
+    return np.mean(delta, axis=-2) if configuration.bias else np.zeros_like(delta[..., 0, :])
+
+
 # The baseline: a plain network of the same widths.
 
 
@@ -112,5 +117,5 @@ def backprop_gradients(
     for l in range(configuration.n_hidden - 1, -1, -1):
         d = (d @ np.swapaxes(above[l], -1, -2)) * slope(phi, a[l])
         gradients_W.insert(0, mean_outer_product(h[l], d))
-        gradients_b.insert(0, np.mean(d, axis=-2))
+        gradients_b.insert(0, bias_gradient(configuration, d))
     return Parameters(tuple(gradients_W), tuple(gradients_b), gradient_readout)

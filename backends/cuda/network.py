@@ -501,6 +501,7 @@ class CudaNetwork:
                 fresh_newton=int(row[way["FOUND_ANEW"]]),
                 integrated=int(row[way["INTEGRATED"]]),
                 unsettled=int(row[way["UNSETTLED"]]),
+                steps=int(row[way["STEPS"]]),
             )
             for row in found
         )

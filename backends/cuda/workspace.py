@@ -201,6 +201,7 @@ def structure_values(configuration: NetworkConfiguration, solver: Solver) -> dic
         "strong": feedback.strong,
         "average": feedback.average,
         "normalize": feedback.normalize,
+        "has_biases": configuration.bias,
         "is_adam": configuration.optimizer.name == "adam",
     }
 

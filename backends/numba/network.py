@@ -405,20 +405,24 @@ class CompiledNetwork:
         state = np.zeros((w.batch, state_size(self._sizes)), dtype=self.dtype)
         if is_closed:
             state[part] = pack(self._open_state(w, part))
-        settled = np.zeros(w.batch, dtype=bool)
+        settled, n_steps = np.zeros(w.batch, dtype=bool), np.zeros(w.batch, dtype=np.int64)
         coefficients, error_weights = tableau_arrays(solver.method, self.dtype)
         limits = [solver.dt_min, solver.dt_max, solver.safety, solver.factor_min, solver.factor_max]
         integrate(
             *self._network(), self._settings.is_mse, self._settings.to_readout, is_closed,
             self._constants, w.batch, chunk.first, chunk.end, w.a_1, w.Q, w.target, state, settled,
-            coefficients, error_weights, TABLEAUS[solver.method].error_order,
+            n_steps, coefficients, error_weights, TABLEAUS[solver.method].error_order,
             solver.step_control == "adaptive", self._number(solver.rtol),
             self._number(solver.atol), solver.dt,
             np.array([*limits, solver.p, solver.i, solver.d]), solver.horizon, solver.max_steps,
         )  # fmt: skip
         self._put(w, part, unpack(state[part], self._sizes), is_closed)
         n_settled = int(np.count_nonzero(settled[part]))
-        return EndStateCounts(integrated=chunk.size, unsettled=chunk.size - n_settled)
+        return EndStateCounts(
+            integrated=chunk.size,
+            unsettled=chunk.size - n_settled,
+            steps=int(np.sum(n_steps[part])),
+        )
 
     def _all_gradients(self, w: Workspace) -> None:
         self._each_share(lambda share: self._gradients(w, share))
@@ -429,8 +433,8 @@ class CompiledNetwork:
 
     def _gradients(self, w: Workspace, share: int) -> None:
         gradients(
-            self._sizes_array, w.batch, share, self._threads, w.x_columns, w.pre_columns,
-            w.delta, w.delta_out, self._g,
+            self._sizes_array, self.configuration.bias, w.batch, share, self._threads,
+            w.x_columns, w.pre_columns, w.delta, w.delta_out, self._g,
         )  # fmt: skip
 
     def _descend(self, share: int, rates: np.ndarray) -> None:

@@ -56,7 +56,7 @@ typedef struct {
     real tau_E, tau_I;
     Loss loss;
     real k_p, k_i, leak, tau_c;
-    bool average, clipped, normalize, strong, to_readout;
+    bool average, clipped, normalize, strong, to_readout, bias;
     real clip, norm, nudge;
     Rule rule;
     real mean_rate, mean_init, fixed_point;
@@ -702,7 +702,8 @@ static void add_sample_gradients(Network *network, int sample, const real *x, co
             delta[i] = error * activation_slope(config->phi_E, u_E);
         }
         if (l) rates(config, closed.u_E[l - 1], n[l], pre);
-        add_gradient(l ? pre : x, delta, n[l], n[l + 1], network->n_samples, g->W[l], g->b[l]);
+        add_gradient(l ? pre : x, delta, n[l], n[l + 1], network->n_samples, g->W[l],
+                     config->bias ? g->b[l] : NULL);
     }
     rates(config, config->to_readout ? closed.u_E[L - 1] : open.u_E[L - 1], n[L], pre);
     if (config->to_readout) drive(pre, network->parameters.W[L], NULL, n[L], K, delta);
@@ -740,7 +741,7 @@ static void add_backprop_gradients(Network *network, int sample, const real *x, 
     for (int l = L; l >= 0; l--) { /* l = L is the readout */
         if (l) rates(config, state.u_E[l - 1], n[l], scratch->r);
         add_gradient(l ? scratch->r : x, delta, n[l], n[l + 1], network->n_samples, g->W[l],
-                     l < L ? g->b[l] : NULL);
+                     l < L && config->bias ? g->b[l] : NULL);
         for (int i = 0; i < n[l] && l; i++) {
             real sum = 0;
             for (int j = 0; j < n[l + 1]; j++)
@@ -900,6 +901,7 @@ static Config read_config(const char *from)
     config.strong = flag_setting(from, "feedback.strong", true);
     config.nudge = number_setting(from, "feedback.nudge", 0.015);
     config.to_readout = flag_setting(from, "feedback.to_readout", true);
+    config.bias = flag_setting(from, "bias", true);
     config.rule = (Rule)word_setting(from, "rule", 4, rules);
     config.mean_rate = number_setting(from, "mean_inhibition.rate", 1);
     config.mean_init = number_setting(from, "mean_inhibition.init", 0.8);

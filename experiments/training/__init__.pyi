@@ -33,6 +33,7 @@ from .metrics import (
     draw_learning_curves as draw_learning_curves,
     learning_curves as learning_curves,
     read_records as read_records,
+    steps_in_words as steps_in_words,
 )
 from .run import (
     CHECKPOINT as CHECKPOINT,

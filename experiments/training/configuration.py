@@ -67,6 +67,12 @@ def _counts(name: str, value: Any) -> list[int]:
     return [_count(f"{name}[{i}]", n) for i, n in enumerate(value)]
 
 
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ConfigurationError(f"{name} is {shown(value)}: true or false is needed")
+    return bool(value)
+
+
 def _threads(name: str, value: Any) -> int | None:
     return None if value is None else checked_threads(value, name)
 
@@ -174,6 +180,7 @@ class RunConfiguration(BaseModel):
         "exact-inverse"
     )
     hidden: Annotated[list[int], _checked(_counts)] = [256, 256, 256]
+    bias: Annotated[bool, _checked(_truth)] = True
     epochs: Count = 50
     patience: CountOr0 = 0  # epochs without better validation that end the run; 0: never
     batch_size: Count = 100

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...backends import Evaluation, TrainingMetrics
-from ...refimpl import ConfigurationError, Parameters, shown
+from ...refimpl import ConfigurationError, EndStateCounts, Parameters, shown
 from ...validation import refuse_all_but_files
 from ..loading import loading
 from ..output import in_a_picture, replace_text
@@ -54,6 +54,9 @@ class EpochRecord:
         Of the optimiser in this epoch, by the schedule.
     weight_norm : dict of float
         Frobenius norm of each layer's weights after the epoch: `hidden_0`, …, `readout`.
+    open_loop_steps, closed_loop_steps : float or None
+        Mean number of steps that the integration of a sample took in training, rejected ones
+        counted, without control and under it; None where none was integrated, or nobody counted.
     """
 
     epoch: int
@@ -73,6 +76,8 @@ class EpochRecord:
     train_closed_loop_accuracy: float | None = None
     learning_rate: float | None = None
     weight_norm: dict[str, float] = field(default_factory=dict)
+    open_loop_steps: float | None = None
+    closed_loop_steps: float | None = None
 
     @property
     def unsettled(self) -> int:
@@ -112,16 +117,22 @@ def epoch_record(
         test_accuracy=float(test.accuracy),
         seconds=seconds,
         samples_per_second=n_samples / training_seconds,
-        open_loop=dataclasses.asdict(metrics.open_loop_counts),
-        closed_loop=dataclasses.asdict(metrics.closed_loop_counts),
-        evaluation=dataclasses.asdict(valid.counts + test.counts),
+        open_loop=_ways(metrics.open_loop_counts),
+        closed_loop=_ways(metrics.closed_loop_counts),
+        evaluation=_ways(valid.counts + test.counts),
         computed_by=computed_by,
         train_closed_loop_accuracy=(
             None if under_control is None else float(under_control.sum() / n_samples)
         ),
         learning_rate=learning_rate,
         weight_norm=weight_norms(parameters),
+        open_loop_steps=metrics.open_loop_counts.mean_steps,
+        closed_loop_steps=metrics.closed_loop_counts.mean_steps,
     )
+
+
+def _ways(counts: EndStateCounts) -> dict[str, int]:
+    return {name: n for name, n in dataclasses.asdict(counts).items() if name != "steps"}
 
 
 def weight_norms(parameters: Parameters) -> dict[str, float]:
@@ -136,6 +147,16 @@ def _norm(W: np.ndarray) -> float:
     if largest == 0:
         return 0.0
     return min(largest * float(np.linalg.norm(W.astype(np.float64) / largest)), LARGEST_FLOAT)
+
+
+def steps_in_words(open_loop: float | None, closed_loop: float | None) -> str:
+    """Say how many steps the integration of a sample took, on average; empty where none was."""
+    parts = [
+        f"{mean:.1f} steps {loop}"
+        for mean, loop in ((open_loop, "in open loop"), (closed_loop, "under control"))
+        if mean is not None
+    ]
+    return f"{' and '.join(parts)} to integrate a sample" if parts else ""
 
 
 def best_record(records: Sequence[EpochRecord]) -> EpochRecord:

@@ -41,7 +41,7 @@ from .epochs import (
     train,
 )
 from .interruption import stop_on_interrupt
-from .metrics import EpochRecord, best_record
+from .metrics import EpochRecord, best_record, steps_in_words
 from .run import BEST, CHOSEN_ANEW, Run, begin, resume
 
 console = terminal_console()
@@ -284,6 +284,9 @@ class ProgressDisplay:
             f"valid {record.valid_accuracy:.2%}  test {record.test_accuracy:.2%}  "
             f"{record.samples_per_second:,.0f}/s",
         )
+        steps = steps_in_words(record.open_loop_steps, record.closed_loop_steps)
+        if steps:
+            say(self._progress.console, f"  {steps}", "dim")
         if record.unsettled:
             say(
                 self._progress.console,

@@ -25,6 +25,7 @@ FEW_CASES = [
     "backprop-softmax-cross-entropy-default",
     "depth-5",
     "plain-descent-running-mean",
+    "without-biases",
 ]
 
 

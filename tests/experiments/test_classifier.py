@@ -176,6 +176,7 @@ def test_settings_may_change_between_parts():
     assert same(estimator, before)
     for change, words in (
         ({"hidden": (7,)}, r"hidden is \(7,\): the network was begun with \(7, 5\)"),
+        ({"bias": False}, "bias is False: the network was begun with True"),
         ({"settings": {"optimizer": {"name": "sgd"}}}, "optimizer.name is 'sgd': .* with 'adam'"),
     ):
         changed = copy.deepcopy(estimator).set_params(**change)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from disinhib import load
 from disinhib.datasets.dataset import DatasetError, batch_order, softened_labels
 from disinhib.datasets.load import digits, load_dataset
 from disinhib.experiments.training import begin, read_records, resume, train
@@ -23,6 +24,8 @@ from disinhib.refimpl.learning_step import learning_step, new_learner
 from disinhib.validation import Position, read_checkpoint
 from disinhib.validation.storage.arrays import named_arrays, write_parameters
 from disinhib.validation.storage.signed_file import sign
+
+from .test_command_line import disinhib
 
 SETTINGS = {"hidden": [8], "epochs": 3, "batch_size": 50, "seed": 0, "dtype": "float64"}
 
@@ -210,6 +213,56 @@ def test_integrations_that_do_not_settle_are_in_the_metrics(tmp_path):
     assert record.unsettled == 2 * 1350 + 150 + 297
 
 
+def test_the_mean_number_of_solver_steps_is_in_the_metrics_and_shown(tmp_path):
+    solver = "solver.method=euler solver.step_control=constant solver.dt=0.001 solver.horizon=0.02"
+    small = ["--hidden", "3", "--batch-size", "50", "--epochs", "1", "--backend", "numpy"]
+    settings = [part for one in solver.split() for part in ("--set", one)]
+    trained = disinhib("train", *small, *settings, "--out", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
+    assert (record.open_loop_steps, record.closed_loop_steps) == (20.0, 20.0)
+    said = "20.0 steps in open loop and 20.0 steps under control to integrate a sample"
+    assert f"\n  {said}\n" in trained.stdout
+    file = tmp_path / "e.json"
+    shown = disinhib("evaluate", tmp_path / "run", "--closed-loop", "--json", file)
+    assert f"\n  {said}\n" in shown.stdout
+    assert json.loads(file.read_text())["closed_loop_steps"] == 20.0
+    assert "20.0 steps in open loop to integrate" in disinhib("evaluate", tmp_path / "run").stdout
+    table = load(tmp_path / "run").metrics
+    assert table["open_loop_steps"].tolist() == [20.0]
+
+
+def test_without_integration_there_are_no_steps(tmp_path):
+    train(*new_run(tmp_path / "run", epochs=1), Watcher())
+    (record,) = read_records(tmp_path / "run" / "metrics.jsonl")
+    assert (record.open_loop_steps, record.closed_loop_steps) == (None, None)
+    assert set(record.open_loop) == {"frozen_newton", "fresh_newton", "integrated", "unsettled"}
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_steps_are_counted_across_a_stop_within_an_epoch(tmp_path, is_older):
+    """A checkpoint of before they were has none, and then the epoch has none either."""
+    settings = {"epochs": 1, "solver": {"method": "euler", "horizon": 0.01}, "hidden": [3]}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(*new_run(whole, **settings), Watcher())
+    watcher = Watcher(stop_after=5)
+    train(*new_run(parts, **settings), watcher, watcher.stop)
+    for file in ("checkpoint.h5", "checkpoint-1.h5") if is_older else ():
+        with h5py.File(parts / file, "a") as checkpoint:
+            for loop in ("open_loop_counts", "closed_loop_counts"):
+                if loop in checkpoint["position"]:
+                    del checkpoint[f"position/{loop}"].attrs["steps"]
+            sign(checkpoint)
+    train(*resume(parts, 1), Watcher())
+    (expected,) = read_records(whole / "metrics.jsonl")
+    (found,) = read_records(parts / "metrics.jsonl")
+    assert expected.open_loop_steps > 0 < expected.closed_loop_steps
+    wanted = [None, None]
+    if not is_older:
+        wanted = [expected.open_loop_steps, expected.closed_loop_steps]
+    assert [found.open_loop_steps, found.closed_loop_steps] == wanted
+
+
 def test_a_run_is_never_overwritten(tmp_path):
     out = tmp_path / "run"
     train(*new_run(out, epochs=1), Watcher())
@@ -309,7 +362,10 @@ def test_a_log_of_before_some_figures_were_kept_is_read_and_gone_on_with(tmp_pat
     out = tmp_path / "run"
     train(*new_run(out, epochs=1), Watcher())
     (row,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for name in ("train_closed_loop_accuracy", "learning_rate", "weight_norm"):
+    for name in (
+        "train_closed_loop_accuracy", "learning_rate", "weight_norm",
+        "open_loop_steps", "closed_loop_steps",
+    ):  # fmt: skip
         del row[name]
     (out / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     train(*resume(out, 2), Watcher())

@@ -19,6 +19,7 @@ from disinhib.refimpl.configuration import (
     Feedback,
     MeanInhibition,
     NetworkConfiguration,
+    Optimizer,
     Solver,
 )
 from disinhib.refimpl.end_state import closed_loop_end_state, open_loop_end_state
@@ -248,3 +249,38 @@ def test_closed_loop_is_nearer_to_the_target():
         configuration, Solver(), new_learner(configuration, parameters), x, y
     )
     assert metrics.closed_loop_loss < metrics.loss
+
+
+def clamped(parameters):
+    """The same with biases at 0, by hand."""
+    return dataclasses.replace(parameters, biases=tuple(0 * b for b in parameters.biases))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    "rule", ["exact-inverse", "linear-threshold", "linear-threshold-fixed", "backprop"]
+)
+def test_without_biases_weights_learn_as_with_biases_that_are_held_at_0(rule, optimizer):
+    """Bit for bit; biases that are held by nobody make other weights from the second step on."""
+    parameters, x, y = random_network(SIZES, 0)
+    with_biases = NetworkConfiguration(
+        sizes=SIZES, rule=rule, optimizer=Optimizer(optimizer, learning_rate=0.1)
+    )
+    without = dataclasses.replace(with_biases, bias=False)
+    held = free = new_learner(with_biases, clamped(parameters))
+    learner = new_learner(without, clamped(parameters))
+    for step in range(3):
+        held, free = (learning_step(with_biases, Solver(), one, x, y)[0] for one in (held, free))
+        learner, _ = learning_step(without, Solver(), learner, x, y)
+        assert all(np.any(b) for b in held.parameters.biases)
+        held = dataclasses.replace(held, parameters=clamped(held.parameters))
+        found, expected = (
+            [*one.parameters.weights, one.parameters.readout] for one in (learner, held)
+        )
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(found, free.parameters.weights, strict=False):
+            assert np.array_equal(a, b) == (step == 0)
+        moments = (learner.optimizer.first_moment, learner.optimizer.second_moment)
+        for one in (learner.parameters, *(m for m in moments if m is not None)):
+            assert not any(np.any(b) for b in one.biases)

@@ -19,6 +19,7 @@ from .fault import (
     after,
     fault,
     map_parameters,
+    misconfigured,
     replace,
 )
 
@@ -199,6 +200,13 @@ fault(
         "gradients",
         lambda self, g, a: replace(g, biases=tuple(len(a[0]) * b for b in g.biases)),
     ),
+)
+misconfigured(
+    "biases learned where there are none",
+    "gradients",
+    "without-biases",
+    "biases are learned though the network has none",
+    lambda c: replace(c, bias=True),
 )
 fault(
     "gradient transposed",

@@ -445,6 +445,7 @@ MOST_TELLING = (
     "plain-descent-running-mean",
     "unequal-activations-backprop",
     "without-weights",
+    "without-biases",
     "changing-slopes",
     "labels-of-less-than-1",
     "unstable-fixed-point",

@@ -449,7 +449,7 @@ class Port:
         return np.outer(pre, delta)
 
     def bias_change(self, delta):
-        return delta
+        return delta if self.s["bias"] else 0 * delta
 
     def initial_sums(self):
         return {name: self.nothing(*array.shape) for name, array in self.p.items()}

@@ -33,6 +33,7 @@ FEW_CASES = [
     "depth-5",
     "near-silent",
     "plain-descent-running-mean",
+    "without-biases",
     "saturated",
     "stiff-time-constants",
     "strong-gain",

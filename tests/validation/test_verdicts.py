@@ -252,6 +252,7 @@ MISCOUNTED = [
     ({"frozen_newton": 4}, r"4 \+ 0 \+ 0 end states were counted .*, of 5"),
     ({"fresh_newton": 5}, r"5 \+ 5 \+ 0 end states were counted .*, of 5"),
     ({"unsettled": 2}, "2 of 0 integrations are counted as unsettled"),
+    ({"steps": -1}, "-1 steps of 0 integrations are counted: each has one"),
 ]
 
 

@@ -209,6 +209,8 @@ def _wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
         return f"{listed} end states were counted (frozen, fresh, integrated), of {n_samples}"
     if counts.unsettled > counts.integrated:
         return f"{counts.unsettled} of {counts.integrated} integrations are counted as unsettled"
+    if counts.steps is not None and counts.steps < counts.integrated:
+        return f"{counts.steps} steps of {counts.integrated} integrations are counted: each has one"
     return ""
 
 

@@ -15,6 +15,7 @@ NAMED_OTHERWISE = (
     "sizes",
     "loss",
     "rule",
+    "bias",
     "optimizer.name",
     "feedback.average",
     "feedback.clip",

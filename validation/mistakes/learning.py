@@ -278,7 +278,7 @@ def written_out(
         }[slope_at]
         delta = (u_hat - rate(phi_E, compared_at.u_E[l])) * slope_of(phi_E, at)
         found[f"hidden_{l}/weight"] = mean_outer_product(sent, delta)
-        found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
+        found[f"hidden_{l}/bias"] = np.mean(delta, axis=0) * configuration.bias
         sent = sent_of(phi_E, sent_at.u_E[l])
     if delta_out is None:
         return {**found, "readout/weight": setting.right["readout/weight"]}
@@ -431,7 +431,7 @@ def backprop_with(
         back = W if turned and W.shape[0] == W.shape[1] else W.T
         delta = (delta @ back) * slope_of(configuration.activation_E, drives[l])
         found[f"hidden_{l}/weight"] = mean_outer_product(sent[l], delta)
-        found[f"hidden_{l}/bias"] = np.mean(delta, axis=0)
+        found[f"hidden_{l}/bias"] = np.mean(delta, axis=0) * configuration.bias
     return found
 
 

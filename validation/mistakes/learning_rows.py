@@ -120,6 +120,10 @@ GRADIENTS_ROWS: list[Row] = [
         arrays("*bias", learning.summed),
     ),
     (
+        "biases are learned though the network has none: with `bias` false their gradients are 0",
+        settings_from(lambda c: {"bias": True}),
+    ),
+    (
         "the readout's gradient is summed over the batch: g is a mean",
         arrays("readout*", learning.summed),
     ),

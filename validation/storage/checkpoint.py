@@ -298,6 +298,9 @@ def _check_learner(file: h5py.File, learner: Learner, n_means: int) -> None:
             raise FileError(f"{file.filename}: a {name} goes down to {least}: 0 or more is needed")
 
 
+STEPS = "steps"
+"""Nobody counted them where the attribute is missing, as before there was one."""
+WAYS = [item.name for item in dataclasses.fields(EndStateCounts) if item.name != STEPS]
 UNDER_CONTROL = "closed_loop_n_correct"
 """Backprop has none, nor have checkpoints of before it was counted."""
 
@@ -312,7 +315,10 @@ def _write_position(group: h5py.Group, position: Position) -> None:
         if figures is not None:
             group[name] = figures
     for name in ("open_loop_counts", "closed_loop_counts"):
-        group[name] = np.array(dataclasses.astuple(getattr(position.metrics, name)))
+        counts = getattr(position.metrics, name)
+        group[name] = np.array([getattr(counts, way) for way in WAYS])
+        if counts.steps is not None:
+            group[name].attrs[STEPS] = counts.steps
 
 
 def _read_position(group: h5py.Group) -> Position:
@@ -345,8 +351,10 @@ def _read_position(group: h5py.Group) -> Position:
 
 
 def _counts(group: h5py.Group, name: str) -> EndStateCounts:
-    n_ways = len(dataclasses.fields(EndStateCounts))
-    return EndStateCounts(*(int(n) for n in read_numbers(group, name, (n_ways,), "iu")))
+    numbers = [int(n) for n in read_numbers(group, name, (len(WAYS),), "iu")]
+    is_counted = STEPS in group[name].attrs
+    steps = read_whole(group[name], STEPS, 0) if is_counted else None
+    return EndStateCounts(**dict(zip(WAYS, numbers, strict=True)), steps=steps)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ class StandardCase:
     """One small network and what is special in it; its name is that of its file.
 
     Inputs are drawn from 0 to `input_scale`, initial weights are multiplied by `weight_scale`,
-    initial biases drawn around `bias`, labels multiplied by `label_scale`. With a trajectory, batch
-    0 is also integrated.
+    initial biases, if the network has any, drawn around `bias`, labels multiplied by `label_scale`.
+    With a trajectory, batch 0 is also integrated.
     """
 
     name: str
@@ -241,6 +241,7 @@ def _special_cases() -> Iterator[StandardCase]:
         replace(plain, optimizer=Optimizer("sgd", learning_rate=0.1)),
         weight_scale=0.0,
     )
+    yield StandardCase("without-biases", replace(threshold, bias=False))
 
 
 def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
@@ -253,6 +254,8 @@ def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
         tuple(case.bias + 0.1 * generator.standard_normal(b.shape) for b in drawn.biases),
         case.weight_scale * drawn.readout,
     )
+    if not case.configuration.bias:
+        parameters = replace(parameters, biases=drawn.biases)
     inputs = case.input_scale * generator.uniform(size=(STEPS, BATCH, sizes[0]))
     n_out = sizes[-1]
     if case.configuration.loss == "mse":

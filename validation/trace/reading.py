@@ -114,6 +114,11 @@ def read_trace(path: str | os.PathLike[str]) -> Trace:
             )
         initial = _parameters(file, "initial_parameters", configuration)
         final = _parameters(file, "final_parameters", configuration)
+        if not configuration.bias and any(np.any(b) for b in initial.biases):
+            raise FileError(
+                f"{path}: initial_parameters has biases other than 0: the trace is of a network "
+                "without biases"
+            )
         return Trace(
             path=path,
             configuration=configuration,

@@ -186,6 +186,9 @@ def trace_configuration_text(configuration: NetworkConfiguration, solver: Solver
     """Write the attribute `config` of a trace; `read_trace_configuration` reads it back."""
     settings = dataclasses.asdict(configuration)
     settings["sizes"] = list(configuration.sizes)
+    if configuration.bias:
+        # A trace of a network as published says no more than it did before there were others.
+        del settings["bias"]
     settings["feedback"] = {
         name: value for name, value in settings["feedback"].items() if value is not None
     }

@@ -241,6 +241,8 @@ def _settings(configuration: NetworkConfiguration, solver: Solver) -> dict[str, 
                 settings[prefix + name] = value
 
     add("", dataclasses.asdict(configuration))
+    if configuration.bias:
+        del settings["bias"]
     settings["solver.rtol"] = solver.rtol
     return settings
 

@@ -338,6 +338,7 @@ __device__ inline void integrate_samples(const Group<T, S>& g, bool is_closed) {
       put_end_state(p, is_closed, g.first + s, y + s * size);
       if (threadIdx.x == 0) {
         atomicAdd(counts + INTEGRATED, Count(1));
+        atomicAdd(counts + STEPS, Count(taken + 1));
         if (outcome[s] != AT_REST) atomicAdd(counts + UNSETTLED, Count(1));
       }
     }
@@ -350,6 +351,7 @@ __device__ inline void integrate_samples(const Group<T, S>& g, bool is_closed) {
     put_end_state(p, is_closed, g.first + s, y + s * size);
     if (threadIdx.x == 0) {
       atomicAdd(counts + INTEGRATED, Count(1));
+      atomicAdd(counts + STEPS, Count(control[MAX_STEPS]));
       atomicAdd(counts + UNSETTLED, Count(1));
     }
   }

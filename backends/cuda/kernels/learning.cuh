@@ -117,7 +117,7 @@ __global__ void backward_layer(const Plan<T>* p, Int l) {
   if (at < n_rows(p) * n) layer_row(p, p->delta, l, 0)[at] *= p->back[at];
 }
 
-// g of the biases: the mean of delta. A thread a unit.
+// g of the biases: the mean of delta, or 0 in a network without biases. A thread a unit.
 template <typename T>
 __global__ void bias_gradients(const Plan<T>* p, Int) {
   Int at = Int(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -125,7 +125,7 @@ __global__ void bias_gradients(const Plan<T>* p, Int) {
   Int replica = at / p->n_units, unit = at % p->n_units;
   Int i = unit, l = layer_of_unit(p, i);
   const T* delta = layer_row(p, p->delta, l, replica * p->batch) + i;
-  T sum = sum_of_column(delta, int(p->sizes[l + 1]), int(p->batch));
+  T sum = p->has_biases ? sum_of_column(delta, int(p->sizes[l + 1]), int(p->batch)) : T(0);
   p->g[(replica + 1) * p->n_parameters - p->n_units + unit] = sum / T(p->batch);
 }
 

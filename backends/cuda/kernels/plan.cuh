@@ -13,8 +13,8 @@
 
 enum Rule { EXACT_INVERSE, LINEAR_THRESHOLD, LINEAR_THRESHOLD_FIXED, BACKPROP };
 
-// Ways to an end state, for open loop and closed loop each.
-enum Way { FOUND, FOUND_ANEW, INTEGRATED, UNSETTLED, N_WAYS };
+// Ways to an end state, for open loop and closed loop each, and the steps of those integrated.
+enum Way { FOUND, FOUND_ANEW, INTEGRATED, UNSETTLED, STEPS, N_WAYS };
 
 // Numbers of a replica, in the precision of the network.
 enum Setting {
@@ -49,6 +49,7 @@ struct Plan {
   Int strong;
   Int average;
   Int normalize;
+  Int has_biases;
   Int is_adam;
   Int n_stages;
   Int matrices_in_block;

@@ -14,15 +14,16 @@ from .readout import error
 @kernel
 def integrate(
     theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, b_0, b_1, a_1, Q, target,
-    state, settled, tableau, error_weights, error_order, is_adaptive, rtol, atol, dt_first,
+    state, settled, n_steps, tableau, error_weights, error_order, is_adaptive, rtol, atol, dt_first,
     control, horizon, max_steps,
 ):  # fmt: skip
     """Integrate samples b_0 … b_1 until each has come to rest.
 
     state, (batch, n), is the start and becomes the end; `settled`, (batch,), receives which samples
-    came to rest. Row s of the tableau, (stages, stages), holds the weights of stage s + 1, the last
-    row being the step itself; error_weights, (stages + 1,), are the error estimate's. `control` is
-    dt_min, dt_max, safety, factor_min, factor_max, p, i, d.
+    came to rest, and `n_steps`, (batch,), how many steps each took, rejected ones counted. Row s of
+    the tableau, (stages, stages), holds the weights of stage s + 1, the last row being the step
+    itself; error_weights, (stages + 1,), are the error estimate's. `control` is dt_min, dt_max,
+    safety, factor_min, factor_max, p, i, d.
     """
     rows, n, n_stages = b_1 - b_0, state.shape[1], tableau.shape[0]
     n_out = sizes[sizes.size - 1]
@@ -51,7 +52,7 @@ def integrate(
         theta, sizes, phi, is_mse, to_readout, is_closed, constants, batch, m, index, drive_1, Q,
         aim, y, stages[0], below, drive, e,
     )  # fmt: skip
-    for _ in range(max_steps):
+    for taken in range(max_steps):
         if m == 0:
             break
         for b in range(m):
@@ -111,9 +112,11 @@ def integrate(
             else:
                 copy_row(y[b], state[index[b]])
                 settled[index[b]] = at_rest
+                n_steps[index[b]] = taken + 1
         m = left
     for b in range(m):
         copy_row(y[b], state[index[b]])
+        n_steps[index[b]] = max_steps
 
 
 @kernel

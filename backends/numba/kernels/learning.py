@@ -128,10 +128,11 @@ def backprop_factors(
 
 
 @kernel
-def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_out, g):
+def gradients(sizes, has_biases, batch, part, parts, x_columns, pre_columns, delta, delta_out, g):
     """Mean of preᵀ δ for this part's rows of every weight matrix, and of δ for its biases.
 
-    g receives them, laid out as the parameters; `part` counts from 0 to `parts` - 1.
+    g receives them, laid out as the parameters; `part` counts from 0 to `parts` - 1. In a network
+    without biases theirs are 0.
     """
     n_hidden = sizes.size - 2
     one = g.dtype.type(1)
@@ -157,6 +158,8 @@ def gradients(sizes, batch, part, parts, x_columns, pre_columns, delta, delta_ou
         first, last = n * part // parts, n * (part + 1) // parts
         for i in range(first, last):
             g[start + i] = 0
+        if not has_biases:
+            continue
         for b in range(batch):
             for i in range(first, last):
                 g[start + i] += d[b, i]
