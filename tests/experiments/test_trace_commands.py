@@ -234,7 +234,7 @@ def test_another_packages_backend_is_conformed_by_name(tmp_path):
 def test_the_standard_cases_are_recorded(tmp_path):
     result = disinhib("trace", "record", "--cases", "standard", "--out", tmp_path / "standard")
     assert result.returncode == 0, result.stderr
-    assert len(list((tmp_path / "standard").glob("*.h5"))) == 80
+    assert len(list((tmp_path / "standard").glob("*.h5"))) == 81
     again = disinhib("trace", "record", "--cases", "standard", "--out", tmp_path / "standard")
     assert "no empty directory" in one_line(again)
 

@@ -177,7 +177,7 @@ def _found(
     """
 
     def told(counts: EndStateCounts, of: str = "") -> None:
-        wrong = _wrong_counts(counts, trace.inputs.shape[1])
+        wrong = wrong_counts(counts, trace.inputs.shape[1])
         if wrong:
             miscounted.setdefault(step, f"{of}{wrong}")
 
@@ -201,7 +201,7 @@ def _found(
     return {name: np.asarray(figures[name]) for name in stage.golden(trace, step)}
 
 
-def _wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
+def wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
     """Say what is wrong with counts of end states; in whatever way, each sample has one."""
     ways = (counts.frozen_newton, counts.fresh_newton, counts.integrated)
     if min(*ways, counts.unsettled) < 0 or sum(ways) != n_samples:
