@@ -15,6 +15,7 @@ from disinhib.validation.judge.promises import (
     judge_no_number,
     judge_replicas,
     judge_samples,
+    judge_sharp,
 )
 from disinhib.validation.judge.settling import integrations, judge_distance, judge_steps
 
@@ -53,7 +54,7 @@ def test_every_implementation_keeps_its_promises(name, dtype):
     results = list(judge_promises(implementation(name), dtype, has_its_own_way=False))
     assert failures(results) == []
     of_integration = len(INTEGRATIONS) + len(WITH_REST)
-    assert len(results) == 6 + (of_integration if dtype == FLOAT64 else 0)
+    assert len(results) == 7 + (of_integration if dtype == FLOAT64 else 0)
 
 
 # Right, in another way.
@@ -110,6 +111,26 @@ def test_whoever_gives_up_or_does_not_integrate_is_not_blamed():
 
 
 # Wrong.
+
+SHARP = {
+    "u_E_0": lambda state, counts: (
+        dataclasses.replace(state, u_E=tuple(u + 1e-12 for u in state.u_E)),
+        counts,
+    ),
+    "were not found": lambda state, counts: (state, EndStateCounts(24, integrated=1)),
+}
+
+
+@pytest.mark.parametrize("said", SHARP)
+def test_sharp_neurons_are_to_be_found(said):
+    class Dull(NumpyBackend):
+        def open_loop(self, x):
+            return SHARP[said](*super().open_loop(x))
+
+    result = judge_sharp(Dull, FLOAT64)
+    assert not result.passed
+    assert said in (result.problem or result.worst)
+
 
 OTHER_SOLVERS = {
     "rtol": 2,
@@ -223,6 +244,20 @@ def elsewhere(state, counts):
     u_out = np.array(state.u_out)
     u_out[0] *= 1 + 1e-7
     return dataclasses.replace(state, u_out=u_out), counts
+
+
+def test_an_open_loop_of_one_step_of_newton_s_is_told():
+    """From rest all neurons of the pair step upwards, and the first step goes beyond the root."""
+
+    class OneStep(NumpyBackend):
+        def open_loop(self, x):
+            state, counts = super().open_loop(x)
+            # At u = 0 both slopes are known: φ_E' = 1/2, φ_I' = σ(log 2) = 2/3.
+            u_E = (x + 120 - np.log(3)) / (1 + 1 / 3)
+            u_E = u_E if x.shape[-1] == 2 else state.u_E[0]
+            return dataclasses.replace(state, u_E=(u_E, *state.u_E[1:])), counts
+
+    assert not judge_samples(OneStep, FLOAT64).passed
 
 
 def test_a_singular_sample_is_integrated_and_the_others_are_found():

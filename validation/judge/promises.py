@@ -25,8 +25,10 @@ from ...refimpl import (
     Optimizer,
     Parameters,
     Setting,
+    SoftReLU,
     Solver,
     initial_parameters,
+    rate,
     tolerances_to_rest,
 )
 from ..storage import named_arrays
@@ -70,7 +72,7 @@ def _promises(
     for judge in (judge_beside_a_great_one, judge_replicas, judge_no_number):
         yield partial(judge, dtype=dtype)
     if not has_its_own_way:
-        for judge in (judge_labels, judge_drowned):
+        for judge in (judge_labels, judge_drowned, judge_sharp):
             yield partial(judge, dtype=dtype)
     for one in integrations() if dtype == np.float64 else ():
         if not has_its_own_way:
@@ -94,9 +96,10 @@ by as much as the error asks for: Newton's matrix is 0 to the last bit."""
 def judge_samples(kind: type[Backend], dtype: np.dtype, may_give_up: bool = True) -> StageResult:
     """Judge samples of which one makes Newton's matrix singular.
 
-    It comes to rest where control has silenced the excitatory units: u_out = c = 80 − u_out, so
-    that u_out, c and the integral are 40; whoever may give up may say that it is no number. The
-    others come to where they come by themselves.
+    In open loop every u_E is half of what drives it, as u_I = u_E = a − u_I. Under control the odd
+    one rests where the excitatory units are silent: u_out = c = 80 − u_out, so that u_out, c and
+    the integral are 40; whoever may give up may say that it is no number. The others come to where
+    they come by themselves.
     """
     backend = kind(PAIR, _pair(dtype), dtype, Solver())
     x, target = np.zeros((3, 2), dtype), np.full((3, 2), TARGET, dtype)
@@ -104,8 +107,10 @@ def judge_samples(kind: type[Backend], dtype: np.dtype, may_give_up: bool = True
     open_loop, _ = backend.open_loop(x)
     Q = np.array([SINGULAR_FEEDBACK, 1.0, 0.5], dtype)[:, None, None] * np.eye(2, dtype=dtype)
     together, counts = backend.closed_loop(x, (Q,), target, open_loop)
+    half = (x + BIAS) / 2
+    pairs = [(dict.fromkeys(("u_E_0", "u_I_0", "u_out"), half), state_arrays(open_loop))]
     others = _by_themselves(backend, x, (Q,), target, open_loop)
-    pairs = [(others, state_arrays(_samples(together, slice(1, None))))]
+    pairs.append((others, state_arrays(_samples(together, slice(1, None)))))
     if not (may_give_up and np.all(np.isnan(together.u_out[0]))):
         known = np.full((1, 2), TARGET / 2)
         found = state_arrays(_samples(together, slice(1)))
@@ -228,6 +233,36 @@ def judge_drowned(kind: type[Backend], dtype: np.dtype) -> StageResult:
     integrated = {"integrated": np.asarray(float(counts.integrated))}
     pairs = [({"found": np.zeros(())}, found), ({"integrated": np.full((), 3.0)}, integrated)]
     return _compared("what rounding drowns", dtype, pairs, 0.0)
+
+
+def judge_sharp(kind: type[Backend], dtype: np.dtype) -> StageResult:
+    """Judge neurons so sharp that Newton's steps cannot be told from rounding (section 6).
+
+    All are to be found all the same, each where its own equation says, which grows with u_E and is
+    solved here by halving an interval.
+    """
+    sharpness = 16 / float(np.sqrt(np.finfo(dtype).eps))
+    phi_E, phi_I = (SoftReLU(1.0, sharpness, shift) for shift in (0.3, 0.1))
+    network = NetworkConfiguration(sizes=(8, 8, 2), activation_E=phi_E, activation_I=phi_I)
+    one = np.eye(8, dtype=dtype)
+    parameters = Parameters((one,), (np.zeros(8, dtype),), one[:, :2])
+    x = np.random.default_rng(8).uniform(-2, 2, (25, 8)).astype(dtype)
+    state, counts = kind(network, parameters, dtype, Solver(max_steps=1)).open_loop(x)
+    low, high = np.full(x.shape, -3.0), np.full(x.shape, 3.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        is_above = middle + rate(phi_I, rate(phi_E, middle)) > x
+        low, high = np.where(is_above, low, middle), np.where(is_above, middle, high)
+    result = _compared(
+        "sharp neurons",
+        dtype,
+        [({"u_E_0": high}, {"u_E_0": state.u_E[0]})],
+        10 * float(np.finfo(dtype).eps),
+    )
+    if result.passed and counts.integrated:
+        problem = f"{counts.integrated} of {len(x)} samples were not found"
+        return dataclasses.replace(result, used=float(np.inf), element=None, problem=problem)
+    return result
 
 
 # Replicas.

@@ -76,7 +76,7 @@ def integrations() -> Iterator[Integration]:
     published, slow, replace = PUBLISHED, SLOW, dataclasses.replace
     yield Integration("as published", network, published)
     yield Integration("by Euler", network, replace(published, method="euler"))
-    yield Integration("short horizon", network, replace(published, horizon=0.05))
+    yield Integration("short horizon", network, replace(published, horizon=0.05, max_steps=1000))
     yield Integration("few steps", network, replace(published, max_steps=12))
     # Too short ones are kept whatever their error, and as it shrinks some that follow are not.
     shortest = replace(published, rtol=1e-6, atol=1e-9, dt=5e-3, dt_min=4e-3, dt_max=0.05)
@@ -95,6 +95,13 @@ def integrations() -> Iterator[Integration]:
     yield Integration(
         "constant steps", network, replace(published, step_control="constant", dt=2e-3)
     )
+    # It is shortened until there are numbers: no sample has diverged that was not kept.
+    longest = float(np.finfo(FLOAT64).max)
+    yield Integration(
+        "first step beyond all numbers",
+        network,
+        replace(published, dt=longest, dt_max=longest, horizon=longest, max_steps=1000),
+    )
     yield Integration(
         "divergence",
         network,
@@ -107,11 +114,11 @@ def integrations() -> Iterator[Integration]:
         replace(network, tau_E=30.0, tau_I=0.5, controller=Controller(tau=2.0)),
         slow,
     )
+    slow_leak = replace(second, controller=Controller(0.5, 0.02, leak=0.02, tau=2.0))
+    yield Integration("slow leak", slow_leak, slow)
+    yield Integration("slow leak, by speed", slow_leak, replace(slow, settled="published"))
     yield Integration(
-        "slow leak", replace(second, controller=Controller(0.5, 0.02, leak=0.02, tau=2.0)), slow
-    )
-    yield Integration(
-        "without leak", replace(second, controller=Controller(0.9, 0.02, leak=0.0, tau=2.0)), slow
+        "without leak", replace(second, controller=Controller(0.9, 0.05, leak=0.0, tau=2.0)), slow
     )
     yield Integration(
         "idle integral",
