@@ -32,7 +32,7 @@ from ...refimpl import (
     tolerances_to_rest,
 )
 from ..storage import named_arrays
-from ..trace.cases import StandardCase, case_data
+from ..trace import StandardCase, case_data
 from .conformance import wrong_counts
 from .settling import integrations, judge_distance, judge_steps
 from .stages import Arrays, state_arrays

@@ -27,7 +27,7 @@ from ...refimpl import (
     Solver,
     pack,
 )
-from ..trace.cases import StandardCase, case_data
+from ..trace import StandardCase, case_data
 from .stages import Arrays, state_arrays
 from .tolerance import float_arithmetic
 from .verdict import Comparison, StageResult, judged, natural_scale, state_scale
