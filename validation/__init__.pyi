@@ -9,6 +9,7 @@ from .judge import (
     conformance_solver as conformance_solver,
     first_deviation as first_deviation,
     float_arithmetic as float_arithmetic,
+    judge_promises as judge_promises,
     named_arithmetic as named_arithmetic,
     power as power,
     stability_in_words as stability_in_words,

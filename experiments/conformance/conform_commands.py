@@ -25,6 +25,7 @@ from ...validation import (
     conformance_solver,
     find_traces,
     float_arithmetic,
+    judge_promises,
     named_arithmetic,
     power,
     random_networks,
@@ -68,8 +69,23 @@ def conform_backend(
             reports.append(_judged(trace, kind, backend, np.dtype(dtype), method, show_power))
             print_report(console, reports[-1])
         settings = {"backend": backend, "dtype": dtype, "method": method}
-        files.write(settings, f"Conformance of {backend}", reports)
-        return _summary(reports)
+        beside = [] if paths else [_promises(kind, backend, np.dtype(dtype))]
+        for report in beside:
+            print_report(console, report)
+        files.write(settings, f"Conformance of {backend}", [*reports, *beside])
+        return _summary(reports, beside)
+
+
+PROMISES = "beside the traces"
+OF_THIS_PACKAGE = "disinhib"
+
+
+def _promises(kind: Any, name: str, dtype: np.dtype) -> TraceReport:
+    """Judge what is asked of a backend beside a trace; of this package's own, the way as well."""
+    has_its_own_way = kind.__module__.partition(".")[0] != OF_THIS_PACKAGE
+    with working(console, f"judging what {name} does {PROMISES}"):
+        results = list(judge_promises(kind, dtype, has_its_own_way))
+    return TraceReport(trace=PROMISES, candidate=f"{name}, {dtype.name}", results=results)
 
 
 def _judged(
@@ -235,12 +251,17 @@ def _announced_trace(path: Path) -> Trace:
         return read_trace(path)
 
 
-def _summary(reports: Sequence[TraceReport]) -> int:
-    """Print the last line about all traces, and give the exit code."""
+def _summary(reports: Sequence[TraceReport], beside: Sequence[TraceReport] = ()) -> int:
+    """Print the last line about all traces, and what was judged beside; give the exit code."""
+    broken = [result.stage for one in beside for result in one.results if not result.passed]
+    if broken:
+        say(console, f"Beside the traces deviate: {', '.join(broken)}", "bold red")
     n_failed = sum(not report.passed for report in reports)
     n_stages = sum(len(report.results) for report in reports)
     if n_failed:
         say(console, f"{n_failed} of {len(reports)} traces deviate", "bold red")
+        return 1
+    if broken:
         return 1
     others = sum(len(report.other_paths) for report in reports)
     but = f" {others} arrays were not asked for, and not judged." if others else ""

@@ -228,6 +228,9 @@ def test_conform_without_a_path_runs_the_shipped_traces():
     for trace in shipped_directory().glob("*.h5"):
         assert trace.name in result.stdout
     assert re.search(r"All \d+ stages of 8 traces agree", result.stdout)
+    # What no trace shows; by which steps an integration goes is asked of this package's own.
+    assert "samples by themselves" in result.stdout
+    assert "steps: as published" in result.stdout
 
 
 def test_backends_are_listed():

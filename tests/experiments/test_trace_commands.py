@@ -9,9 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
+from disinhib.backends import NumpyBackend
 from disinhib.datasets.dataset import batch_order
+from disinhib.experiments.conformance import ReportFiles, conform_backend, conform_commands
 from disinhib.experiments.training.configuration import load_run_configuration
 from disinhib.experiments.training.run import begin
+from disinhib.refimpl import map_arrays
 from disinhib.validation import read_trace, shipped_directory
 
 from .test_command_line import disinhib, one_line
@@ -228,6 +231,28 @@ def test_another_packages_backend_is_conformed_by_name(tmp_path):
     assert wrong.returncode == 1
     assert "The first deviation arises in: feedback weights, step 0." in wrong.stdout
     assert "the sign of Q" in wrong.stdout
+
+
+def test_what_deviates_beside_the_traces_fails_a_backend_without_a_path(monkeypatch, capsys):
+    """Traces agree, but a singular sample takes the others with it; steps are its own affair."""
+
+    class Hurts(NumpyBackend):
+        __module__ = "their_chip"
+
+        def closed_loop(self, x, Q, target, open_loop):
+            state, counts = super().closed_loop(x, Q, target, open_loop)
+            hurt = counts.integrated and len(x) > 1
+            return (map_arrays(np.zeros_like, state) if hurt else state), counts
+
+    few = shipped_directory() / GOLDEN.name
+    monkeypatch.setattr(conform_commands, "backend_class", lambda name: Hurts)
+    monkeypatch.setattr(conform_commands, "shipped_directory", lambda: few)
+    files = ReportFiles(None, None, None)
+    assert conform_backend([], "chip", "float32", "fixed-point", False, files) == 1
+    printed = capsys.readouterr().out
+    assert "Beside the traces deviate: samples by themselves" in printed
+    assert "steps: " not in printed
+    assert conform_backend([few], "chip", "float32", "fixed-point", False, files) == 0
 
 
 @pytest.mark.slow

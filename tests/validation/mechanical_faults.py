@@ -41,6 +41,7 @@ from disinhib.refimpl import LOSSES, RULES
 from disinhib.validation import (
     conform,
     find_traces,
+    judge_promises,
     named_arrays,
     read_trace,
     record_standard_case,
@@ -453,6 +454,7 @@ MOST_TELLING = (
     "saturated-linear-threshold",
     "near-silent",
     "strong-gain",
+    "without-gain",
 )
 """Cheap ones that between them catch nearly all that is caught; the others come after."""
 WITH_PATHS = ("circuit", "integration", "end_state")
@@ -528,6 +530,10 @@ DRAWN, N_DRAWS, MOST_SECONDS_OF_DRAWS = (120, 100, 10), 30, 10
 """So many numbers tell a variance from one that is 2 % larger."""
 
 
+MOST_SECONDS_OF_PROMISES = 80
+"""The right reference needs a tenth of it."""
+
+
 class OutOfTime(BaseException):
     """The processor's time for one trace is over."""
 
@@ -558,6 +564,7 @@ class Judge:
             caught, judged_by = self._caught_by(fault, judgement), judged_by + 1
             if caught:
                 break
+        caught = caught or self._caught_by_its_promises(fault)
         seconds = round(time.process_time() - began, 3)
         return {"fault": fault.key, "caught": caught, "judged by": judged_by, "seconds": seconds}
 
@@ -581,6 +588,23 @@ class Judge:
         }
         result = judge_initialisation(DRAWN, together)
         return "" if result.passed else f"initialisation: {result.problem}"
+
+    def _caught_by_its_promises(self, fault: Fault) -> str:
+        """What is asked of a backend beside a trace; the reference has the reference's steps."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS_OF_PROMISES)
+        try:
+            with np.errstate(all="ignore"):
+                kind = faulty_backend(fault)
+                for result in judge_promises(kind, np.dtype("float64"), has_its_own_way=False):
+                    if not result.passed:
+                        return f"promises: {result.stage}"
+        except OutOfTime:
+            return "promises: out of time"
+        except Exception as problem:
+            return f"promises: {type(problem).__name__}"
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        return ""
 
     def _caught_by(self, fault: Fault, judgement: Judgement) -> str:
         trace = self._trace(judgement)

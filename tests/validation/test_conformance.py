@@ -224,6 +224,25 @@ def test_a_fault_in_the_fused_step_alone_is_found():
     assert [r.stage for r in results if not r.passed] == ["learning steps in one run"]
 
 
+def test_samples_that_are_right_under_control_are_counted_there():
+    """A count may be left out; one that is of the open loop is none of the closed."""
+
+    def counting(count):
+        def step(self, x, y):
+            metrics = NumpyBackend.learning_step(self, x, y)
+            return dataclasses.replace(metrics, closed_loop_n_correct=count(metrics))
+
+        return type("Counting", (NumpyBackend,), {"learning_step": step})
+
+    trace = read_trace(TRACES["linear-threshold"])
+    kinds = [counting(lambda metrics: metrics.n_correct), counting(lambda metrics: None)]
+    of_open_loop, left_out = conform_each(trace, kinds, np.dtype(np.float64), "fixed-point")
+    assert failures(left_out) == []
+    (failed,) = (result for result in of_open_loop if not result.passed)
+    assert failed.stage == "losses"
+    assert "are counted as right under control" in failed.problem
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_a_missing_number_never_passes(wrong):
     def spoil(Q):

@@ -25,6 +25,7 @@ QUICK = (
     "linear-threshold-softmax-cross-entropy-readout-free",
     "without-weights",
     "without-biases",
+    "without-gain",
     "depth-5",
     "unequal-activations-linear-threshold",
     "strong-gain",

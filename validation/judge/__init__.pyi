@@ -13,6 +13,7 @@ from .conformance import (
 )
 from .initialisation import initialisation_locations as initialisation_locations
 from .power import StagePower as StagePower, power as power
+from .promises import judge_promises as judge_promises
 from .stability import stability_in_words as stability_in_words
 from .stages import (
     CLOSED_LOOP as CLOSED_LOOP,

@@ -177,7 +177,7 @@ def _found(
     """
 
     def told(counts: EndStateCounts, of: str = "") -> None:
-        wrong = _wrong_counts(counts, trace.inputs.shape[1])
+        wrong = wrong_counts(counts, trace.inputs.shape[1])
         if wrong:
             miscounted.setdefault(step, f"{of}{wrong}")
 
@@ -193,6 +193,9 @@ def _found(
         if metrics.open_loop_counts != alone:
             counted = f"in open loop a learning step counts {metrics.open_loop_counts}"
             miscounted.setdefault(step, f"{counted}, the stage alone {alone}")
+        wrong = _wrongly_right(metrics.closed_loop_n_correct, trace, step)
+        if wrong:
+            miscounted.setdefault(step, wrong)
     figures = {
         OPEN_LOSS: metrics.loss,
         CLOSED_LOSS: metrics.closed_loop_loss,
@@ -201,7 +204,30 @@ def _found(
     return {name: np.asarray(figures[name]) for name in stage.golden(trace, step)}
 
 
-def _wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
+NEAR = 1e-2
+"""Outputs that are nearer than this part of the largest may change places."""
+
+
+def _wrongly_right(n_correct: np.ndarray | None, trace: Trace, step: int) -> str:
+    """Say what is wrong with a count of samples that are right under control, if it was taken.
+
+    A sample whose label's output and the largest other one are near is right or not.
+    """
+    circuit = trace.steps[step].circuit
+    if n_correct is None or circuit is None:
+        return ""
+    u_out = circuit.closed_loop.u_out
+    is_label = np.arange(u_out.shape[-1]) == np.argmax(trace.targets[step], axis=-1)[:, None]
+    lead = np.max(np.where(is_label, u_out, -np.inf), axis=-1) - np.max(
+        np.where(is_label, -np.inf, u_out), axis=-1
+    )
+    least, most = (np.sum(lead > side * NEAR * largest(u_out)) for side in (1, -1))
+    if least <= n_correct <= most:
+        return ""
+    return f"{n_correct} samples are counted as right under control: {least} to {most} are"
+
+
+def wrong_counts(counts: EndStateCounts, n_samples: int) -> str:
     """Say what is wrong with counts of end states; in whatever way, each sample has one."""
     ways = (counts.frozen_newton, counts.fresh_newton, counts.integrated)
     if min(*ways, counts.unsettled) < 0 or sum(ways) != n_samples:

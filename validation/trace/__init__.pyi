@@ -1,4 +1,6 @@
 from .cases import (
+    StandardCase as StandardCase,
+    case_data as case_data,
     find_traces as find_traces,
     random_networks as random_networks,
     record_standard_case as record_standard_case,

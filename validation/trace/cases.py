@@ -242,6 +242,10 @@ def _special_cases() -> Iterator[StandardCase]:
         weight_scale=0.0,
     )
     yield StandardCase("without-biases", replace(threshold, bias=False))
+    # With neither gain nothing is to be searched for, and the integral is not c over its gain.
+    yield StandardCase(
+        "without-gain", replace(plain, controller=Controller(k_p=0.0, k_i=0.0, leak=0.5))
+    )
 
 
 def case_data(case: StandardCase) -> tuple[Parameters, np.ndarray, np.ndarray]:
