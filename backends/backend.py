@@ -280,6 +280,9 @@ class TrainingMetrics:
     closed_loop_n_correct : array of int64, (steps, ...), or None
         Samples whose largest output under control is that of the label; None for backprop, and
         where nobody counted them.
+    replica_counts : tuple of (EndStateCounts, EndStateCounts), or None
+        Both counts of each replica, in the order of `numpy.ndindex`; None where they were not told
+        apart, which a backend need not do.
     """
 
     loss: np.ndarray
@@ -288,6 +291,7 @@ class TrainingMetrics:
     open_loop_counts: EndStateCounts
     closed_loop_counts: EndStateCounts
     closed_loop_n_correct: np.ndarray | None = None
+    replica_counts: tuple[Counts, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -302,11 +306,14 @@ class Evaluation:
         Fraction of samples whose largest output is that of the label.
     counts : EndStateCounts
         How the end states were reached.
+    replica_counts : tuple of EndStateCounts, or None
+        Those of each replica, in the order of `numpy.ndindex`; None where they were not told apart.
     """
 
     loss: np.ndarray
     accuracy: np.ndarray
     counts: EndStateCounts
+    replica_counts: tuple[EndStateCounts, ...] | None = None
 
 
 def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
@@ -325,7 +332,32 @@ def joined(parts: Sequence[TrainingMetrics]) -> TrainingMetrics:
     under_control = [part.closed_loop_n_correct for part in parts]
     counted = [n for n in under_control if n is not None]
     whole = np.concatenate(counted) if len(counted) == len(parts) else None
-    return TrainingMetrics(loss, closed_loop_loss, n_correct, *counts, whole)
+    apart = [part.replica_counts for part in parts if part.replica_counts is not None]
+    each = tuple(map(total, zip(*apart, strict=True))) if len(apart) == len(parts) else None
+    return TrainingMetrics(loss, closed_loop_loss, n_correct, *counts, whole, each)
+
+
+def metrics_of_replica(metrics: TrainingMetrics, replica: int) -> TrainingMetrics:
+    """What a replica, of a single axis of them, would have been told alone.
+
+    `metrics` tells its counts apart.
+    """
+    assert metrics.replica_counts is not None
+    under_control = metrics.closed_loop_n_correct
+    return TrainingMetrics(
+        metrics.loss[:, replica],
+        metrics.closed_loop_loss[:, replica],
+        metrics.n_correct[:, replica],
+        *metrics.replica_counts[replica],
+        None if under_control is None else under_control[:, replica],
+    )
+
+
+def evaluation_of_replica(evaluation: Evaluation, replica: int) -> Evaluation:
+    """The same of an evaluation."""
+    assert evaluation.replica_counts is not None
+    loss, accuracy = evaluation.loss[replica], evaluation.accuracy[replica]
+    return Evaluation(loss, accuracy, evaluation.replica_counts[replica])
 
 
 def total(parts: Iterable[Counts]) -> Counts:
@@ -366,11 +398,11 @@ def step_by_training(self: Backend, x: np.ndarray, y: np.ndarray) -> StepMetrics
 
 
 def metrics_of(
-    figures: np.ndarray, open_loop_counts: EndStateCounts, closed_loop_counts: EndStateCounts
+    figures: np.ndarray, counts: Counts, replica_counts: Iterable[Counts] | None = None
 ) -> TrainingMetrics:
-    """Of figures (steps, ..., 4).
+    """Of figures (steps, ..., 4), the counts of all replicas and of each.
 
-    They are mean loss, mean closed-loop loss, samples that are right, and right under control.
+    Figures are mean loss, mean closed-loop loss, samples that are right, and right under control.
     """
     loss, closed_loop_loss, n_correct, under_control = np.moveaxis(figures, -1, 0).copy()
     # Backprop has no control, and so no such loss.
@@ -379,23 +411,35 @@ def metrics_of(
         loss,
         closed_loop_loss,
         n_correct.astype(np.int64),
-        open_loop_counts,
-        closed_loop_counts,
+        *counts,
         under_control.astype(np.int64) if has_control else None,
+        None if replica_counts is None else tuple(replica_counts),
     )
 
 
 def evaluate_in_batches(
     n_samples: int,
     batch_size: int,
-    evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, EndStateCounts]],
+    evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, Sequence[EndStateCounts]]],
+    tells_replicas_apart: bool,
 ) -> Evaluation:
-    """Evaluate positions of one batch after the other; `evaluate` gives sums over its batch."""
-    loss, right, counts = np.zeros(()), np.zeros(()), EndStateCounts()
+    """Evaluate positions of one batch after the other.
+
+    `evaluate` gives sums over its batch, and counts of each replica or of all together.
+    """
+    loss, right = np.zeros(()), np.zeros(())
+    of_batches: list[Sequence[EndStateCounts]] = []
     for first in range(0, n_samples, batch_size):
         found = evaluate(np.arange(first, min(first + batch_size, n_samples)))
-        loss, right, counts = loss + found[0], right + found[1], counts + found[2]
-    return Evaluation(np.asarray(loss / n_samples), np.asarray(right / n_samples), counts)
+        loss, right = loss + found[0], right + found[1]
+        of_batches.append(found[2])
+    each = tuple(sum(counts, EndStateCounts()) for counts in zip(*of_batches, strict=True))
+    return Evaluation(
+        np.asarray(loss / n_samples),
+        np.asarray(right / n_samples),
+        sum(each, EndStateCounts()),
+        each if tells_replicas_apart else None,
+    )
 
 
 def seconds_of(

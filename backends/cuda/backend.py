@@ -29,6 +29,7 @@ from ..backend import (
     TrainingMetrics,
     metrics_of,
     step_by_training,
+    total,
 )
 from ..front import checked_backend
 from .cublas import uses_tf32
@@ -91,7 +92,8 @@ class CupyBackend:
         network, w = self._network, self._network.with_inputs(x)
         network.clear_counts()
         network.find_open_loop(w)
-        return network.state(w, "open_u_E", "open_u_I", "open_u_out"), network.counts()[0]
+        counts = total(network.counts())[0]
+        return network.state(w, "open_u_E", "open_u_I", "open_u_out"), counts
 
     def mean_inhibition(self, open_loop: NetworkState) -> tuple[np.ndarray, ...]:
         """r̄ with the present batch taken in (section 5)."""
@@ -123,7 +125,8 @@ class CupyBackend:
         network.put_control(w, Q, target)
         network.clear_counts()
         network.find_closed_loop(w)
-        return network.state(w, "u_E", "u_I", "u_out", "z"), network.counts()[1]
+        counts = total(network.counts())[1]
+        return network.state(w, "u_E", "u_I", "u_out", "z"), counts
 
     def gradients(
         self,
@@ -209,7 +212,8 @@ class CupyBackend:
         figures = network.repeat("step", network.learning_step, data, batch_order)
         network.n_steps += len(batch_order)
         figures = figures.reshape(len(batch_order), *network.leading, 4)
-        return metrics_of(figures, *network.counts())
+        counts = network.counts()
+        return metrics_of(figures, total(counts), counts)
 
     def evaluate(self, data: PlacedOnDevice, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data: full batches, then what is left."""
@@ -223,10 +227,12 @@ class CupyBackend:
                 figures = network.repeat("evaluation", network.evaluation_step, data, order)
                 loss = loss + np.sum(figures[:, :, 0], axis=0) * order.shape[-1]
                 right = right + np.sum(figures[:, :, 2], axis=0)
+        counts = network.counts()
         return Evaluation(
             (loss / data.n_samples).reshape(network.leading),
             (right / data.n_samples).reshape(network.leading),
-            network.counts()[0],
+            total(counts)[0],
+            tuple(of_open_loop for of_open_loop, _ in counts),
         )
 
     def stage_seconds(self, data: PlacedOnDevice, order: np.ndarray) -> dict[str, float]:

@@ -138,7 +138,7 @@ class CudaNetwork:
                 np.cumsum([0, *(n * m for n, m in pairwise(self._sizes))], dtype=np.int64)
             ),
             "full_scale": device.put(np.ones(1, dtype=self._dtype)),
-            "counts": device.put(np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)),
+            "counts": device.put(self._no_counts()),
             "step": device.put(np.zeros(2, dtype=np.int64)),
             "corrections": device.empty(4, np.float64),
         }
@@ -488,24 +488,27 @@ class CudaNetwork:
 
     def clear_counts(self) -> None:
         """Count from 0."""
-        zeros = np.zeros(2 * enumerators("Way")["N_WAYS"], dtype=np.uint64)
-        self._device.put(zeros, into=self._fixed["counts"])
+        self._device.put(self._no_counts(), into=self._fixed["counts"])
 
-    def counts(self) -> Counts:
-        """How end states were reached, in open loop and under control."""
-        found = self._device.get(self._fixed["counts"]).astype(int).reshape(2, -1)
+    def _no_counts(self) -> np.ndarray:
+        return np.zeros((self._replicas, 2, enumerators("Way")["N_WAYS"]), dtype=np.uint64)
+
+    def counts(self) -> list[Counts]:
+        """How the end states of each replica were reached, in open loop and under control."""
+        found = self._device.get(self._fixed["counts"]).astype(int)
         way = enumerators("Way")
-        open_loop, closed_loop = (
-            EndStateCounts(
+
+        def counts_of(row: np.ndarray) -> EndStateCounts:
+            return EndStateCounts(
                 frozen_newton=int(row[way["FOUND"]]),
                 fresh_newton=int(row[way["FOUND_ANEW"]]),
                 integrated=int(row[way["INTEGRATED"]]),
                 unsettled=int(row[way["UNSETTLED"]]),
                 steps=int(row[way["STEPS"]]),
             )
-            for row in found
-        )
-        return open_loop, closed_loop
+
+        shaped = found.reshape(self._replicas, 2, -1)
+        return [(counts_of(of_open_loop), counts_of(control)) for of_open_loop, control in shaped]
 
     # Arrays in and out.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numba
@@ -217,7 +217,7 @@ class NumbaBackend:
             return total(counts)
 
         counts = self._each(learn, x=data.x, y=data.y, orders=orders, figures=figures)
-        return metrics_of(np.moveaxis(figures, -2, 0), *total(counts))
+        return metrics_of(np.moveaxis(figures, -2, 0), total(counts), counts)
 
     def stage_seconds(self, data: HostData, order: np.ndarray) -> dict[str, float]:
         """Learn from one batch, and time each stage; of replicas, all together."""
@@ -231,18 +231,14 @@ class NumbaBackend:
     def evaluate(self, data: HostData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
 
-        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, EndStateCounts]:
+        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, Sequence[EndStateCounts]]:
             def evaluate(network: CompiledNetwork, x: np.ndarray, y: np.ndarray) -> Any:
                 return network.evaluate(x, y, order, data.full_scale)
 
             loss, right, counts = zip(*self._each(evaluate, x=data.x, y=data.y), strict=True)
-            return (
-                np.reshape(loss, self._leading),
-                np.reshape(right, self._leading),
-                sum(counts, EndStateCounts()),
-            )
+            return np.reshape(loss, self._leading), np.reshape(right, self._leading), counts
 
-        return evaluate_in_batches(data.y.shape[-2], batch_size, sums)
+        return evaluate_in_batches(data.y.shape[-2], batch_size, sums, True)
 
     def _each(self, work: Callable[..., T], **arguments: Any) -> list[T]:
         """Do work on every replica's network and its part of the arguments."""

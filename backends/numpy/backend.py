@@ -180,20 +180,20 @@ class NumpyBackend:
             for s in steps
         ]
         counts = total((s.open_loop_counts, s.closed_loop_counts) for s in steps)
-        return metrics_of(np.array(figures), *counts)
+        return metrics_of(np.array(figures), counts)
 
     def evaluate(self, data: HostData, batch_size: int = 1000) -> Evaluation:
         """Open-loop loss and accuracy over all placed data."""
 
-        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, EndStateCounts]:
+        def sums(order: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[EndStateCounts]]:
             x, y = self._batch(data, order)
             parameters = self._learner.parameters
             u_out, counts = open_loop_output(self.configuration, self.solver, parameters, x)
             losses = sample_loss(self.configuration.loss, u_out, y)
             loss = np.asarray(np.sum(losses, axis=-1, dtype=np.float64))
-            return loss, count_correct(u_out, y), counts
+            return loss, count_correct(u_out, y), [counts]
 
-        return evaluate_in_batches(data.y.shape[-2], batch_size, sums)
+        return evaluate_in_batches(data.y.shape[-2], batch_size, sums, False)
 
     def _batch(self, data: HostData, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = np.asarray(_take(data.x, order), dtype=self.dtype) / data.full_scale

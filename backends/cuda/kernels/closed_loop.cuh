@@ -571,7 +571,7 @@ __device__ inline bool search_again(const Group<T, 1>& g) {
   bool found = is_found[0];
   if (found && is_first_warp) {
     keep_integral(g, 0);
-    if (lane == 0) atomicAdd(p->counts + N_WAYS + FOUND_ANEW, Count(1));
+    if (lane == 0) atomicAdd(counts_of(g, true) + FOUND_ANEW, Count(1));
   }
   return found;
 }
@@ -615,7 +615,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) closed_loop(const Plan<T>* p, In
         __syncwarp();
         if (lane_of_thread() == 0) {
           is_found[s] = 1;
-          atomicAdd(p->counts + N_WAYS + FOUND, Count(1));
+          atomicAdd(counts_of(g, true) + FOUND, Count(1));
         }
         continue;
       }

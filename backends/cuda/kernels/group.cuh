@@ -59,6 +59,12 @@ __device__ inline Group<T, S> group_of_block(const Plan<T>* p) {
   return group_of_rows<T, S>(p, replica * p->batch + sample, int(left < S ? left : S));
 }
 
+// Where a group's replica counts the ends that samples come to, in open loop or under control.
+template <typename T, int S>
+__device__ inline Count* counts_of(const Group<T, S>& g, bool is_closed) {
+  return g.p->counts + (2 * g.replica + is_closed) * N_WAYS;
+}
+
 // Which samples' flags are `wanted`, as bits: what a thread still knows when another group has the
 // block's memory. It looks at S flags, be there fewer samples: up to an end that it does not know
 // the compiler reads four at once, and behind the S lie others, which a thread ahead may set.

@@ -259,7 +259,7 @@ template <typename T, int S>
 __device__ inline void integrate_samples(const Group<T, S>& g, bool is_closed) {
   const Plan<T>* p = g.p;
   int size = int(state_size(p)), n_stages = int(p->n_stages), k_stride = (n_stages + 1) * size;
-  Count* counts = p->counts + (is_closed ? N_WAYS : 0);
+  Count* counts = counts_of(g, is_closed);
   const double* control = p->control;
   double *dt = g.scalars + NEXT_STEP * S, *step = g.scalars + STEP * S;
   double* time = g.scalars + TIME * S;

@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(GROUP_BOUNDS) open_loop(const Plan<T>* p, Int)
     p->open_u_out[g.first * p->n_out + at] = g.above[at];
   }
   for (int s = threadIdx.x; s < g.samples; s += blockDim.x)
-    if (!is_left[s]) atomicAdd(p->counts + FOUND, Count(1));
+    if (!is_left[s]) atomicAdd(counts_of(g, false) + FOUND, Count(1));
   // Nobody need wait here, but where all meet the compiler has less to keep, and spills less.
   __syncthreads();
   unsigned sought = samples_with(g, is_left, 1);
