@@ -7,7 +7,9 @@ from .backend import (
     PlacedData as PlacedData,
     TimesStages as TimesStages,
     TrainingMetrics as TrainingMetrics,
+    evaluation_of_replica as evaluation_of_replica,
     joined as joined,
+    metrics_of_replica as metrics_of_replica,
 )
 from .front import checked_backend as checked_backend, checked_threads as checked_threads
 from .numba.backend import NumbaBackend as NumbaBackend

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from disinhib.backends import Backend
-from disinhib.backends.backend import joined
+from disinhib.backends.backend import evaluation_of_replica, joined, metrics_of_replica
 from disinhib.refimpl.circuit import (
     Controller,
     Parameters,
@@ -232,7 +232,8 @@ def test_evaluation_is_the_mean_over_all_samples_whatever_the_batches(name, dtyp
     assert whole.accuracy == parts.accuracy == pytest.approx(right)
 
 
-def test_replicas_train_as_if_alone(name, dtype):
+@pytest.mark.parametrize("method", ["fixed-point", "tsit5"])
+def test_replicas_train_as_if_alone(name, dtype, method):
     """Shared data, an order of batches of its own for each."""
     x, y = data()
     networks = [initial_parameters(SIZES, np.random.default_rng(s)) for s in range(3)]
@@ -242,11 +243,27 @@ def test_replicas_train_as_if_alone(name, dtype):
         np.stack([n.readout for n in networks]),
     )
     orders = np.stack([np.random.default_rng(s).permutation(40).reshape(8, 5) for s in range(3)])
-    together = build(name, dtype, parameters=stack)
+    together = build(name, dtype, method=method, parameters=stack)
     metrics = together.train(together.place(x, y), np.swapaxes(orders, 0, 1))
+    evaluation = together.evaluate(together.place(x, y), batch_size=15)
+    # The reference works on all at once, and counts them together.
+    assert (metrics.replica_counts is None) == (evaluation.replica_counts is None)
+    assert (metrics.replica_counts is None) == (name == "numpy")
     for s in range(3):
-        alone = build(name, dtype, parameters=networks[s])
+        alone = build(name, dtype, method=method, parameters=networks[s])
         expected = alone.train(alone.place(x, y), orders[s])
+        if metrics.replica_counts is not None:
+            own = metrics_of_replica(joined([metrics, metrics]), s)
+            assert own.loss.shape == (16,)
+            for counts, counts_alone in (
+                (own.open_loop_counts, expected.open_loop_counts),
+                (own.closed_loop_counts, expected.closed_loop_counts),
+            ):
+                assert counts == counts_alone + counts_alone
+                if method == "tsit5":
+                    assert counts.mean_steps == pytest.approx(counts_alone.mean_steps, rel=0.01)
+            evaluated = alone.evaluate(alone.place(x, y), batch_size=15)
+            assert evaluation_of_replica(evaluation, s).counts == evaluated.counts
         np.testing.assert_allclose(
             metrics.loss[:, s], expected.loss, rtol=1e-10 if dtype == np.float64 else 1e-3
         )
