@@ -4,6 +4,7 @@ from .backend import (
     BackendUnavailable as BackendUnavailable,
     CompilesAhead as CompilesAhead,
     Evaluation as Evaluation,
+    HasDevices as HasDevices,
     PlacedData as PlacedData,
     TimesStages as TimesStages,
     TrainingMetrics as TrainingMetrics,

@@ -234,6 +234,15 @@ class CompilesAhead(Protocol):
         """
 
 
+@runtime_checkable
+class HasDevices(Protocol):
+    """What the class of a backend also offers that works on devices of its own, such as GPUs."""
+
+    @staticmethod
+    def device_count() -> int:
+        """How many this process may use."""
+
+
 @dataclass(frozen=True)
 class BackendDescription:
     """What a user needs to know of a backend before choosing it.

@@ -27,8 +27,13 @@ import numpy as np
 
 from disinhib.backends import backend_class
 from disinhib.datasets import batch_order, load_dataset, random_generator, softened_labels
-from disinhib.experiments.training import run_configuration, with_learning_rate
-from disinhib.refimpl import Parameters, initial_parameters
+from disinhib.experiments.training import (
+    run_configuration,
+    stacked,
+    with_learning_rate,
+    with_own_numbers,
+)
+from disinhib.refimpl import initial_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ("backprop", "exact-inverse", "linear-threshold")
@@ -39,32 +44,6 @@ TUNED = {
     "linear-threshold-weak": {"rule": "linear-threshold", "feedback": {"strong": False}},
     "exact-inverse-weak": {"rule": "exact-inverse", "feedback": {"strong": False}},
 }
-
-
-# Replicas: configurations that agree but for their seeds and for numbers.
-
-
-def with_own_numbers(configurations: Sequence[Any]) -> Any:
-    """One network's configuration of many: numbers that differ become arrays (R, 1, 1)."""
-    first = configurations[0]
-    if not dataclasses.is_dataclass(first):
-        if all(one == first for one in configurations):
-            return first
-        return np.array(configurations, float).reshape(-1, 1, 1)
-    fields = {
-        item.name: with_own_numbers([getattr(one, item.name) for one in configurations])
-        for item in dataclasses.fields(first)
-    }
-    return type(first)(**fields)
-
-
-def stacked(parameters: Sequence[Parameters]) -> Parameters:
-    """Networks side by side."""
-    return Parameters(
-        tuple(np.stack(layer) for layer in zip(*(p.weights for p in parameters), strict=True)),
-        tuple(np.stack(layer) for layer in zip(*(p.biases for p in parameters), strict=True)),
-        np.stack([p.readout for p in parameters]),
-    )
 
 
 @lru_cache(maxsize=600)

@@ -326,12 +326,18 @@ def batch_run_command(
     slurm: Annotated[
         int, whole(metavar="JOBS", help="So many workers by SLURM, through dask-jobqueue.")
     ] = 0,
+    replicas: Annotated[
+        int | None,
+        whole(help="Runs side by side in one backend; else as a GPU has room, 1 on processors."),
+    ] = None,
 ) -> int:
     """Run every row of a study, or go on with those that are left."""
     from .batch import run_batch
 
     settings = given_settings or ()
-    return run_batch(study, settings, out, workers, threads, shard, time_limit, scheduler, slurm)
+    return run_batch(
+        study, settings, out, workers, threads, shard, time_limit, scheduler, slurm, replicas
+    )
 
 
 @batch_app.command("work", hidden=True)
@@ -342,11 +348,12 @@ def batch_work_command(
     attempt: Annotated[str, typer.Option()] = "",
     parent: Annotated[int, whole()] = 0,
     deadline: Annotated[str, typer.Option()] = "inf",
+    replicas: Annotated[int, whole()] = 1,
 ) -> int:
     """Be one worker of a batch that another process watches over."""
     from .batch import run_worker
 
-    return run_worker(directory, worker, shard, attempt, parent, float(deadline))
+    return run_worker(directory, worker, shard, attempt, parent, float(deadline), replicas)
 
 
 @batch_app.command("status")

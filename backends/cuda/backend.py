@@ -79,6 +79,15 @@ class CupyBackend:
         device = properties["name"].decode() + (", TF32 products" if uses_tf32() else "")
         return BackendDescription("cupy", cupy.__version__, device)
 
+    @staticmethod
+    def device_count() -> int:
+        """How many GPUs this process may use."""
+        if why_unavailable():
+            return 0
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount())
+
     def learner(self) -> Learner:
         """Copy out all that learning changes."""
         return self._network.learner()

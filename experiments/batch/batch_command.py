@@ -33,7 +33,7 @@ from ..output import (
 )
 from ..runs_compared import print_whole, write_rows
 from ..training import RunConfiguration, parse_settings, stop_on_interrupt
-from .here import ENDED_EARLY, Share, prepared, train_here, workers_for
+from .here import ENDED_EARLY, Share, prepared, replicas_for, train_here, workers_for
 from .results import (
     Progress,
     batch_figure,
@@ -63,6 +63,7 @@ def run_batch(
     time_limit: str = "",
     scheduler: str = "",
     slurm_jobs: int = 0,
+    n_replicas: int | None = None,
 ) -> int:
     """Run a study, or go on with it, and give the exit code.
 
@@ -80,6 +81,7 @@ def run_batch(
     with working(console, f"getting {directory} ready"):
         study = prepared(source, settings, directory, n_threads, tell_user)
         _refuse_without_optuna(study)
+        replicas = replicas_for(study, n_replicas)
     n_rows = trials_of(study) or study.n_combinations
     is_here = not scheduler and not slurm_jobs
     with going_on_without_output():
@@ -89,7 +91,9 @@ def run_batch(
             workers = f"{n_workers} workers" if n_workers > 1 else "1 worker"
             say(console, _headline(study, directory, workers))
             with stop_on_interrupt() as stop, showing(console) as watch:
-                is_all = train_here(directory, study, share, n_workers, deadline, stop, watch)
+                is_all = train_here(
+                    directory, study, share, n_workers, deadline, stop, watch, replicas
+                )
         else:
             from .cluster import cluster, train_on_cluster
 
@@ -101,7 +105,7 @@ def run_batch(
                 showing(console) as watch,
             ):
                 is_all = train_on_cluster(
-                    client, directory, study, share, deadline, stop, watch, look
+                    client, directory, study, share, deadline, stop, watch, look, replicas
                 )
         if stop():
             say(console, f"Stopped; the same command goes on ({directory}).")
@@ -177,12 +181,18 @@ def _outlive_the_terminal() -> None:
 
 
 def run_worker(
-    directory: Path, worker: str, shard: str, attempt: str, parent: int, deadline: float
+    directory: Path,
+    worker: str,
+    shard: str,
+    attempt: str,
+    parent: int,
+    deadline: float,
+    replicas: int = 1,
 ) -> int:
     """Be one worker of a batch, and give the exit code: 0 if nothing is left for anybody."""
     study, share = read_study(directory / STUDY), parse_share(shard)
     number, n_workers = parse_share(worker).number, parse_share(worker).of
-    terms = Terms(attempt, deadline, parent)
+    terms = Terms(attempt, deadline, parent, replicas)
     with stop_on_interrupt() as stop:
         if study.search is not None:
             groups = list(in_turn(study.combinations(), share.number, share.of))
@@ -429,6 +439,7 @@ def batch(
     *,
     workers: int | None = None,
     threads: int | None = None,
+    replicas: int | None = None,
     shard: str = "1/1",
     time_limit: str = "",
     progress: bool = True,
@@ -447,6 +458,9 @@ def batch(
     threads : int, optional
         Of each run; else one, or more if there are more cores than runs. They are those of the
         study's first time unless they are given again.
+    replicas : int, optional
+        Runs that learn side by side in one backend, if they agree in all but seeds and numbers;
+        else as many as a GPU has room for, and 1 on processors, where there is nothing to gain.
     shard : str
         ``"I/N"``: only the I-th of N parts of the rows, from 1, for jobs of their own.
     time_limit : str
@@ -477,7 +491,9 @@ def batch(
     n_rows = trials_of(found) or found.n_combinations
     n_workers = workers or workers_for(found, n_rows)
     with stop_on_interrupt() as stop, showing(console) if progress else _silence() as watch:
-        train_here(directory, found, share, n_workers, deadline, stop, watch)
+        train_here(
+            directory, found, share, n_workers, deadline, stop, watch, replicas_for(found, replicas)
+        )
     if stop():
         raise KeyboardInterrupt(f"stopped: batch with out={str(directory)!r} goes on")
     return batch_table(directory)

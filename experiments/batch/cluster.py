@@ -84,13 +84,14 @@ def train_on_cluster(
     stop: Callable[[], int],
     watch: Callable[[Progress], None],
     look: Callable[[], None] = lambda: None,
+    replicas: int = 1,
 ) -> bool:
     """Run a share of a study's rows on a cluster; whether none of them is left."""
     from distributed import CancelledError, KilledWorker
 
     directory = Path(directory).resolve()
     attempt = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    terms = Terms(attempt, deadline)
+    terms = Terms(attempt, deadline, replicas=replicas)
     results = Results(directory)
     progress = Progress(study, directory, share, attempt, results)
     left = _tasks(study, directory, share, terms, results)
@@ -185,7 +186,7 @@ def _tasks(
             for number, row in enumerate(study.rows())
             if number % share.of == share.number - 1 and not results.is_settled(row, terms.attempt)
         ]
-        size = max(1, len(numbers) // MOST_TASKS)
+        size = max(terms.replicas, len(numbers) // MOST_TASKS)
         every = [numbers[first : first + size] for first in range(0, len(numbers), size)]
     return [(numbers, 1) for numbers in reversed(every)]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backends import BackendUnavailable, backend_class, checked_threads
+from ...backends import BackendUnavailable, HasDevices, backend_class, checked_threads
 from ...datasets import load_dataset
 from ...refimpl import ConfigurationError
 from ...validation import FileError
@@ -213,6 +213,7 @@ def train_here(
     deadline: float,
     stop: Callable[[], int],
     watch: Callable[[Progress], None],
+    replicas: int = 1,
 ) -> bool:
     """Run a share of a study's rows with so many workers; whether none of them is left."""
     directory, attempt = Path(directory), secrets.token_hex(4)
@@ -223,8 +224,9 @@ def train_here(
     command = [
         sys.executable, "-m", "disinhib", "batch", "work", str(directory),
         "--shard", f"{share.number}/{share.of}", "--attempt", attempt,
-        "--parent", str(os.getpid()), "--deadline", repr(deadline),
+        "--parent", str(os.getpid()), "--deadline", repr(deadline), "--replicas", str(replicas),
     ]  # fmt: skip
+    devices = gpus(study)
 
     def started(number: int, deaths: dict[str, int]) -> _Worker:
         log = directory / LOGS / f"worker-{share.number}-{number}.txt"
@@ -232,6 +234,7 @@ def train_here(
             process = subprocess.Popen(
                 [*command, "--worker", f"{number}/{n_workers}"],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+                env=os.environ | ({VISIBLE: devices[number % len(devices)]} if devices else {}),
             )  # fmt: skip
         return _Worker(process, number, deaths)
 
@@ -319,5 +322,48 @@ def cores() -> int:
 
 
 def workers_for(study: Study, n_rows: int) -> int:
-    """How many workers keep all cores busy with runs of so many threads."""
-    return max(1, min(cores() // int(study.base["threads"]), n_rows))
+    """How many workers keep all cores busy with runs of so many threads, or a GPU each."""
+    at_once = len(gpus(study)) or cores() // int(study.base["threads"])
+    return max(1, min(at_once, n_rows))
+
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+MOST_REPLICAS = 32
+"""On a GPU, if nobody says how many: more hardly learn faster."""
+
+
+def gpus(study: Study) -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA's own variable has them.
+
+    None for a study on processors.
+    """
+    kind = backend_class(study.base["backend"])
+    if not isinstance(kind, HasDevices):
+        return []
+    given = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    n_devices = kind.device_count()
+    return given[:n_devices] if len(given) >= n_devices else [str(n) for n in range(n_devices)]
+
+
+def replicas_for(study: Study, asked: int | None) -> int:
+    """How many runs may learn side by side in one backend; ConfigurationError if it is no number.
+
+    On processors there is nothing to gain, for they are worked on in turn.
+    """
+    name = study.base["backend"]
+    if asked is None:
+        is_on_gpus = isinstance(backend_class(name), HasDevices) and study.search is None
+        return MOST_REPLICAS if is_on_gpus else 1
+    if asked < 1:
+        raise ConfigurationError(f"--replicas is {asked}: at least 1 is needed")
+    if asked > 1 and study.search is not None:
+        raise ConfigurationError(
+            f"--replicas is {asked}: trials of a search come one after the other, so that 1 is "
+            "all that it can be"
+        )
+    if asked > 1 and name == "numpy":
+        raise ConfigurationError(
+            f"--replicas is {asked}: backend numpy does not tell apart how each came to its end "
+            "states; numba and cupy do"
+        )
+    return asked

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...refimpl import ConfigurationError
 from ..output import make_directory
 from ..training import EpochRecord, InUse, RunLock
-from .study import BY_TRIAL, Search, Study
+from .study import Search, Study
 from .work import DIVERGED, DONE, PRUNED, STOPPED, News, Results, Terms, run_row
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class _Group:
 
             outcome = run_row(
                 self._directory, row, trials_of(self._study) * len(search.seeds), self._terms,
-                ends_early, self._news, on_epoch, group=self.name, **{BY_TRIAL: trial.number},
+                ends_early, self._news, on_epoch, group=self.name, trial=trial.number,
             )  # fmt: skip
             state, why = outcome["state"], outcome.get("why", "")
             if state == STOPPED and not stop():

@@ -14,6 +14,7 @@ import secrets
 import socket
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...backends import BackendUnavailable, TrainingMetrics
+from ...backends import Backend, BackendUnavailable, TrainingMetrics, backend_class
 from ...datasets import DatasetError
 from ...refimpl import ArgumentError, ConfigurationError, shown
 from ...validation import FileError, Position, newest_checkpoint
@@ -34,6 +35,7 @@ from ..training import (
     EpochRecord,
     InUse,
     RunConfiguration,
+    TooManyAtOnce,
     TrainingDiverged,
     begin,
     best_record,
@@ -43,7 +45,9 @@ from ..training import (
     read_records,
     resume,
     run_configuration,
+    side_by_side,
     train,
+    what_must_agree,
 )
 from .study import MOVED, Row
 
@@ -176,7 +180,7 @@ def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int]:
 
 @dataclass(frozen=True)
 class Terms:
-    """Of a worker: when it has to end.
+    """Of a worker: when it has to end, and how many runs it takes at once.
 
     Parameters
     ----------
@@ -186,11 +190,14 @@ class Terms:
         Seconds since the epoch, as of `time.time`.
     parent : int
         The process without which the worker has nothing to do; 0 is none.
+    replicas : int
+        Runs that may learn side by side in one backend.
     """
 
     attempt: str = ""
     deadline: float = float("inf")
     parent: int = 0
+    replicas: int = 1
 
     def reason_to_stop(self) -> int:
         """0 while there is none."""
@@ -252,6 +259,7 @@ def work(
 
     `n_rows` is the number of all rows of the study, of which these may be a share. Without results
     of others, which of a large study take time to read, a run's own directory tells all the same.
+    Runs that agree learn side by side in one backend, fewer at once where it has no room.
     """
     directory, rows = Path(directory), list(rows)
     keys = {row.key for row in rows} if reads_results else set()
@@ -262,25 +270,85 @@ def work(
 
     held = 0
     try:
-        for row in rows:
-            if results.is_settled(row, terms.attempt):
-                continue
-            results.refresh()
-            if results.is_settled(row, terms.attempt):
+        groups = deque(groups_of(rows, terms.replicas))
+        while groups:
+            left = [row for row in groups.popleft() if not results.is_settled(row, terms.attempt)]
+            if left:
+                results.refresh()
+                left = [row for row in left if not results.is_settled(row, terms.attempt)]
+            if not left:
                 continue
             if reason():
                 return False
-            try:
-                outcome = run_row(directory, row, n_rows, terms, reason, news)
-            except InUse:
-                held += 1
+            outcomes = run_rows(directory, left, n_rows, terms, reason, news)
+            if any(isinstance(outcome, TooManyAtOnce) for outcome in outcomes):
+                half = (len(left) + 1) // 2
+                groups.extendleft((left[half:], left[:half]))
                 continue
-            results.write(outcome)
-            if outcome["state"] == STOPPED and reason():
+            for outcome in outcomes:
+                if isinstance(outcome, InUse):
+                    held += 1
+                elif isinstance(outcome, BaseException):
+                    raise outcome
+                else:
+                    results.write(outcome)
+            if reason() and any(o["state"] == STOPPED for o in outcomes if isinstance(o, dict)):
                 return False
     finally:
         news.end()
     return held == 0
+
+
+def groups_of(rows: Sequence[Row], most: int) -> list[list[Row]]:
+    """Rows that may learn side by side, so many at most, in the order of the first of each."""
+    if most == 1:
+        return [[row] for row in rows]
+    agreeing: dict[Any, list[list[Row]]] = {}
+    groups = []
+    for row in rows:
+        try:
+            key: Any = what_must_agree(row.configuration())
+        except ConfigurationError:
+            # It fails when its turn comes, and says why.
+            key = row.key
+        own = agreeing.setdefault(key, [])
+        if not own or len(own[-1]) == most:
+            own.append([])
+            groups.append(own[-1])
+        own[-1].append(row)
+    return groups
+
+
+def run_rows(
+    directory: Path,
+    rows: Sequence[Row],
+    n_rows: int,
+    terms: Terms,
+    stop: Callable[[], int],
+    news: News,
+) -> Sequence[dict[str, Any] | BaseException]:
+    """Train rows side by side, or one by itself, and say what came of each, or why nothing did."""
+    if len(rows) == 1:
+        try:
+            return [run_row(directory, rows[0], n_rows, terms, stop, news)]
+        except InUse as problem:
+            return [problem]
+
+    def task(row: Row) -> Callable[[Callable[..., Backend]], dict[str, Any]]:
+        return lambda make_backend: run_row(
+            directory, row, n_rows, terms, stop, news, make_backend=make_backend
+        )
+
+    kind = backend_class(rows[0].settings["backend"])
+    cpu = time.process_time()
+    outcomes = side_by_side(kind, [task(row) for row in rows])
+    each = round((time.process_time() - cpu) / len(rows), 3)
+    return [
+        {**outcome, "cpu_seconds": each, "side_by_side": len(rows)}
+        if isinstance(outcome, dict)
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def run_row(
@@ -291,11 +359,12 @@ def run_row(
     stop: Callable[[], int],
     news: News,
     on_epoch: Observe = lambda record: None,
+    make_backend: Callable[..., Backend] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Train a row as far as it goes, and say what came of it; `more` is added to that.
 
-    Raises InUse: somebody else is at work on it.
+    Raises InUse: somebody else is at work on it. TooManyAtOnce: there is no room side by side.
     """
     directory = Path(directory)
     place = directory_of(directory, row, n_rows)
@@ -306,9 +375,9 @@ def run_row(
     }  # fmt: skip
     records: list[EpochRecord] = []
     try:
-        configuration, records, is_done = trained(row, place, stop, news, on_epoch)
+        configuration, records, is_done = trained(row, place, stop, news, on_epoch, make_backend)
         outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
-    except InUse:
+    except (InUse, TooManyAtOnce):
         raise
     except TrainingDiverged as problem:
         outcome |= {"state": DIVERGED, "why": str(problem).partition("; ")[0]}
@@ -336,6 +405,7 @@ def trained(
     stop: Callable[[], int],
     news: News,
     on_epoch: Observe,
+    make_backend: Callable[..., Backend] | None = None,
 ) -> tuple[RunConfiguration, list[EpochRecord], bool]:
     """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
     place, wanted = Path(place), row.configuration()
@@ -349,9 +419,10 @@ def trained(
         ]  # fmt: skip
         if not position.steps and _is_done(wanted, position, records):
             return saved, records, True
-        run, position, records = resume(place, wanted.epochs)
+        run, position, records = resume(place, wanted.epochs, make_backend=make_backend)
     else:
-        run, position, records = begin(wanted, place, anew=True), Position(0), []
+        run = begin(wanted, place, anew=True, make_backend=make_backend)
+        position, records = Position(0), []
     for record in records:
         on_epoch(record)
     watching = _Watching(news, row, wanted.epochs, on_epoch)

@@ -50,6 +50,13 @@ from .run import (
     resume as resume,
 )
 from .schedule import Schedule as Schedule, with_learning_rate as with_learning_rate
+from .side_by_side import (
+    TooManyAtOnce as TooManyAtOnce,
+    side_by_side as side_by_side,
+    stacked as stacked,
+    what_must_agree as what_must_agree,
+    with_own_numbers as with_own_numbers,
+)
 from .train_command import (
     progress_display as progress_display,
     run_training as run_training,

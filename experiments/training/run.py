@@ -85,6 +85,7 @@ class Run:
     data_digest: str  # of the data learnt from and judged by
     start_digest: str  # of what a start file gave; empty without one
     lock: RunLock  # keeps other processes out of the directory; released when training ends
+    make_backend: Callable[..., Backend]  # the backend's class, or a part of one that runs share
 
 
 def begin(
@@ -92,6 +93,7 @@ def begin(
     directory: str | os.PathLike[str],
     arrays: Mapping[str, np.ndarray] | None = None,
     anew: bool = False,
+    make_backend: Callable[..., Backend] | None = None,
 ) -> Run:
     """Prepare a new run and its directory.
 
@@ -106,6 +108,8 @@ def begin(
         which the configuration's dataset must be.
     anew : bool
         Whether the very same run may have begun there, if it has saved nothing.
+    make_backend : callable, optional
+        What makes its backend as the class does; else the class that the configuration names.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def begin(
         given = own_dataset(arrays, "dataset", about.validation, about.scale)
         given = dataclasses.replace(given, name=Path(DATA).stem, source=DATA)
     with loading():
-        prepared = _prepare(configuration, directory, given=given)
+        prepared = _prepare(configuration, directory, given=given, make_backend=make_backend)
     make_directory(directory)
     with _holding(directory) as lock:
         # Another process may have come and gone while the data were read.
@@ -139,6 +143,7 @@ def resume(
     epochs: int | None,
     notify: Callable[[str], None] = lambda line: None,
     chosen: Mapping[str, Any] = MappingProxyType({}),
+    make_backend: Callable[..., Backend] | None = None,
 ) -> tuple[Run, Position, list[EpochRecord]]:
     """Prepare to go on with a run.
 
@@ -152,6 +157,8 @@ def resume(
         Told, a line each, of damaged checkpoints and of the one taken in their place.
     chosen : mapping
         Another `backend`, `dtype` or number of `threads` to go on with; None leaves one be.
+    make_backend : callable, optional
+        As for `begin`.
 
     Returns
     -------
@@ -177,7 +184,7 @@ def resume(
             notify(problem)
         configuration = _resumed(directory, checkpoint, {**chosen, "epochs": epochs})
         with loading():
-            prepared = _prepare(configuration, directory, checkpoint)
+            prepared = _prepare(configuration, directory, checkpoint, make_backend=make_backend)
         run = Run(directory=directory, lock=lock, **prepared)
         _refuse_another_run(run, checkpoint, checkpoint_file)
         with _read_from(checkpoint_file):
@@ -216,6 +223,7 @@ def _prepare(
     directory: Path,
     saved: Checkpoint | None = None,
     given: Dataset | None = None,
+    make_backend: Callable[..., Backend] | None = None,
 ) -> dict[str, Any]:
     """Load data and build the backend, before anything is written.
 
@@ -245,8 +253,9 @@ def _prepare(
     else:
         generator = random_generator(configuration.seed, "initial-parameters")
         parameters = initial_parameters(network.sizes, generator)
+    make_backend = make_backend or backend_class(configuration.backend)
     with _read_from(configuration.start):
-        backend = backend_class(configuration.backend)(
+        backend = make_backend(
             network,
             parameters,
             np.dtype(configuration.dtype),
@@ -262,6 +271,7 @@ def _prepare(
         "first_order": first_order,
         "data_digest": dataset_digest(dataset),
         "start_digest": digest_of_start,
+        "make_backend": make_backend,
     }
 
 
@@ -305,7 +315,7 @@ def at_epoch(run: Run, epoch: int) -> Run:
     if network.optimizer == first.configuration.optimizer:
         return run
     learner = first.learner()
-    backend = type(first)(
+    backend = run.make_backend(
         network, learner.parameters, first.dtype, first.solver, threads=configuration.threads
     )
     backend.load(learner)

@@ -1,0 +1,202 @@
+"""Runs side by side in one backend: each is what it is alone, whoever leaves or comes late."""
+
+import importlib
+import itertools
+
+import numpy as np
+import pytest
+
+from disinhib.backends import backend_class
+from disinhib.experiments.batch.results import batch_table
+from disinhib.experiments.batch.study import read_study, write_study
+from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of
+from disinhib.experiments.training import side_by_side
+from disinhib.experiments.training.epochs import train
+from disinhib.experiments.training.lock import RunLock
+from disinhib.experiments.training.run import begin
+from disinhib.refimpl import ConfigurationError
+from disinhib.validation import Position, newest_checkpoint
+
+from ..backends.cuda_on_cpu import COMPILER, cpu_backend
+from .test_batch import files_of, rows_without_times, worked
+from .test_command_line import disinhib, one_line
+from .test_resume import learner_arrays
+from .test_training import Watcher, without_times
+
+BASE = {
+    "dataset": "digits", "hidden": [8], "epochs": 2, "batch_size": 100, "backend": "numba",
+    "threads": 1,
+}  # fmt: skip
+OWN = {
+    "seed": "0-1",
+    "optimizer.learning_rate": [1e-3, 1e-2],
+    "controller.k_p": [0.2, 1.0],
+}
+STUDY = {"base": BASE, "vary": OWN}
+TERMS = Terms(attempt="here", replicas=8)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("alone") / "s"
+    assert worked(directory, STUDY, Terms(attempt="alone"))
+    return directory
+
+
+def assert_same_runs(found, expected, n_rows):
+    """Tables, checkpoints bit for bit, what is logged, and what lies there."""
+    assert rows_without_times(found) == rows_without_times(expected)
+    assert len(rows_without_times(found)) == n_rows
+    for row in read_study(expected / "study.toml").rows():
+        ours, theirs = (directory_of(place, row, n_rows) for place in (found, expected))
+        arrays = [
+            learner_arrays(newest_checkpoint(run / "checkpoint.h5")[0].learner)
+            for run in (ours, theirs)
+        ]
+        assert arrays[0].keys() == arrays[1].keys()
+        for name, array in arrays[0].items():
+            np.testing.assert_array_equal(array, arrays[1][name])
+        assert without_times(ours) == without_times(theirs)
+        assert files_of(ours) == files_of(theirs)
+
+
+def test_runs_side_by_side_are_what_they_are_alone(alone, tmp_path):
+    assert worked(tmp_path / "s", STUDY, TERMS)
+    assert_same_runs(tmp_path / "s", alone, 8)
+    assert {line["side_by_side"] for line in Results(tmp_path / "s").outcomes.values()} == {8}
+
+
+@pytest.mark.parametrize("stop_after", [100, pytest.param(30, marks=pytest.mark.slow)])
+def test_those_that_were_stopped_at_different_steps_come_together_again(
+    alone, tmp_path, stop_after
+):
+    """Each asks by itself whether to stop, so that they leave one after the other."""
+    asked = itertools.count()
+    stop = lambda: int(next(asked) > stop_after)  # noqa: E731
+    while not worked(tmp_path / "s", STUDY, TERMS, stop):
+        asked = itertools.count()
+    assert_same_runs(tmp_path / "s", alone, 8)
+
+
+def test_a_rate_that_falls_and_ends_that_differ_are_each_run_s_own(tmp_path):
+    """The backend is made anew with every rate, and a run that has ended is missed by nobody."""
+    study = {
+        "base": {**BASE, "schedule": {"name": "step", "every": 1}},
+        "vary": {"epochs": [1, 3], "seed": "0-1"},
+    }
+    assert worked(tmp_path / "alone", study, Terms(attempt="alone"))
+    assert worked(tmp_path / "s", study, TERMS)
+    assert_same_runs(tmp_path / "s", tmp_path / "alone", 4)
+
+
+def test_one_that_diverges_leaves_the_others_alone(tmp_path):
+    study = {
+        "base": {**BASE, "optimizer": {"name": "sgd"}},
+        "vary": {"optimizer.learning_rate": [0.1, 1e30, 0.01]},
+    }
+    assert worked(tmp_path / "alone", study, Terms(attempt="alone"))
+    assert worked(tmp_path / "s", study, TERMS)
+    rows = batch_table(tmp_path / "s")
+    assert [row["state"] for row in rows] == ["done", "diverged", "done"]
+    assert "step" in rows[1]["why"]
+    assert rows_without_times(tmp_path / "s") == rows_without_times(tmp_path / "alone")
+
+
+def test_one_that_somebody_else_holds_is_left_to_them(alone, tmp_path):
+    study = read_study(STUDY)
+    held = directory_of(tmp_path / "s", list(study.rows())[3], 8)
+    held.mkdir(parents=True)
+    (tmp_path / "s" / "runs").mkdir(exist_ok=True)
+    lock = RunLock(held)
+    # A study's directory is made before anything lies in it.
+    write_study(tmp_path / "s" / "study.toml", study)
+    assert not worked(tmp_path / "s", STUDY, TERMS)
+    assert len(batch_table(tmp_path / "s")) == 7
+    lock.release()
+    assert worked(tmp_path / "s", STUDY, TERMS)
+    assert_same_runs(tmp_path / "s", alone, 8)
+
+
+def test_where_there_is_no_room_fewer_learn_at_once(alone, tmp_path, monkeypatch):
+    tried = []
+
+    def small(name):
+        real = backend_class(name)
+
+        def made(configuration, parameters, *arguments, **options):
+            n = len(parameters.readout) if parameters.readout.ndim == 3 else 1
+            tried.append(n)
+            if n > 3:
+                raise ConfigurationError(f"{n} replicas have no room: 3 replicas would fit")
+            return real(configuration, parameters, *arguments, **options)
+
+        return made
+
+    work = importlib.import_module("disinhib.experiments.batch.work")
+    monkeypatch.setattr(work, "backend_class", small)
+    assert worked(tmp_path / "s", STUDY, TERMS)
+    assert tried[:3] == [8, 4, 2]
+    assert_same_runs(tmp_path / "s", alone, 8)
+
+
+@pytest.mark.skipif(COMPILER is None, reason="neither g++ nor clang++ is here")
+def test_by_the_cuda_kernels_runs_side_by_side_are_what_they_are_alone(tmp_path):
+    """On the CPU, where their sums have an order; on a GPU within the contract."""
+    rows = list(read_study({**STUDY, "vary": {**OWN, "seed": "0"}}).rows())
+
+    def task(row, place):
+        def do(make_backend):
+            run = begin(row.configuration(), tmp_path / place / row.name, make_backend=make_backend)
+            watcher = Watcher(12)
+            train(run, Position(0), [], watcher, watcher.stop)
+            return learner_arrays(run.backend.learner())
+
+        return do
+
+    found = side_by_side(cpu_backend(), [task(row, "beside") for row in rows])
+    for row, ours in zip(rows, found, strict=True):
+        theirs = task(row, "alone")(cpu_backend())
+        assert ours.keys() == theirs.keys()
+        for name, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_what_agrees_learns_together_up_to_so_many():
+    study = {
+        "base": BASE,
+        "vary": {**OWN, "rule": ["exact-inverse", "backprop"], "feedback.average": [False, True]},
+    }
+    rows = list(read_study(study).rows())
+    groups = groups_of(rows, 3)
+    assert sorted(row.key for group in groups for row in group) == sorted(row.key for row in rows)
+    assert max(map(len, groups)) == 3
+    # Of each rule and kind of feedback there are eight.
+    assert sorted(map(len, groups)) == sorted([3, 3, 2] * 4)
+    for group in groups:
+        assert len({(row.own["rule"], row.own["feedback.average"]) for row in group}) == 1
+    assert groups_of(rows, 1) == [[row] for row in rows]
+
+
+@pytest.mark.parametrize("name", ["hidden", "dtype", "solver.rtol", "batch_size", "feedback.clip"])
+def test_what_a_backend_has_but_once_is_not_a_replica_s_own(name):
+    values = {
+        "hidden": [[8], [9]], "dtype": ["float32", "float64"], "solver.rtol": [1e-3, 1e-4],
+        "batch_size": [50, 100],
+    }  # fmt: skip
+    cases = [{}, {"feedback": {"clip": 0.1}}]
+    study = {"base": BASE, "case": cases} if name == "feedback.clip" else None
+    study = study or {"base": BASE, "vary": {name: values[name]}}
+    assert list(map(len, groups_of(list(read_study(study).rows()), 8))) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        ([], ["--replicas", 0], "--replicas is 0: at least 1"),
+        (["--set", "backend=numpy"], ["--replicas", 2], "backend numpy does not tell apart"),
+    ],
+)
+def test_what_cannot_be_side_by_side_is_one_line(tmp_path, settings, options, said):
+    (tmp_path / "study.toml").write_text('[base]\ndataset = "digits"\n[vary]\nseed = "0-1"\n')
+    line = one_line(disinhib("batch", "run", "study.toml", *settings, *options, cwd=tmp_path))
+    assert said in line
