@@ -320,7 +320,7 @@ def groups_of(rows: Sequence[Row], most: int) -> list[list[Row]]:
 
 
 def run_rows(
-    directory: Path,
+    directory: str | os.PathLike[str],
     rows: Sequence[Row],
     n_rows: int,
     terms: Terms,
