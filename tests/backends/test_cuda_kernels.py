@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from disinhib.backends import BackendUnavailable, NumpyBackend
+from disinhib.backends.backend import total
 from disinhib.backends.cuda.source import enumerators, instances, kernels, plan_members, source
 from disinhib.backends.cuda.workspace import group_size, structure_values
 from disinhib.refimpl.circuit import Parameters, initial_parameters
@@ -37,6 +38,7 @@ BLOCKS = {
     "few threads, matrices not in the block": {"threads": 3, "block_bytes": 1200},
 }
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+SLOW = pytest.mark.slow
 
 
 # In the fast tests tests/validation/test_conformance.py has each trace in one of the shapes.
@@ -51,8 +53,16 @@ def test_kernels_compute_the_published_model(block, name, dtype):
 
 
 @NO_COMPILER
-@pytest.mark.parametrize("method", ["fixed-point", "tsit5", "euler"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("rule", "method"),
+    [
+        pytest.param(
+            rule, method, marks=[] if method == "fixed-point" or rule == RULES[0] else SLOW
+        )
+        for rule in RULES
+        for method in ("fixed-point", "tsit5", "euler")
+    ],
+)
 def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method):
     """Whoever reads another thread's number before a barrier would get another one."""
     configuration = NetworkConfiguration(
@@ -74,8 +84,8 @@ def test_threads_that_take_turns_the_other_way_round_change_nothing(rule, method
 
 @NO_COMPILER
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("method", ["fixed-point", "tsit5"])
-@pytest.mark.parametrize("threads", [1, 3, 16, 64])
+@pytest.mark.parametrize("method", ["fixed-point", pytest.param("tsit5", marks=SLOW)])
+@pytest.mark.parametrize("threads", [1, 3, pytest.param(16, marks=SLOW), 64])
 def test_weights_read_in_packs_are_the_weights(threads, method, dtype):
     """Widths that four divides, and one that it does not; fewer and more threads than columns."""
     sizes = (9, 16, 8, 30, 40, 4)
@@ -181,7 +191,7 @@ def test_no_sample_of_a_group_changes_another_by_a_bit(method, n_out):
                 network.find_open_loop(w)
             network.find_feedback_weights(w)
             network.find_closed_loop(w)
-            of_open_loop, of_control = network.counts()
+            of_open_loop, of_control = total(network.counts())
             state = network.state(w, "u_E", "u_I", "u_out", "z")
             ends.append([*state.u_E, *state.u_I, state.u_out, state.z])
             if inputs is too_large:

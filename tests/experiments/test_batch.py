@@ -117,7 +117,7 @@ def test_means_and_deviations_are_those_of_a_sample(undisturbed):
         grouped(rows, ["rule"], ["speed"])
 
 
-@pytest.mark.parametrize("calls", [6, 20])
+@pytest.mark.parametrize("calls", [pytest.param(6, marks=pytest.mark.slow), 20])
 def test_a_batch_that_was_stopped_goes_on_to_the_same_table(undisturbed, tmp_path, calls):
     directory, n_stops = tmp_path / "s", 0
     while True:

@@ -24,7 +24,7 @@ from .test_resume import learner_arrays
 from .test_training import Watcher, without_times
 
 BASE = {
-    "dataset": "digits", "hidden": [8], "epochs": 2, "batch_size": 100, "backend": "numba",
+    "dataset": "digits", "hidden": [8], "epochs": 1, "batch_size": 100, "backend": "numba",
     "threads": 1,
 }  # fmt: skip
 OWN = {

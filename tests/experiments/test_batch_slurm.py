@@ -157,7 +157,7 @@ def test_a_row_that_kills_its_workers_fails(tmp_path):
     assert _after_deaths(study, terms, results, [1, 2], 1) == [([1, 2], 2)]
     assert _after_deaths(study, terms, results, [1, 2], MOST_TIMES) == [([2], 1), ([1], 1)]
     assert _after_deaths(study, terms, results, [1], MOST_TIMES) == []
-    results.refresh()
+    results.refresh(at_once=True)
     assert [line["state"] for line in results.outcomes.values()] == [FAILED]
     assert list(results.outcomes) == [list(study.rows())[1].key]
 

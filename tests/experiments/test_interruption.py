@@ -360,8 +360,16 @@ def killed_again_and_again(
     assert result.returncode == 0, result.stderr
 
 
-@on_both_kinds
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [
+        ("file", 11),
+        *(
+            pytest.param(kind, every, marks=pytest.mark.slow)
+            for kind, every in (("system", 11), ("file", 1), ("system", 1))
+        ),
+    ],
+)
 def test_no_kill_before_an_operation_on_files_loses_a_run(tmp_path, every, kind):
     """What goes on is the run at the last moment saved, bit for bit, and all of it is there."""
     killed_again_and_again(

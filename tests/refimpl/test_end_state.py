@@ -55,7 +55,13 @@ def end_states(configuration, solver, parameters, x, y):
     return open_loop, Q, target, closed_loop, counts
 
 
-@pytest.mark.parametrize("case", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if case == "slow inhibition" else ())
+        for case in CONFIGURATIONS
+    ],
+)
 def test_end_states_are_those_of_the_differential_equations(case):
     """SciPy simulates once for all methods, under the feedback that the first of them gives."""
     configuration = NetworkConfiguration(sizes=(5, 6, 4, 3), **CONFIGURATIONS[case])

@@ -282,7 +282,7 @@ def test_integration_stops_on_scipy_s_path(loop):
         ("tsit5", 1e-8),
     ],
 )
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("loss", "strong", "to_readout"),
     list(itertools.product(LOSSES, [True, False], [True, False])),

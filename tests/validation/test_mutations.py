@@ -22,6 +22,7 @@ from .fault import CASES
 from .faults import FAULTS, StagedBackend
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+SLOW = pytest.mark.slow
 FIRST = [
     # One a stage stands for all in the fast tests.
     fault
@@ -136,8 +137,15 @@ def test_a_faulty_port_is_caught_in_the_right_stage(fault, dtype, tmp_path):
     assert blamed_rightly(fault, found), found
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", sorted({fault.case for fault in FAULTS}))
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        # Precisions in turns; test_standard_cases has some of these cases in both.
+        pytest.param(case, dtype, id=f"{case}-{dtype}", marks=() if i % 2 == j else SLOW)
+        for i, case in enumerate(sorted({fault.case for fault in FAULTS}))
+        for j, dtype in enumerate(DTYPES)
+    ],
+)
 def test_without_a_fault_nothing_is_caught(case, dtype):
     """The faults are in what each class changes, not in the class that they share."""
     assert first_deviation(conform(golden(case), StagedBackend, dtype)) is None

@@ -30,14 +30,11 @@ FEW_CASES = [
     "linear-threshold-softmax-cross-entropy-weak-averaged",
     "linear-threshold-fixed-mse-weak",
     "backprop-softmax-cross-entropy-default",
-    "depth-5",
     "near-silent",
     "plain-descent-running-mean",
     "without-biases",
     "saturated",
-    "stiff-time-constants",
     "strong-gain",
-    "unequal-activations",
 ]
 
 

@@ -26,7 +26,6 @@ QUICK = (
     "without-weights",
     "without-biases",
     "without-gain",
-    "depth-5",
     "unequal-activations-linear-threshold",
     "strong-gain",
     "near-silent",
