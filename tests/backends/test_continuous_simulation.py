@@ -95,6 +95,7 @@ def test_every_rule(rule, departures):
     assert_same_run(*runs, ROUNDING)
 
 
+@pytest.mark.slow
 def test_a_second_of_learning():
     """1e-8: rounding as above, which the control loop at most carries along."""
     network = ContinuousLearning(rule="linear-threshold")

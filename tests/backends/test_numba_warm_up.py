@@ -75,6 +75,7 @@ def test_of_two_that_start_together_one_compiles_and_later_none(place):
     assert said(start(place)) == []
 
 
+@pytest.mark.slow
 def test_where_no_code_can_be_kept_this_process_compiles(place):
     code = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/dev/null/t']\n" + CALL
     nowhere = {"NUMBA_CACHE_DIR": "", "HOME": "/dev/null", "XDG_CACHE_HOME": ""}

@@ -197,6 +197,7 @@ def test_what_failed_is_tried_again_by_the_next_command_and_not_by_the_same(tmp_
     assert sorted(attempts) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_with_the_same_runs(tmp_path):
     directory, seeds = tmp_path / "s", {"seed": "0-1"}
     assert worked(directory, {"base": {**BASE, "epochs": 1}, "vary": seeds})
@@ -206,6 +207,7 @@ def test_more_epochs_go_on_with_the_same_runs(tmp_path):
     assert rows_without_times(directory) == rows_without_times(tmp_path / "at-once")
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_in_a_row_s_place_is_left_alone(tmp_path):
     study = made(tmp_path / "s")
     row = next(study.rows())
@@ -253,6 +255,7 @@ def test_backend_and_threads_are_those_of_the_first_time(tmp_path, monkeypatch):
     assert (again.base["backend"], again.base["threads"]) == ("numpy", 2)
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_short_is_none(undisturbed, tmp_path):
     directory = tmp_path / "s"
     assert worked(directory)

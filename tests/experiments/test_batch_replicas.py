@@ -66,6 +66,7 @@ def test_runs_side_by_side_are_what_they_are_alone(alone, tmp_path):
     assert {line["side_by_side"] for line in Results(tmp_path / "s").outcomes.values()} == {8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [100, pytest.param(30, marks=pytest.mark.slow)])
 def test_those_that_were_stopped_at_different_steps_come_together_again(
     alone, tmp_path, stop_after
@@ -102,6 +103,7 @@ def test_one_that_diverges_leaves_the_others_alone(tmp_path):
     assert rows_without_times(tmp_path / "s") == rows_without_times(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_one_that_somebody_else_holds_is_left_to_them(alone, tmp_path):
     study = read_study(STUDY)
     held = directory_of(tmp_path / "s", list(study.rows())[3], 8)

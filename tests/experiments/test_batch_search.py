@@ -123,6 +123,7 @@ def test_history_and_importance_are_drawn(undisturbed):
     assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_grid_tries_every_point_once(tmp_path):
     grid = {
         "optimizer.learning_rate": {"values": [1e-3, 1e-2]},

@@ -333,6 +333,7 @@ def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, ar
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_row_it_was_asked_for(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, output, problems = bench(

@@ -339,6 +339,7 @@ def test_the_circuit_bears_out_its_claims():
     assert all(np.all(columns[f"c_{k}"][:301] == 0) for k in range(10))
 
 
+@pytest.mark.slow
 def test_the_first_corrected_sample_is_one():
     """Sought by integration instead, one sample at a time."""
     dataset = load_dataset("digits")

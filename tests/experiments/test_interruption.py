@@ -196,6 +196,7 @@ for first in (True, False):
 """
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_amid_a_save_loses_nothing(tmp_path):
     """It comes, twice, right before the n-th file of the save is opened, renamed or removed.
 
@@ -597,6 +598,7 @@ for moment in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 def test_whatever_moment_the_directory_goes_the_line_is_the_same(tmp_path):
     """It goes right before the n-th file is opened, renamed or removed in it, for every n."""
     *lines, at_the_lock, last = in_process_of_its_own(GOES_AT_EVERY_MOMENT, tmp_path)
@@ -636,6 +638,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_stands(tmp_path, al
     assert (tmp_path / "run" / "checkpoint.h5").exists() == (allowed == 30_000)
 
 
+@pytest.mark.slow
 def test_two_runs_that_begin_at_once_do_not_share_a_directory(tmp_path):
     both = [started(tmp_path, *SMALL, "--epochs", "100000", "--out", "run") for _ in range(2)]
     ends = [os.pidfd_open(process.pid) for process in both]

@@ -59,6 +59,7 @@ def test_what_is_recorded_is_the_run_that_would_begin(recorded, tmp_path):
     run.lock.release()
 
 
+@pytest.mark.slow
 def test_a_port_in_float32_is_judged_and_reported(recorded, tmp_path):
     files = {kind: tmp_path / f"r.{kind}" for kind in ("json", "html", "xml")}
     result = disinhib(
@@ -168,6 +169,7 @@ def test_a_directory_of_questions_and_answers(tmp_path):
     assert "The answers to 1 of 2 traces cannot be used" in result.stdout
 
 
+@pytest.mark.slow
 def test_tolerances_are_shown_for_arithmetic_that_nobody_has_yet():
     result = disinhib(
         "trace", "tolerances", GOLDEN, "--precision", "float16", "--precision", "fixed20"

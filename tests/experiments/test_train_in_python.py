@@ -313,6 +313,7 @@ def test_a_network_is_a_start(whole, tmp_path):
             assert same(begun, network)
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_arrays_learnt_the_same(tmp_path, capsys):
     for name in ("a", "b"):
         disinhib.train(dataset=clouds(), out=tmp_path / name, **{**OWN, "epochs": 1})
@@ -325,6 +326,7 @@ def test_runs_of_the_same_arrays_learnt_the_same(tmp_path, capsys):
     assert first["data"] != second["data"]
 
 
+@pytest.mark.slow
 def test_inputs_that_are_not_scaled_are_told(capsys):
     x, y = clouds()
     disinhib.train(dataset=(x * 200, y), **{**OWN, "epochs": 1})
@@ -589,6 +591,7 @@ def test_what_a_callback_raises_is_raised(tmp_path):
     assert disinhib.train(**TINY, out=tmp_path / "run").epochs == 1
 
 
+@pytest.mark.slow
 def test_a_start_of_other_sizes_says_which_would_fit(tmp_path, monkeypatch):
     """In Python's words and the command's; none where inputs or classes are others too."""
     monkeypatch.chdir(tmp_path)

@@ -215,6 +215,7 @@ def test_names_of_any_characters_are_drawn_and_written(tmp_path):
     assert (tmp_path / "runs.csv").read_text(encoding="utf-8").splitlines()[1] == r"d\udcff,1"
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_make_a_picture_of_bounded_size(tmp_path):
     labels = np.arange(1000)
     names = tuple(map(str, labels))

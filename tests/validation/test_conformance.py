@@ -93,6 +93,7 @@ def test_judged_together_backends_are_judged_as_alone():
     assert [all(r.passed for r in results) for results in together] == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
@@ -174,6 +175,7 @@ def trace_of_fault(stage):
 
 
 # That of the paths takes long; test_mutations has one in the fast tests.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -176,6 +176,7 @@ def test_final_parameters_of_steps_that_were_not_given_accuse_no_step():
     assert run.unseen.endswith("the error may be in any stage that was not")
 
 
+@pytest.mark.slow
 def test_a_path_and_its_end_state_are_told_apart():
     """Where the path has no hint, that of the end state is said to be of the end state."""
     results = judged("exact-inverse", SMALLER_ERROR)

@@ -28,6 +28,7 @@ def powers(trace, dtype):
     return power(trace, float_arithmetic(dtype), solver)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["linear-threshold", pytest.param("weak-feedback", marks=pytest.mark.slow)]
 )
@@ -91,6 +92,7 @@ def in_double(kind):
     return make
 
 
+@pytest.mark.slow
 def test_where_rounding_may_do_anything_nothing_passes():
     """Adam's second moments of small gradients in 8 fractional bits."""
     trace = record_standard_case(CASES["exact-inverse-mse-weak"])

@@ -193,6 +193,7 @@ def test_what_sixteen_bits_cannot_resolve_is_said_and_no_mistake_is_guessed(
     assert any("the arithmetic is too coarse" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_moments_below_the_last_place_are_said_to_be_there():
     trace = dataclasses.replace(record_standard_case(CASES[PLAIN]), trajectory=None)
     first = first_deviation(judged_port(trace, "fixed16", Port))
