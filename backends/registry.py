@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from .backend import Backend, BackendDescription, BackendUnavailable
@@ -47,6 +49,12 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def _entries() -> dict[str, EntryPoint]:
+    return _installed(tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Backends that are installed where Python looks; a run asks for its own at every epoch."""
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[0])))
 
