@@ -175,30 +175,34 @@ def example(i, shape, n_classes):
 def prepare(root, shape, parts, n_classes=3, **more):
     """Have tensorflow-datasets prepare a set called `beads` of so many images a part."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import skip_registration
 
-    class Beads(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
+    # A builder that is known by its name may be defined but once in a process.
+    with skip_registration():
 
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(shape=shape),
-                "label": tfds.features.ClassLabel(names=[f"c{i}" for i in range(n_classes)]),
-                **more,
-            }
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict(features),
-                supervised_keys=("image", "label"),
-            )
+        class Beads(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
 
-        def _split_generators(self, download_manager):
-            return {part: self._generate_examples(part) for part in parts}
+            def _info(self):
+                features = {
+                    "image": tfds.features.Image(shape=shape),
+                    "label": tfds.features.ClassLabel(names=[f"c{i}" for i in range(n_classes)]),
+                    **more,
+                }
+                return self.dataset_info_from_configs(
+                    features=tfds.features.FeaturesDict(features),
+                    supervised_keys=("image", "label"),
+                )
 
-        def _generate_examples(self, part):
-            first = list(parts).index(part) * 100
-            size = tuple(4 if n is None else n for n in shape)
-            for i in range(first, first + parts[part]):
-                image, label = example(i, size, n_classes)
-                yield i, {"image": image, "label": label, **dict.fromkeys(more, 0)}
+            def _split_generators(self, download_manager):
+                return {part: self._generate_examples(part) for part in parts}
+
+            def _generate_examples(self, part):
+                first = list(parts).index(part) * 100
+                size = tuple(4 if n is None else n for n in shape)
+                for i in range(first, first + parts[part]):
+                    image, label = example(i, size, n_classes)
+                    yield i, {"image": image, "label": label, **dict.fromkeys(more, 0)}
 
     builder = Beads(data_dir=root, file_format="array_record")
     builder.download_and_prepare()
