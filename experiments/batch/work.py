@@ -79,16 +79,16 @@ def directory_of(directory: str | os.PathLike[str], row: Row, n_rows: int) -> Pa
     return second if not first.exists() and second.exists() else first
 
 
-SETTLING = ("state", "asked", "epochs", "attempt")
+SETTLING = ("state", "asked", "epochs", "attempt", "found")
 """What a worker needs of a line."""
 
 
 class Results:
     """What has come of the rows of a study so far, by their keys, and where to write more.
 
-    Of a row's lines that counts which is final, and of those the one that went further. A worker
-    names the `keys` of its rows, and has no more than it needs of these: of a million runs there
-    are gigabytes.
+    Of a row's lines that counts which is final, of those the one that went further, and of these
+    that of who trained it, not of who found it done. A worker names the `keys` of its rows, and has
+    no more than it needs of these: of a million runs there are gigabytes.
     """
 
     def __init__(
@@ -100,14 +100,15 @@ class Results:
         self.outcomes: dict[str, dict[str, Any]] = {}  # of runs
         self.trials: dict[str, dict[str, Any]] = {}  # of a search, by group and number
         self._news: dict[str, dict[str, Any]] = {}
-        self._due = 0.0
+        self._due, self._has_looked = 0.0, False
         self.refresh()
 
     def refresh(self, at_once: bool = False) -> None:
         """Read what others have written since, if that has not just been done.
 
         It takes no more than a hundredth of the time: a thousand jobs that each ask for the files
-        of a thousand are more than a shared file system has answers for.
+        of a thousand are more than a shared file system has answers for. The first look, which
+        reads all that there is, says nothing of how long others take.
         """
         began = time.monotonic()
         if (began < self._due and not at_once) or (self._keys is not None and not self._keys):
@@ -117,7 +118,9 @@ class Results:
                 if entry.name.endswith(".jsonl"):
                     self._read_more(Path(entry.path), entry.stat().st_size)
         now = time.monotonic()
-        self._due = now + 100 * (now - began)
+        if self._has_looked:
+            self._due = now + 100 * (now - began)
+        self._has_looked = True
 
     def _read_more(self, path: Path, size: int) -> None:
         begin = self._read.get(path.name, 0)
@@ -173,9 +176,10 @@ class Results:
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
 
 
-def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int]:
-    """Which of a row's lines counts: what is final, and of that what went further."""
-    return outcome["state"] in FINAL, int(outcome.get("epochs", 0))
+def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int, bool]:
+    """Which of a row's lines counts: see `Results`."""
+    is_own = not outcome.get("found", False)
+    return outcome["state"] in FINAL, int(outcome.get("epochs", 0)), is_own
 
 
 @dataclass(frozen=True)
@@ -375,8 +379,15 @@ def run_row(
     }  # fmt: skip
     records: list[EpochRecord] = []
     try:
-        configuration, records, is_done = trained(row, place, stop, news, on_epoch, make_backend)
-        outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
+        found = found_done(row, place)
+        if found is not None:
+            configuration, records = found
+            outcome |= {"state": DONE, "found": True, **about_this_process(configuration)}
+        else:
+            configuration, records, is_done = trained(
+                row, place, stop, news, on_epoch, make_backend
+            )
+            outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
     except (InUse, TooManyAtOnce):
         raise
     except TrainingDiverged as problem:
@@ -399,6 +410,23 @@ def run_row(
     }
 
 
+def found_done(
+    row: Row, place: str | os.PathLike[str]
+) -> tuple[RunConfiguration, list[EpochRecord]] | None:
+    """What a row's run came to that somebody has seen through; None if there is something to do."""
+    place = Path(place)
+    if not holds_a_run(place):
+        return None
+    wanted = row.configuration()
+    checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
+    saved = run_configuration(checkpoint.configuration, str(place))
+    _refuse_another(wanted, saved, place)
+    position = checkpoint.position
+    records = [r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs]
+    is_done = not position.steps and _is_done(wanted, position, records)
+    return (saved, records) if is_done else None
+
+
 def trained(
     row: Row,
     place: str | os.PathLike[str],
@@ -410,15 +438,6 @@ def trained(
     """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
     place, wanted = Path(place), row.configuration()
     if holds_a_run(place):
-        checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
-        saved = run_configuration(checkpoint.configuration, str(place))
-        _refuse_another(wanted, saved, place)
-        position = checkpoint.position
-        records = [
-            r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs
-        ]  # fmt: skip
-        if not position.steps and _is_done(wanted, position, records):
-            return saved, records, True
         run, position, records = resume(place, wanted.epochs, make_backend=make_backend)
     else:
         run = begin(wanted, place, anew=True, make_backend=make_backend)

@@ -295,9 +295,27 @@ def test_reading_results_takes_a_hundredth_of_the_time(tmp_path, monkeypatch):
     while now < 1000:
         now += 0.5
         results.refresh()
-    assert len(scanned) == 5
-    results.refresh(at_once=True)
+    # The first reads what there is, which says nothing of the others.
+    assert scanned[:2] == [0.0, 2.5]
     assert len(scanned) == 6
+    results.refresh(at_once=True)
+    assert len(scanned) == 7
+
+
+def test_who_finds_a_run_done_does_not_speak_for_who_trained_it(tmp_path):
+    """Others' results may not have been read: the run's own directory tells."""
+    study = {"base": {**STUDY["base"], "epochs": 1}, "vary": {"seed": "0-1"}}
+    assert worked(tmp_path / "s", study)
+    before = Results(tmp_path / "s").outcomes
+    rows = list(read_study(study).rows())
+    for _ in range(3):
+        assert work(tmp_path / "s", rows, 2, TERMS, reads_results=False)
+    assert Results(tmp_path / "s").outcomes == before
+    for file in (tmp_path / "s" / "results").iterdir():
+        file.unlink()
+    # Who was killed before the line was written has left the run.
+    assert worked(tmp_path / "s", study)
+    assert [row["state"] for row in batch_table(tmp_path / "s")] == ["done", "done"]
 
 
 def test_a_worker_knows_no_more_than_it_needs(tmp_path):
