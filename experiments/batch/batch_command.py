@@ -79,7 +79,7 @@ def run_batch(
         assert out is not None
         directory = out
     with working(console, f"getting {directory} ready"):
-        study = prepared(source, settings, directory, n_threads, tell_user)
+        study = prepared(source, settings, directory, n_threads, tell_user, n_replicas)
         _refuse_without_optuna(study)
         replicas = replicas_for(study, n_replicas)
     n_rows = trials_of(study) or study.n_combinations
@@ -486,7 +486,7 @@ def batch(
     deadline = time.time() + seconds_of(time_limit) if time_limit else float("inf")
     share = parse_share(shard)
     flat = _flat(settings)
-    found = prepared(study, flat, directory, threads, tell_user)
+    found = prepared(study, flat, directory, threads, tell_user, replicas)
     _refuse_without_optuna(found)
     n_rows = trials_of(found) or found.n_combinations
     n_workers = workers or workers_for(found, n_rows)

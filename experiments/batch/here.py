@@ -64,6 +64,7 @@ def prepared(
     directory: str | os.PathLike[str],
     n_threads: int | None,
     notify: Callable[[str], None],
+    n_replicas: int | None = None,
 ) -> Study:
     """Make a study's directory, or see what is in it, and give the study with nothing left open.
 
@@ -84,6 +85,7 @@ def prepared(
     if before is not None:
         _refuse_another(before, study, directory, notify)
     _check(study)
+    replicas_for(study, n_replicas)
     make_directory(directory)
     with writing(file), _Held(directory):
         write_study(file, study)

@@ -203,6 +203,7 @@ def test_what_cannot_be_side_by_side_is_one_line(tmp_path, settings, options, sa
     (tmp_path / "study.toml").write_text('[base]\ndataset = "digits"\n[vary]\nseed = "0-1"\n')
     line = one_line(disinhib("batch", "run", "study.toml", *settings, *options, cwd=tmp_path))
     assert said in line
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
