@@ -37,7 +37,7 @@ from ..training import (
     run_configuration,
 )
 from .results import Progress
-from .study import STUDY, Study, new_and_gone, read_study, write_study
+from .study import STUDY, Study, new_and_gone, read_study, refuse_same_cases, write_study
 from .work import FAILED, RUNS, Results
 
 LOGS = "logs"
@@ -167,6 +167,7 @@ def _refuse_another(
 
 def _check(study: Study) -> None:
     """Refuse what would fail in every row, or in the first many, before any is begun."""
+    refuse_same_cases(study)
     combinations = study.combinations()
     data = set()
     for _, own in zip(range(CHECKED_ROWS), combinations, strict=False):
