@@ -199,8 +199,9 @@ def run_worker(
             is_all = work_on_trials(directory, study, groups, terms, stop)
         else:
             combinations = in_turn(study.combinations(), share.number, share.of)
-            ordered = own_first([study.row(own) for own in combinations], number, n_workers)
-            is_all = work(directory, ordered, study.n_combinations, terms, stop)
+            rows = [study.row(own) for own in combinations]
+            ordered, n_own = own_first(rows, number, n_workers), len(rows[number - 1 :: n_workers])
+            is_all = work(directory, ordered, study.n_combinations, terms, stop, n_own=n_own)
     return 0 if is_all else ENDED_EARLY
 
 

@@ -258,12 +258,14 @@ def work(
     terms: Terms,
     stop: Callable[[], int] = lambda: 0,
     reads_results: bool = True,
+    n_own: int = 0,
 ) -> bool:
     """Train every row that nobody else has trained or is training; whether all were seen through.
 
     `n_rows` is the number of all rows of the study, of which these may be a share. Without results
     of others, which of a large study take time to read, a run's own directory tells all the same.
-    Runs that agree learn side by side in one backend, fewer at once where it has no room.
+    Runs that agree learn side by side in one backend, fewer at once where it has no room; the first
+    `n_own` rows not with those after them, which other workers begin with.
     """
     directory, rows = Path(directory), list(rows)
     keys = {row.key for row in rows} if reads_results else set()
@@ -274,7 +276,7 @@ def work(
 
     held = 0
     try:
-        groups = deque(groups_of(rows, terms.replicas))
+        groups = deque(groups_of(rows, terms.replicas, n_own))
         while groups:
             left = [row for row in groups.popleft() if not results.is_settled(row, terms.attempt)]
             if left:
@@ -303,10 +305,15 @@ def work(
     return held == 0
 
 
-def groups_of(rows: Sequence[Row], most: int) -> list[list[Row]]:
-    """Rows that may learn side by side, so many at most, in the order of the first of each."""
+def groups_of(rows: Sequence[Row], most: int, n_own: int = 0) -> list[list[Row]]:
+    """Rows that may learn side by side, so many at most, in the order of the first of each.
+
+    None of the first `n_own` is with one of the others.
+    """
     if most == 1:
         return [[row] for row in rows]
+    if n_own:
+        return groups_of(rows[:n_own], most) + groups_of(rows[n_own:], most)
     agreeing: dict[Any, list[list[Row]]] = {}
     groups = []
     for row in rows:

@@ -10,7 +10,7 @@ import pytest
 from disinhib.backends import backend_class
 from disinhib.experiments.batch.results import batch_table
 from disinhib.experiments.batch.study import read_study, write_study
-from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of
+from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of, own_first
 from disinhib.experiments.training import TooManyAtOnce, side_by_side
 from disinhib.experiments.training.epochs import train
 from disinhib.experiments.training.lock import RunLock
@@ -178,6 +178,15 @@ def test_what_agrees_learns_together_up_to_so_many():
     for group in groups:
         assert len({(row.own["rule"], row.own["feedback.average"]) for row in group}) == 1
     assert groups_of(rows, 1) == [[row] for row in rows]
+
+
+def test_a_worker_takes_no_rows_that_others_begin_with_beside_its_own():
+    """Else the first of two would take 32 of 40 runs, and leave the second's GPU all but idle."""
+    rows = list(read_study({"base": BASE, "vary": {"seed": "0-39"}}).rows())
+    for number in (1, 2):
+        groups = groups_of(own_first(rows, number, 2), 32, n_own=20)
+        assert list(map(len, groups)) == [20, 20]
+        assert groups[0] == rows[number - 1 :: 2]
 
 
 @pytest.mark.parametrize("name", ["hidden", "dtype", "solver.rtol", "batch_size", "feedback.clip"])
