@@ -24,7 +24,7 @@ import numpy as np
 
 from ...backends import BackendUnavailable, HasDevices, backend_class, checked_threads
 from ...datasets import load_dataset
-from ...refimpl import ConfigurationError
+from ...refimpl import ConfigurationError, whole_number
 from ...validation import FileError
 from ..output import make_directory, writing
 from ..training import (
@@ -357,8 +357,7 @@ def replicas_for(study: Study, asked: int | None) -> int:
     if asked is None:
         is_on_gpus = isinstance(backend_class(name), HasDevices) and study.search is None
         return MOST_REPLICAS if is_on_gpus else 1
-    if asked < 1:
-        raise ConfigurationError(f"--replicas is {asked}: at least 1 is needed")
+    asked = whole_number("--replicas", asked, minimum=1)
     if asked > 1 and study.search is not None:
         raise ConfigurationError(
             f"--replicas is {asked}: trials of a search come one after the other, so that 1 is "

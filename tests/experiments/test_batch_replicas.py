@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from disinhib import batch
 from disinhib.backends import backend_class
 from disinhib.experiments.batch.results import batch_table
 from disinhib.experiments.batch.study import read_study, write_study
@@ -204,7 +205,7 @@ def test_what_a_backend_has_but_once_is_not_a_replica_s_own(name):
 @pytest.mark.parametrize(
     ("settings", "options", "said"),
     [
-        ([], ["--replicas", 0], "--replicas is 0: at least 1"),
+        ([], ["--replicas", 0], "--replicas is 0: must be at least 1"),
         (["--set", "backend=numpy"], ["--replicas", 2], "backend numpy does not tell apart"),
     ],
 )
@@ -213,6 +214,13 @@ def test_what_cannot_be_side_by_side_is_one_line(tmp_path, settings, options, sa
     line = one_line(disinhib("batch", "run", "study.toml", *settings, *options, cwd=tmp_path))
     assert said in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("replicas", ["2", 2.5, True])
+def test_what_is_no_number_of_replicas_is_told_before_anything_is_written(tmp_path, replicas):
+    with pytest.raises(ConfigurationError, match=r"--replicas is .*: a whole number is needed"):
+        batch({"base": BASE}, tmp_path / "s", progress=False, replicas=replicas)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
