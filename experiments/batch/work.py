@@ -79,16 +79,16 @@ def directory_of(directory: str | os.PathLike[str], row: Row, n_rows: int) -> Pa
     return second if not first.exists() and second.exists() else first
 
 
-SETTLING = ("state", "asked", "epochs", "attempt", "found")
+SETTLING = ("state", "asked", "epochs", "attempt")
 """What a worker needs of a line."""
 
 
 class Results:
     """What has come of the rows of a study so far, by their keys, and where to write more.
 
-    Of a row's lines that counts which is final, of those the one that went further, and of these
-    that of who trained it, not of who found it done. A worker names the `keys` of its rows, and has
-    no more than it needs of these: of a million runs there are gigabytes.
+    Of a row's lines that counts which is final, and of those the one that went further. A worker
+    names the `keys` of its rows, and has no more than it needs of these: of a million runs there
+    are gigabytes.
     """
 
     def __init__(
@@ -170,16 +170,16 @@ class Results:
         outcome = self.outcomes.get(row.key)
         if outcome is None:
             return False
-        is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
+        is_enough = outcome["state"] != DONE or outcome["asked"] >= row.settings["epochs"]
         if outcome["state"] == STOPPED:
             return False
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
 
 
-def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int, bool]:
-    """Which of a row's lines counts: see `Results`."""
-    is_own = not outcome.get("found", False)
-    return outcome["state"] in FINAL, int(outcome.get("epochs", 0)), is_own
+def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int, int]:
+    """Which of a row's lines counts: what is final, of that what went further or was to."""
+    is_final = outcome["state"] in FINAL
+    return is_final, int(outcome.get("epochs", 0)), int(is_final and outcome.get("asked", 0))
 
 
 @dataclass(frozen=True)
@@ -291,18 +291,26 @@ def work(
                 half = (len(left) + 1) // 2
                 groups.extendleft((left[half:], left[:half]))
                 continue
-            for outcome in outcomes:
+            for row, outcome in zip(left, outcomes, strict=True):
                 if isinstance(outcome, InUse):
                     held += 1
                 elif isinstance(outcome, BaseException):
                     raise outcome
-                else:
+                elif not _is_told(outcome, row, results, terms):
                     results.write(outcome)
             if reason() and any(o["state"] == STOPPED for o in outcomes if isinstance(o, dict)):
                 return False
     finally:
         news.end()
     return held == 0
+
+
+def _is_told(outcome: Mapping[str, Any], row: Row, results: Results, terms: Terms) -> bool:
+    """Whether who trained a run that was found done has said so, who knows how long it took."""
+    if not outcome.get("found"):
+        return False
+    results.refresh(at_once=True)
+    return results.is_settled(row, terms.attempt)
 
 
 def groups_of(rows: Sequence[Row], most: int, n_own: int = 0) -> list[list[Row]]:
