@@ -116,6 +116,10 @@ GivenSettings = Annotated[
     ),
 ]
 Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
+ThreadsOfEach = Annotated[
+    int | None,
+    whole(help="Threads of each run; else 1, or more if there are more cores than runs."),
+]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the results there too.", readable=False),
@@ -298,9 +302,7 @@ StudyDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.
 def batch_run_command(
     study: Annotated[
         Path,
-        typer.Argument(
-            metavar="STUDY.toml", help="[base], [vary], [[case]] and [search].", readable=False
-        ),
+        typer.Argument(metavar="STUDY.toml", help="Which runs there are.", readable=False),
     ],
     out: Annotated[
         Path | None,
@@ -310,10 +312,7 @@ def batch_run_command(
     workers: Annotated[
         int | None, whole(help="Processes side by side; else as many as there are cores.")
     ] = None,
-    threads: Annotated[
-        int | None,
-        whole(help="Threads of each run; else 1, or more if there are more cores than runs."),
-    ] = None,
+    threads: ThreadsOfEach = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the rows, from 1.")
     ] = "1/1",
@@ -860,7 +859,7 @@ def table_command(
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Else the fastest here.")] = None,
     dtype: OnePrecision = Precision["float32"],
-    threads: Threads = None,
+    threads: ThreadsOfEach = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where to write, and to go on.", readable=False)
     ] = Path("runs/table"),
@@ -871,7 +870,7 @@ def table_command(
     threshold, with per-sample and averaged feedback weights, under strong and weak control.
     It is a batch: `disinhib batch status` and `table` show it too. Results are in accuracies.h5,
     table.md and table.png; a wider table may follow in the same directory, and only what is missing
-    is trained.
+    is trained. With another number of epochs the table has only the cells trained so far.
     """
     from .paper import Table, train_table
 

@@ -79,7 +79,7 @@ def run_batch(
         assert out is not None
         directory = out
     with working(console, f"getting {directory} ready"):
-        study = prepared(source, settings, directory, n_threads, tell_user)
+        study = prepared(source, settings, directory, n_threads, tell_user, n_replicas)
         _refuse_without_optuna(study)
         replicas = replicas_for(study, n_replicas)
     n_rows = trials_of(study) or study.n_combinations
@@ -199,8 +199,9 @@ def run_worker(
             is_all = work_on_trials(directory, study, groups, terms, stop)
         else:
             combinations = in_turn(study.combinations(), share.number, share.of)
-            ordered = own_first([study.row(own) for own in combinations], number, n_workers)
-            is_all = work(directory, ordered, study.n_combinations, terms, stop)
+            rows = [study.row(own) for own in combinations]
+            ordered, n_own = own_first(rows, number, n_workers), len(rows[number - 1 :: n_workers])
+            is_all = work(directory, ordered, study.n_combinations, terms, stop, n_own=n_own)
     return 0 if is_all else ENDED_EARLY
 
 
@@ -486,7 +487,7 @@ def batch(
     deadline = time.time() + seconds_of(time_limit) if time_limit else float("inf")
     share = parse_share(shard)
     flat = _flat(settings)
-    found = prepared(study, flat, directory, threads, tell_user)
+    found = prepared(study, flat, directory, threads, tell_user, replicas)
     _refuse_without_optuna(found)
     n_rows = trials_of(found) or found.n_combinations
     n_workers = workers or workers_for(found, n_rows)

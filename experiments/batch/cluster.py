@@ -23,7 +23,7 @@ from .here import SECONDS_TO_END, Share, compile_ahead
 from .results import Progress
 from .search import work_on_trials
 from .study import STUDY, Study, read_study
-from .work import FAILED, Results, Terms, work
+from .work import FAILED, Results, Terms, groups_of, work
 
 MOST_TASKS = 10_000
 """At once: Dask's scheduler takes about a millisecond for each."""
@@ -94,7 +94,7 @@ def train_on_cluster(
     terms = Terms(attempt, deadline, replicas=replicas)
     results = Results(directory)
     progress = Progress(study, directory, share, attempt, results)
-    left = _tasks(study, directory, share, terms, results)
+    left = tasks_of(study, share, terms, results)
     given: dict[Any, tuple[list[int], int]] = {}  # by future: what it is to do, how often given
     n_given = 0
     try:
@@ -172,22 +172,31 @@ def _let_end(client: Any, given: list[Any]) -> None:
             client.cancel(at_work)
 
 
-def _tasks(
-    study: Study, directory: Path, share: Share, terms: Terms, results: Results
+def tasks_of(
+    study: Study, share: Share, terms: Terms, results: Results
 ) -> list[tuple[list[int], int]]:
-    """Numbers of combinations, those of a task together, the first to be given last."""
+    """Numbers of combinations, those of a task together, the first to be given last.
+
+    Of runs side by side a task has such as agree.
+    """
     if study.search is not None:
         ours = range(share.number - 1, study.n_combinations, share.of)
         # Each works on the trials of its group until there are enough.
         every = [[number] for _ in range(study.search.trials) for number in ours]
     else:
-        numbers = [
-            number
+        rows = (
+            (number, row)
             for number, row in enumerate(study.rows())
             if number % share.of == share.number - 1 and not results.is_settled(row, terms.attempt)
-        ]
-        size = max(terms.replicas, len(numbers) // MOST_TASKS)
-        every = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+        )
+        if terms.replicas > 1:
+            left = {row.key: (number, row) for number, row in rows}
+            groups = groups_of([row for _, row in left.values()], terms.replicas)
+            every = [[left[row.key][0] for row in group] for group in groups]
+        else:
+            numbers = [number for number, _ in rows]
+            size = max(1, len(numbers) // MOST_TASKS)
+            every = [numbers[first : first + size] for first in range(0, len(numbers), size)]
     return [(numbers, 1) for numbers in reversed(every)]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ...backends import BackendUnavailable, HasDevices, backend_class, checked_threads
 from ...datasets import load_dataset
-from ...refimpl import ConfigurationError
+from ...refimpl import ConfigurationError, whole_number
 from ...validation import FileError
 from ..output import make_directory, writing
 from ..training import (
@@ -37,7 +37,7 @@ from ..training import (
     run_configuration,
 )
 from .results import Progress
-from .study import STUDY, Study, new_and_gone, read_study, write_study
+from .study import STUDY, Study, new_and_gone, read_study, refuse_same_cases, write_study
 from .work import FAILED, RUNS, Results
 
 LOGS = "logs"
@@ -64,6 +64,7 @@ def prepared(
     directory: str | os.PathLike[str],
     n_threads: int | None,
     notify: Callable[[str], None],
+    n_replicas: int | None = None,
 ) -> Study:
     """Make a study's directory, or see what is in it, and give the study with nothing left open.
 
@@ -84,6 +85,7 @@ def prepared(
     if before is not None:
         _refuse_another(before, study, directory, notify)
     _check(study)
+    replicas_for(study, n_replicas)
     make_directory(directory)
     with writing(file), _Held(directory):
         write_study(file, study)
@@ -165,6 +167,7 @@ def _refuse_another(
 
 def _check(study: Study) -> None:
     """Refuse what would fail in every row, or in the first many, before any is begun."""
+    refuse_same_cases(study)
     combinations = study.combinations()
     data = set()
     for _, own in zip(range(CHECKED_ROWS), combinations, strict=False):
@@ -354,8 +357,7 @@ def replicas_for(study: Study, asked: int | None) -> int:
     if asked is None:
         is_on_gpus = isinstance(backend_class(name), HasDevices) and study.search is None
         return MOST_REPLICAS if is_on_gpus else 1
-    if asked < 1:
-        raise ConfigurationError(f"--replicas is {asked}: at least 1 is needed")
+    asked = whole_number("--replicas", asked, minimum=1)
     if asked > 1 and study.search is not None:
         raise ConfigurationError(
             f"--replicas is {asked}: trials of a search come one after the other, so that 1 is "

@@ -102,7 +102,7 @@ class Progress:
             is_settled = state in FINAL or is_ours
             if self.study.search is None and state == DONE:
                 asked = line["own"].get("epochs", self.study.base["epochs"])
-                is_settled = line["asked"] == asked
+                is_settled = line["asked"] >= asked
             if not is_settled:
                 continue
             self._settled[key] = state

@@ -465,6 +465,20 @@ def _in_a_name(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else Path(str(value)).name
 
 
+def refuse_same_cases(study: Study) -> None:
+    """Refuse two [[case]] that say the same, one by defaults: one run cannot be two rows."""
+    firsts = {name: values[0] for name, values in study.vary.items()}
+    known: dict[str, int] = {}
+    for number, case in enumerate(study.cases, start=1):
+        key = study.row({**case, **firsts}).key
+        if key in known:
+            raise ConfigurationError(
+                f"[[case]] number {number} is {shown(dict(case))}: the same runs as number "
+                f"{known[key]}, so that one is to be left out"
+            )
+        known[key] = number
+
+
 def new_and_gone(before: Study, now: Study) -> tuple[list[str], list[str]]:
     """Names of the rows that a changed study has and had not, and that it had and has not."""
     rows = [{row.key: row.name for row in study.rows()} for study in (now, before)]

@@ -100,14 +100,15 @@ class Results:
         self.outcomes: dict[str, dict[str, Any]] = {}  # of runs
         self.trials: dict[str, dict[str, Any]] = {}  # of a search, by group and number
         self._news: dict[str, dict[str, Any]] = {}
-        self._due = 0.0
+        self._due, self._has_looked = 0.0, False
         self.refresh()
 
     def refresh(self, at_once: bool = False) -> None:
         """Read what others have written since, if that has not just been done.
 
         It takes no more than a hundredth of the time: a thousand jobs that each ask for the files
-        of a thousand are more than a shared file system has answers for.
+        of a thousand are more than a shared file system has answers for. The first look, which
+        reads all that there is, says nothing of how long others take.
         """
         began = time.monotonic()
         if (began < self._due and not at_once) or (self._keys is not None and not self._keys):
@@ -117,7 +118,9 @@ class Results:
                 if entry.name.endswith(".jsonl"):
                     self._read_more(Path(entry.path), entry.stat().st_size)
         now = time.monotonic()
-        self._due = now + 100 * (now - began)
+        if self._has_looked:
+            self._due = now + 100 * (now - began)
+        self._has_looked = True
 
     def _read_more(self, path: Path, size: int) -> None:
         begin = self._read.get(path.name, 0)
@@ -167,15 +170,16 @@ class Results:
         outcome = self.outcomes.get(row.key)
         if outcome is None:
             return False
-        is_enough = outcome["state"] != DONE or outcome["asked"] == row.settings["epochs"]
+        is_enough = outcome["state"] != DONE or outcome["asked"] >= row.settings["epochs"]
         if outcome["state"] == STOPPED:
             return False
         return (outcome["state"] in FINAL and is_enough) or outcome.get("attempt") == attempt
 
 
-def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int]:
-    """Which of a row's lines counts: what is final, and of that what went further."""
-    return outcome["state"] in FINAL, int(outcome.get("epochs", 0))
+def _weight(outcome: Mapping[str, Any]) -> tuple[bool, int, int]:
+    """Which of a row's lines counts: what is final, of that what went further or was to."""
+    is_final = outcome["state"] in FINAL
+    return is_final, int(outcome.get("epochs", 0)), int(is_final and outcome.get("asked", 0))
 
 
 @dataclass(frozen=True)
@@ -254,12 +258,14 @@ def work(
     terms: Terms,
     stop: Callable[[], int] = lambda: 0,
     reads_results: bool = True,
+    n_own: int = 0,
 ) -> bool:
     """Train every row that nobody else has trained or is training; whether all were seen through.
 
     `n_rows` is the number of all rows of the study, of which these may be a share. Without results
     of others, which of a large study take time to read, a run's own directory tells all the same.
-    Runs that agree learn side by side in one backend, fewer at once where it has no room.
+    Runs that agree learn side by side in one backend, fewer at once where it has no room; the first
+    `n_own` rows not with those after them, which other workers begin with.
     """
     directory, rows = Path(directory), list(rows)
     keys = {row.key for row in rows} if reads_results else set()
@@ -270,7 +276,7 @@ def work(
 
     held = 0
     try:
-        groups = deque(groups_of(rows, terms.replicas))
+        groups = deque(groups_of(rows, terms.replicas, n_own))
         while groups:
             left = [row for row in groups.popleft() if not results.is_settled(row, terms.attempt)]
             if left:
@@ -285,12 +291,12 @@ def work(
                 half = (len(left) + 1) // 2
                 groups.extendleft((left[half:], left[:half]))
                 continue
-            for outcome in outcomes:
+            for row, outcome in zip(left, outcomes, strict=True):
                 if isinstance(outcome, InUse):
                     held += 1
                 elif isinstance(outcome, BaseException):
                     raise outcome
-                else:
+                elif not _is_told(outcome, row, results, terms):
                     results.write(outcome)
             if reason() and any(o["state"] == STOPPED for o in outcomes if isinstance(o, dict)):
                 return False
@@ -299,10 +305,23 @@ def work(
     return held == 0
 
 
-def groups_of(rows: Sequence[Row], most: int) -> list[list[Row]]:
-    """Rows that may learn side by side, so many at most, in the order of the first of each."""
+def _is_told(outcome: Mapping[str, Any], row: Row, results: Results, terms: Terms) -> bool:
+    """Whether who trained a run that was found done has said so, who knows how long it took."""
+    if not outcome.get("found"):
+        return False
+    results.refresh(at_once=True)
+    return results.is_settled(row, terms.attempt)
+
+
+def groups_of(rows: Sequence[Row], most: int, n_own: int = 0) -> list[list[Row]]:
+    """Rows that may learn side by side, so many at most, in the order of the first of each.
+
+    None of the first `n_own` is with one of the others.
+    """
     if most == 1:
         return [[row] for row in rows]
+    if n_own:
+        return groups_of(rows[:n_own], most) + groups_of(rows[n_own:], most)
     agreeing: dict[Any, list[list[Row]]] = {}
     groups = []
     for row in rows:
@@ -375,8 +394,15 @@ def run_row(
     }  # fmt: skip
     records: list[EpochRecord] = []
     try:
-        configuration, records, is_done = trained(row, place, stop, news, on_epoch, make_backend)
-        outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
+        found = found_done(row, place)
+        if found is not None:
+            configuration, records = found
+            outcome |= {"state": DONE, "found": True, **about_this_process(configuration)}
+        else:
+            configuration, records, is_done = trained(
+                row, place, stop, news, on_epoch, make_backend
+            )
+            outcome |= {"state": DONE if is_done else STOPPED, **about_this_process(configuration)}
     except (InUse, TooManyAtOnce):
         raise
     except TrainingDiverged as problem:
@@ -399,6 +425,23 @@ def run_row(
     }
 
 
+def found_done(
+    row: Row, place: str | os.PathLike[str]
+) -> tuple[RunConfiguration, list[EpochRecord]] | None:
+    """What a row's run came to that somebody has seen through; None if there is something to do."""
+    place = Path(place)
+    if not holds_a_run(place):
+        return None
+    wanted = row.configuration()
+    checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
+    saved = run_configuration(checkpoint.configuration, str(place))
+    _refuse_another(wanted, saved, place)
+    position = checkpoint.position
+    records = [r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs]
+    is_done = not position.steps and _is_done(wanted, position, records)
+    return (saved, records) if is_done else None
+
+
 def trained(
     row: Row,
     place: str | os.PathLike[str],
@@ -410,15 +453,6 @@ def trained(
     """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
     place, wanted = Path(place), row.configuration()
     if holds_a_run(place):
-        checkpoint, _ = newest_checkpoint(place / CHECKPOINT)
-        saved = run_configuration(checkpoint.configuration, str(place))
-        _refuse_another(wanted, saved, place)
-        position = checkpoint.position
-        records = [
-            r for r in read_records(place / "metrics.jsonl") if r.epoch <= position.epochs
-        ]  # fmt: skip
-        if not position.steps and _is_done(wanted, position, records):
-            return saved, records, True
         run, position, records = resume(place, wanted.epochs, make_backend=make_backend)
     else:
         run = begin(wanted, place, anew=True, make_backend=make_backend)

@@ -31,7 +31,7 @@ from ...validation import (
     write_signed_file,
 )
 from ..batch import finished_runs, run_batch
-from ..output import terminal_console, write_output
+from ..output import tell_user, terminal_console, write_output
 from ..training import RunConfiguration, load_run_configuration, read_records
 
 if TYPE_CHECKING:
@@ -69,7 +69,13 @@ def train_table(table: Table, out: str | os.PathLike[str]) -> int:
             f"{out} has a table of an earlier version, which kept no runs: choose another directory"
         )
     code = run_batch(table_study(table), [], out, None, table.threads)
-    results = [cell_result(directory) for directory in finished_runs(out)]
+    finished = [cell_result(directory) for directory in finished_runs(out)]
+    results = [result for result in finished if result.n_epochs == table.epochs]
+    if len(results) < len(finished):
+        tell_user(
+            f"left out of the table, which is of {table.epochs} epochs: "
+            f"{len(finished) - len(results):,} of {len(finished):,} cells, of another number"
+        )
     if results:
         write_results(out / ACCURACIES, {result.cell.name: result for result in results})
         text = table_in_markdown(results)
@@ -186,9 +192,9 @@ def accuracy_rows(
 ) -> list[AccuracyRow]:
     """Combine rules and ways of feedback; backprop is one row whatever they are."""
     for option, given, known in (
-        ("rules", rules, TABLE_RULES),
-        ("feedback", feedbacks, FEEDBACKS),
-        ("strength", strengths, STRENGTHS),
+        ("--rules", rules, TABLE_RULES),
+        ("--feedback", feedbacks, FEEDBACKS),
+        ("--strength", strengths, STRENGTHS),
     ):
         for value in given:
             if value not in known:
@@ -226,6 +232,11 @@ class CellResult:
     configuration: dict[str, Any]
     curves: dict[str, np.ndarray]
     computed_by: str  # backend, version and device
+
+    @property
+    def n_epochs(self) -> int:
+        """How many it was trained."""
+        return len(self.curves["test_accuracy"])
 
     @property
     def test_accuracy(self) -> float:

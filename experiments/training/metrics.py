@@ -260,7 +260,9 @@ def draw_learning_curves(
 ) -> None:
     """Draw train and test curves of runs into a file; see `learning_curves`."""
     # Of a short run the picture is a good part of the work: little is to be compressed in it.
-    fast = {"pil_kwargs": {"compress_level": 1}} if Path(path).suffix == ".png" else {}
+    fast: dict[str, Any] = (
+        {"pil_kwargs": {"compress_level": 1}} if Path(path).suffix == ".png" else {}
+    )
     learning_curves(runs).savefig(Path(path), dpi=100, **fast)
 
 

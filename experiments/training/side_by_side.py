@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from ...refimpl import (
     map_arrays,
     new_learner,
 )
+from ...validation import not_finite
 from .configuration import RunConfiguration, dotted
 
 T = TypeVar("T")
@@ -121,12 +123,19 @@ def side_by_side(
             finally:
                 shared.leave(member)
 
-    threads = [
-        threading.Thread(target=run, args=pair, name=f"run {pair[0]}") for pair in enumerate(tasks)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    started = []
+    for number, task in enumerate(tasks):
+        thread = threading.Thread(target=run, args=(number, task), name=f"run {number}")
+        try:
+            thread.start()
+        except RuntimeError as problem:
+            # The system gives no more of them, and nobody is to wait for one that never comes.
+            results[number] = TooManyAtOnce(str(problem))
+            with shared.turn:
+                shared.leave(shared.members[number])
+        else:
+            started.append(thread)
+    for thread in started:
         thread.join()
     return results
 
@@ -227,9 +236,11 @@ class _Shared:
 
     def leave(self, member: _Member) -> None:
         """Go on without a run that has ended."""
-        self.part(member)
         self._active.remove(member)
         self.turn.notify_all()
+        # A backend that is broken has nothing to give back: those in it are told when they ask.
+        with suppress(Exception):
+            self.part(member)
 
     def part(self, member: _Member) -> None:
         """Give all their learners back, if this is one of those together."""
@@ -264,6 +275,8 @@ class _Shared:
             if one.n_steps == first.n_steps and request.alike() == its.alike()
         ]
         try:
+            if self._end_diverged(group):
+                return
             self._bring_together(tuple(one for one, _ in group))
             data = self._placed_here(its.data)
             if its.orders is None:
@@ -271,12 +284,26 @@ class _Shared:
             else:
                 self._train(group, data)
         except Exception as problem:
+            has_no_room = isinstance(problem, MemoryError) and len(group) > 1
             for one, _ in group:
-                one.answer = problem
-        for one, _ in group:
-            # Whose answer is there is at work again, though its thread may not have had its turn.
-            if one.answer is not None:
-                one.request = None
+                one.answer = TooManyAtOnce(str(problem)) if has_no_room else problem
+        finally:
+            for one, _ in group:
+                # Whose answer is there is at work again, though its thread may not have its turn.
+                if one.answer is not None:
+                    one.request = None
+
+    def _end_diverged(self, group: Sequence[tuple[_Member, _Request]]) -> bool:
+        """Answer those early that have lost their numbers amid what they asked; whether any has.
+
+        A backend that is made anew takes no such network, and what it would do is known.
+        """
+        if tuple(one for one, _ in group) == self._together:
+            return False
+        lost = [(one, its) for one, its in group if its.parts and not_finite(self.learner(one))]
+        for one, its in lost:
+            one.answer = its.parts
+        return bool(lost)
 
     def _train(self, group: Sequence[tuple[_Member, _Request]], data: Any) -> None:
         left = [request.orders[request.n_done :] for _, request in group]  # type: ignore[index]

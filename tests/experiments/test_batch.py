@@ -295,9 +295,40 @@ def test_reading_results_takes_a_hundredth_of_the_time(tmp_path, monkeypatch):
     while now < 1000:
         now += 0.5
         results.refresh()
-    assert len(scanned) == 5
-    results.refresh(at_once=True)
+    # The first reads what there is, which says nothing of the others.
+    assert scanned[:2] == [0.0, 2.5]
     assert len(scanned) == 6
+    results.refresh(at_once=True)
+    assert len(scanned) == 7
+
+
+def test_who_finds_a_run_done_does_not_speak_for_who_trained_it(tmp_path, monkeypatch):
+    """Others' results may not have been read: the run's own directory tells."""
+    refresh = Results.refresh
+    late = lambda self, at_once=False: refresh(self, True) if at_once else None  # noqa: E731
+    study = {"base": {**STUDY["base"], "epochs": 1}, "vary": {"seed": "0-1"}}
+    assert worked(tmp_path / "s", study)
+    before = Results(tmp_path / "s").outcomes
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "refresh", late)
+        for _ in range(3):
+            assert worked(tmp_path / "s", study)
+    assert Results(tmp_path / "s").outcomes == before
+    for file in (tmp_path / "s" / "results").iterdir():
+        file.unlink()
+    # Who was killed before the line was written has left the run.
+    assert worked(tmp_path / "s", study)
+    assert [row["state"] for row in batch_table(tmp_path / "s")] == ["done", "done"]
+
+
+def test_runs_that_have_gone_further_than_is_asked_are_done(tmp_path):
+    study = {"base": {**STUDY["base"], "epochs": 2}, "vary": {"seed": "0-1"}}
+    assert worked(tmp_path / "s", study)
+    shorter = {**study, "base": {**study["base"], "epochs": 1}}
+    assert worked(tmp_path / "s", shorter)
+    results = Results(tmp_path / "s")
+    progress = Progress(read_study(shorter), tmp_path / "s", Share(), "", results)
+    assert progress.n_left == 0
 
 
 def test_a_worker_knows_no_more_than_it_needs(tmp_path):

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from disinhib.experiments.batch.cluster import tasks_of
+from disinhib.experiments.batch.here import Share
 from disinhib.experiments.batch.results import batch_table
+from disinhib.experiments.batch.study import read_study
+from disinhib.experiments.batch.work import Results, Terms
 
 from .test_batch import BASE, rows_without_times, worked, written
 from .test_command_line import COMMAND, disinhib, one_line
@@ -47,6 +51,25 @@ def found_in(log, pattern):
         if found:
             return found[1]
         time.sleep(0.05)
+
+
+def test_a_task_has_runs_that_may_learn_side_by_side(tmp_path):
+    """Though what is neighbour to what in the study is by the order in which it is written."""
+    study = read_study(
+        {
+            "base": {**BASE, "backend": "numba"},
+            "vary": {"seed": "0-3", "rule": ["backprop", "exact-inverse"]},
+        }
+    )
+    terms, rows = Terms(replicas=3), list(study.rows())
+    tasks = tasks_of(study, Share(), terms, Results(tmp_path))
+    assert sorted(number for numbers, _ in tasks for number in numbers) == list(range(8))
+    assert sorted(len(numbers) for numbers, _ in tasks) == [1, 1, 3, 3]
+    for numbers, times in tasks:
+        assert times == 1
+        assert len({rows[number].own["rule"] for number in numbers}) == 1
+    alone = tasks_of(study, Share(2, 2), Terms(), Results(tmp_path))
+    assert alone == [([number], 1) for number in (7, 5, 3, 1)]
 
 
 @pytest.fixture

@@ -2,18 +2,20 @@
 
 import importlib
 import itertools
+import threading
 
 import numpy as np
 import pytest
 
+from disinhib import batch
 from disinhib.backends import backend_class
 from disinhib.experiments.batch.results import batch_table
 from disinhib.experiments.batch.study import read_study, write_study
-from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of
-from disinhib.experiments.training import side_by_side
+from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of, own_first
+from disinhib.experiments.training import TooManyAtOnce, side_by_side
 from disinhib.experiments.training.epochs import train
 from disinhib.experiments.training.lock import RunLock
-from disinhib.experiments.training.run import begin
+from disinhib.experiments.training.run import begin, epoch_order
 from disinhib.refimpl import ConfigurationError
 from disinhib.validation import Position, newest_checkpoint
 
@@ -179,6 +181,15 @@ def test_what_agrees_learns_together_up_to_so_many():
     assert groups_of(rows, 1) == [[row] for row in rows]
 
 
+def test_a_worker_takes_no_rows_that_others_begin_with_beside_its_own():
+    """Else the first of two would take 32 of 40 runs, and leave the second's GPU all but idle."""
+    rows = list(read_study({"base": BASE, "vary": {"seed": "0-39"}}).rows())
+    for number in (1, 2):
+        groups = groups_of(own_first(rows, number, 2), 32, n_own=20)
+        assert list(map(len, groups)) == [20, 20]
+        assert groups[0] == rows[number - 1 :: 2]
+
+
 @pytest.mark.parametrize("name", ["hidden", "dtype", "solver.rtol", "batch_size", "feedback.clip"])
 def test_what_a_backend_has_but_once_is_not_a_replica_s_own(name):
     values = {
@@ -194,7 +205,7 @@ def test_what_a_backend_has_but_once_is_not_a_replica_s_own(name):
 @pytest.mark.parametrize(
     ("settings", "options", "said"),
     [
-        ([], ["--replicas", 0], "--replicas is 0: at least 1"),
+        ([], ["--replicas", 0], "--replicas is 0: must be at least 1"),
         (["--set", "backend=numpy"], ["--replicas", 2], "backend numpy does not tell apart"),
     ],
 )
@@ -202,3 +213,126 @@ def test_what_cannot_be_side_by_side_is_one_line(tmp_path, settings, options, sa
     (tmp_path / "study.toml").write_text('[base]\ndataset = "digits"\n[vary]\nseed = "0-1"\n')
     line = one_line(disinhib("batch", "run", "study.toml", *settings, *options, cwd=tmp_path))
     assert said in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("replicas", ["2", 2.5, True])
+def test_what_is_no_number_of_replicas_is_told_before_anything_is_written(tmp_path, replicas):
+    with pytest.raises(ConfigurationError, match=r"--replicas is .*: a whole number is needed"):
+        batch({"base": BASE}, tmp_path / "s", progress=False, replicas=replicas)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_one_that_loses_its_numbers_amid_a_longer_stretch_ends_alone(tmp_path):
+    """Its stretch may end after that of another, whose leaving makes the backend anew."""
+    wild = next(read_study({"base": {**BASE, "optimizer": {"learning_rate": 1e30}}}).rows())
+    sane = next(read_study({"base": BASE}).rows())
+    losses = {}
+
+    def task(row, n_steps):
+        def do(make_backend):
+            run = begin(row.configuration(), tmp_path / str(n_steps), make_backend=make_backend)
+            losses[n_steps] = run.backend.train(run.train, epoch_order(run, 0)[:n_steps]).loss
+
+        return do
+
+    tasks = [task(sane, 3), task(wild, 5)]
+    assert side_by_side(backend_class("numba"), tasks) == [None, None]
+    assert np.isfinite(losses[3]).all()
+    assert not np.isfinite(losses[5]).all()
+
+
+class _Broken:
+    """A backend that fails in learning, and then has nothing to give."""
+
+    def __init__(self, configuration, parameters, *_, **__):
+        if parameters.readout.ndim == 3 and len(parameters.readout) == 1:
+            raise AssertionError("made anew")
+
+    def load(self, learner):
+        pass
+
+    def place(self, x, y, full_scale=None):
+        return 0
+
+    def train(self, data, orders):
+        raise RuntimeError("the device is lost")
+
+    def learner(self):
+        raise RuntimeError("the device is lost")
+
+
+def _in_time(seconds, kind, tasks):
+    """What came of them, in a thread that may be left behind."""
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(side_by_side(kind, tasks)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "somebody waits for ever"
+    return found
+
+
+def test_a_backend_that_is_lost_ends_all_its_runs(tmp_path):
+    def task(number):
+        def do(make_backend):
+            row = next(read_study({"base": {**BASE, "seed": number}}).rows())
+            run = begin(row.configuration(), tmp_path / str(number), make_backend=make_backend)
+            # Two ask for 100 samples at a time, the others for 50: two calls of the backend.
+            width = 100 if number < 2 else 50
+            run.backend.train(run.train, epoch_order(run, 0)[:2, :width])
+
+        return do
+
+    found = _in_time(20, _Broken, [task(number) for number in range(4)])
+    assert [str(problem) for problem in found] == ["the device is lost"] * 4
+
+
+def test_a_thread_that_cannot_be_had_is_waited_for_by_nobody(tmp_path, monkeypatch):
+    real, asked = threading.Thread.start, itertools.count()
+
+    def start(thread):
+        if thread.name.startswith("run ") and next(asked) > 1:
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    rows = list(read_study({"base": BASE, "vary": {"seed": "0-3"}}).rows())
+
+    def task(row):
+        def do(make_backend):
+            run = begin(row.configuration(), tmp_path / row.name, make_backend=make_backend)
+            run.backend.train(run.train, epoch_order(run, 0)[:2])
+            return "done"
+
+        return do
+
+    found = _in_time(20, backend_class("numba"), [task(row) for row in rows])
+    assert found[:2] == ["done", "done"]
+    assert all(isinstance(problem, TooManyAtOnce) for problem in found[2:])
+
+
+def test_where_memory_ends_amid_learning_fewer_learn_at_once(tmp_path, monkeypatch):
+    work, kind = importlib.import_module("disinhib.experiments.batch.work"), backend_class("numba")
+    widths = []
+
+    class Small:
+        """Has no room to learn for more than two."""
+
+        def __init__(self, configuration, parameters, *arguments, **options):
+            self.n = len(parameters.readout) if parameters.readout.ndim == 3 else 1
+            self.real = kind(configuration, parameters, *arguments, **options)
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def train(self, data, orders):
+            widths.append(self.n)
+            if self.n > 2:
+                raise MemoryError("out of memory")
+            return self.real.train(data, orders)
+
+    monkeypatch.setattr(work, "backend_class", lambda name: Small)
+    assert worked(tmp_path / "s", {"base": BASE, "vary": {"seed": "0-2"}}, TERMS)
+    assert widths[:2] == [3, 2]
+    assert [row["state"] for row in batch_table(tmp_path / "s")] == ["done"] * 3

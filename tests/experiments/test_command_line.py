@@ -103,6 +103,13 @@ def test_help_loads_no_library_that_is_slow_to_load(arguments):
     assert result.stderr.strip() == "set()"
 
 
+def test_help_on_a_study_is_not_taken_for_markup():
+    """Brackets are."""
+    help_text = disinhib("batch", "run", "--help").stdout
+    assert "Which runs there are." in help_text
+    assert "[]" not in help_text
+
+
 def test_help_names_every_command():
     result = in_a_process("--help")
     assert result.returncode == 0

@@ -1,5 +1,7 @@
 """`disinhib reproduce table`: what it trains, that its cells are runs, and its sums."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,26 @@ def test_a_cell_is_what_disinhib_train_would_have_given(tmp_path):
     assert line.endswith("choose another directory")
 
 
+def test_cells_of_another_number_of_epochs_are_no_part_of_a_table(tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("disinhib.experiments.paper.table")
+    cells = {
+        "a": result(AccuracyRow("backprop"), [0.5, 0.6], 0),
+        "b": result(AccuracyRow("exact-inverse", "per-sample", "strong"), [0.9], 0),
+    }
+    monkeypatch.setattr(module, "run_batch", lambda *arguments: 0)
+    monkeypatch.setattr(module, "finished_runs", lambda directory: list(cells))
+    monkeypatch.setattr(module, "cell_result", cells.get)
+    table = Table(
+        ["digits"], [1], seeds=1, epochs=2, rules=["backprop", "exact-inverse"],
+        feedback=["per-sample"], strength=["strong"], hidden_units=8,
+        data_dir=None, backend="numpy", dtype="float32", threads=None,
+    )  # fmt: skip
+    assert module.train_table(table, tmp_path) == 0
+    assert list(read_results(tmp_path / "accuracies.h5")) == [cells["a"].cell.name]
+    assert "exact-inverse" not in (tmp_path / "table.md").read_text()
+    assert "which is of 2 epochs: 1 of 2 cells" in capsys.readouterr().err
+
+
 def test_a_table_without_its_runs_is_left_alone(tmp_path):
     one = result(AccuracyRow("backprop"), [0.5], 0)
     write_results(tmp_path / "accuracies.h5", {one.cell.name: one})
@@ -140,9 +162,9 @@ def test_a_table_without_its_runs_is_left_alone(tmp_path):
         (["--seeds", "1001"], "--seeds is 1001: at most 1000"),
         (["--depths", "0"], "--depths is '0': whole numbers from 1 to 100"),
         (["--seeds", 0], "at least 1 is needed"),
-        (["--rules", "hebb"], "rules has 'hebb': choose from backprop"),
-        (["--feedback", "none"], "feedback has 'none'"),
-        (["--strength", "medium"], "strength has 'medium'"),
+        (["--rules", "hebb"], "--rules has 'hebb': choose from backprop"),
+        (["--feedback", "none"], "--feedback has 'none'"),
+        (["--strength", "medium"], "--strength has 'medium'"),
         (["--data-dir", "x"], "--data-dir x with 2 datasets"),
         (["--backend", "tpu"], "backend 'tpu' is unknown"),
     ],

@@ -180,6 +180,22 @@ def test_settings_that_do_not_go_together_are_told_before_anything_is_written(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_is_not_two_rows(tmp_path):
+    """One of them would be left for ever, and who waits for it would be told of others at work."""
+    source = {
+        "base": {"dataset": "digits", "backend": "numpy"},
+        "case": [{"rule": "backprop"}, {}, {"rule": "exact-inverse"}],
+        "vary": {"seed": "0-1"},
+    }
+    with pytest.raises(ConfigurationError) as problem:
+        prepared(source, {}, tmp_path / "s", None, print)
+    assert str(problem.value) == (
+        "[[case]] number 3 is {'rule': 'exact-inverse'}: the same runs as number 2, so that one is "
+        "to be left out"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_settings_from_outside_go_before_the_base_s(tmp_path):
     study = read_study(STUDY, **{"controller.k_p": 0.7, "epochs": 9})
     assert (study.base["controller"]["k_p"], study.base["epochs"]) == (0.7, 9)
