@@ -106,12 +106,16 @@ LOSSES_ROWS: list[Row] = [
 
 GRADIENTS_ROWS: list[Row] = [
     (
-        "the sign of δ: δ = û_I − r_E, and parameters descend along g",
+        "the sign of δ (by backprop, of the loss's gradient): parameters descend along g",
         arrays("*", lambda setting, array: -1.0 * array),
     ),
-    ("the sign of the hidden layers' δ: δ = û_I − r_E", arrays("hidden*", negated)),
     (
-        "the sign of the readout's δ: δ_out = φ_E(u_E^L) W_out − u_out",
+        "the sign of the hidden layers' δ: û_I − r_E, or by backprop the loss's slope",
+        arrays("hidden*", negated),
+    ),
+    (
+        "the sign of the readout's δ: φ_E(u_E^L) W_out − u_out where control acts on the readout, "
+        "else the loss's slope in the open loop",
         arrays("readout*", negated),
     ),
     ("summed over the batch: g is a mean", arrays("*", learning.summed)),
