@@ -159,8 +159,6 @@ class _Request:
 class _Member:
     """A run's part of the shared backend, as much of one as `train` and `resume` ask for."""
 
-    name: str
-
     def __init__(self, shared: _Shared) -> None:
         self._shared = shared
         self.own: Learner | None = None  # while it has no replica
