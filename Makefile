@@ -91,7 +91,8 @@ gpu-wheels: .venv/installed
 	$(BIN)/python -c '$(REQUIRED)' > wheels/required.txt
 	$(BIN)/python -m pip download --quiet --dest wheels --only-binary=:all: \
 	  --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
-	  --platform manylinux2014_x86_64 --requirement wheels/required.txt pytest pytest-xdist hypothesis mpmath
+	  --platform manylinux2014_x86_64 --requirement wheels/required.txt pytest pytest-xdist hypothesis mpmath \
+	  optuna
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

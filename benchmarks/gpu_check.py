@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENT = ROOT / ".gpu-venv"
-TESTED_WITH = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
+TESTED_WITH = ("pytest", "pytest-xdist", "hypothesis", "mpmath", "optuna")
 VARIABLES = {
     "PYTHONUNBUFFERED": "1",
     "COLUMNS": "100",

@@ -8,6 +8,7 @@ What has come of a run is a line in a file of the worker's own under `results/`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import secrets
@@ -460,7 +461,10 @@ def trained(
     for record in records:
         on_epoch(record)
     watching = _Watching(news, row, wanted.epochs, on_epoch)
-    position, records = train(run, position, records, watching, stop, INTERVAL)
+    # Nobody looks at curves of a run among many, before it has ended.
+    position, records = train(
+        run, position, records, watching, stop, INTERVAL, seconds_between_pictures=math.inf
+    )
     return run.configuration, records, _is_done(wanted, position, records)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from .run import (
 )
 
 SECONDS_BETWEEN_REPORTS = 0.25
+MOST_SECONDS_BETWEEN_REPORTS = 2.0
 SECONDS_BETWEEN_PICTURES = 10.0
 
 UNITS = ("epochs", "steps", "minutes")
@@ -87,6 +89,7 @@ def train(
     observer: Observer,
     stop: Callable[[], int] = lambda: 0,
     interval: CheckpointInterval = CheckpointInterval(),
+    seconds_between_pictures: float = SECONDS_BETWEEN_PICTURES,
 ) -> tuple[Position, list[EpochRecord]]:
     """Train to the configured number of epochs, or until told to stop.
 
@@ -104,6 +107,8 @@ def train(
         Asked between steps; when it says so, a checkpoint is written there.
     interval : CheckpointInterval
         How often one is written anyway; one is at the end.
+    seconds_between_pictures : float
+        How often the curves are drawn after an epoch; they are at the end.
 
     Returns
     -------
@@ -124,7 +129,10 @@ def train(
     try:
         # Of an overflow TrainingDiverged tells, once and with its place.
         with np.errstate(all="ignore"):
-            return _train(run, position, list(records), observer, stop, Saver(interval))
+            return _train(
+                run, position, list(records), observer, stop, Saver(interval),
+                seconds_between_pictures,
+            )  # fmt: skip
     finally:
         # What is wrong with the directory has been said by then.
         with suppress(OSError):
@@ -148,8 +156,9 @@ def _train(
     observer: Observer,
     stop: Callable[[], int],
     saver: Saver,
+    seconds_between_pictures: float,
 ) -> tuple[Position, list[EpochRecord]]:
-    drawn = time.perf_counter()
+    drawn, pace = time.perf_counter(), Pace()
     if position.epochs == 0 and position.steps == 0:
         saver.save(run, position)
     while position.epochs < run.configuration.epochs and not lost_patience(
@@ -158,7 +167,7 @@ def _train(
         began = time.perf_counter()
         run = at_epoch(run, position.epochs)
         seconds_before = position.seconds
-        position = _train_epoch(run, position, observer, stop, saver)
+        position = _train_epoch(run, position, observer, stop, saver, pace)
         if position.steps < len(epoch_order(run, position.epochs)):
             saver.save(run, position)
             break
@@ -194,7 +203,7 @@ def _train(
         else:
             saver.passed(run, position, epochs=1, steps=0)
         observer.on_epoch(record)
-        if time.perf_counter() - drawn > SECONDS_BETWEEN_PICTURES:
+        if time.perf_counter() - drawn > seconds_between_pictures:
             draw_curves(run, records)
             drawn = time.perf_counter()
     if records:
@@ -211,19 +220,27 @@ def lost_patience(configuration: RunConfiguration, records: Sequence[EpochRecord
 
 
 def _train_epoch(
-    run: Run, position: Position, observer: Observer, stop: Callable[[], int], saver: Saver
+    run: Run,
+    position: Position,
+    observer: Observer,
+    stop: Callable[[], int],
+    saver: Saver,
+    pace: Pace,
 ) -> Position:
-    """Go through the epoch in parts, short enough that someone watching sees it move."""
+    """Go through the epoch in parts, between which someone watching is told."""
     order = epoch_order(run, position.epochs)
     parts = [] if position.metrics is None else [position.metrics]
-    steps, seconds, part = position.steps, position.seconds, 1
+    steps, seconds = position.steps, position.seconds
     learner = run.backend.learner()
+    clock = run.backend.clock if isinstance(run.backend, HasClock) else time.perf_counter
+    pace.begin_epoch()
     while steps < len(order) and not stop():
-        part = min(part, saver.most_steps() or part, len(order) - steps)
-        batches = order[steps : steps + part]
-        began = time.perf_counter()
+        left = len(order) - steps
+        batches = order[steps : steps + pace.n_steps(min(left, saver.most_steps() or left))]
+        part, began = len(batches), clock()
         metrics = run.backend.train(run.train, batches)
-        took = time.perf_counter() - began
+        took = clock() - began
+        pace.note(part, took)
         before, learner = learner, run.backend.learner()
         if not _losses_are_finite(metrics, run.configuration.rule) or not_finite(learner):
             what = _describe_divergence(run, batches, before, position.epochs, steps)
@@ -234,8 +251,53 @@ def _train_epoch(
         if steps < len(order):
             here = Position(position.epochs, steps, seconds, joined(parts))
             saver.passed(run, here, epochs=0, steps=part)
-        part = max(1, min(2 * part, round(part * SECONDS_BETWEEN_REPORTS / max(took, 1e-6))))
     return Position(position.epochs, steps, seconds, joined(parts) if parts else None)
+
+
+@runtime_checkable
+class HasClock(Protocol):
+    """A backend that is waited for while it does what others asked of it."""
+
+    def clock(self) -> float:
+        """Seconds that it has learnt for whoever asks."""
+
+
+class Pace:
+    """How many steps to take at once, by how long the last ones and what came after them took."""
+
+    def __init__(self) -> None:
+        self._n_steps = 1
+        self._last: tuple[int, float] | None = None
+        self._began = 0.0
+
+    def begin_epoch(self) -> None:
+        """Forget how long ago the last steps began; much else has been done since."""
+        self._last = None
+
+    def n_steps(self, most: int) -> int:
+        """Steps to take now, at least one and at most so many."""
+        now = time.perf_counter()
+        if self._last is not None:
+            n, learning = self._last
+            self._n_steps = steps_at_once(n, learning, now - self._began - learning, self._n_steps)
+        self._began = now
+        return min(self._n_steps, most)
+
+    def note(self, n_steps: int, learning: float) -> None:
+        """So many steps took so many seconds to learn from."""
+        self._last = n_steps, learning
+
+
+def steps_at_once(n_steps: int, learning: float, between: float, before: int = 1) -> int:
+    """Steps to take at once, after some whose learning, and all else until now, took so long.
+
+    Often enough that someone watching sees them move; but so that what else there is to do, of the
+    other runs too where many learn side by side, takes a tenth of the time. A power of two, so that
+    such runs ask for the same. Never far more than were tried, `before` among them.
+    """
+    seconds = min(max(SECONDS_BETWEEN_REPORTS, 9 * between), MOST_SECONDS_BETWEEN_REPORTS)
+    fitting = n_steps * seconds / max(learning, 1e-9)
+    return 1 << math.floor(math.log2(max(1.0, min(fitting, max(before, 8 * n_steps)))))
 
 
 class Saver:

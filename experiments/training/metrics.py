@@ -146,7 +146,9 @@ def _norm(W: np.ndarray) -> float:
     largest = float(np.max(np.abs(W)))
     if largest == 0:
         return 0.0
-    return min(largest * float(np.linalg.norm(W.astype(np.float64) / largest)), LARGEST_FLOAT)
+    # Not by BLAS, whose threads go on waiting for more where there are many cores.
+    squares = np.square(W.astype(np.float64) / largest)
+    return min(largest * math.sqrt(float(np.sum(squares))), LARGEST_FLOAT)
 
 
 def steps_in_words(open_loop: float | None, closed_loop: float | None) -> str:

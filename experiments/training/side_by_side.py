@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -165,6 +166,7 @@ class _Member:
         self.request: _Request | None = None
         self.answer: Any = None
         self.n_steps = 0
+        self.seconds = 0.0
 
     def made(
         self,
@@ -193,6 +195,10 @@ class _Member:
     def place(self, x: np.ndarray, y: np.ndarray, full_scale: float | None = None) -> int:
         """Remember data, which all runs share that bring the same."""
         return self._shared.place(x, y, full_scale)
+
+    def clock(self) -> float:
+        """Seconds that the shared backend has learnt for this run, among others."""
+        return self.seconds
 
     def train(self, data: int, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""
@@ -306,12 +312,15 @@ class _Shared:
     def _train(self, group: Sequence[tuple[_Member, _Request]], data: Any) -> None:
         left = [request.orders[request.n_done :] for _, request in group]  # type: ignore[index]
         n = min(map(len, left))
-        metrics = self._backend.train(data, np.stack([order[:n] for order in left], axis=1))
+        orders, began = np.stack([order[:n] for order in left], axis=1), time.perf_counter()
+        metrics = self._backend.train(data, orders)
+        took = time.perf_counter() - began
         self._learners = None
         for replica, (one, request) in enumerate(group):
             request.parts.append(metrics_of_replica(metrics, replica))
             request.n_done += n
             one.n_steps += n
+            one.seconds += took
             if request.n_done == len(request.orders):  # type: ignore[arg-type]
                 one.answer = request.parts
 

@@ -13,7 +13,7 @@ from disinhib.experiments.batch.results import batch_table
 from disinhib.experiments.batch.study import read_study, write_study
 from disinhib.experiments.batch.work import Results, Terms, directory_of, groups_of, own_first
 from disinhib.experiments.training import TooManyAtOnce, side_by_side
-from disinhib.experiments.training.epochs import train
+from disinhib.experiments.training.epochs import steps_at_once, train
 from disinhib.experiments.training.lock import RunLock
 from disinhib.experiments.training.run import begin, epoch_order
 from disinhib.refimpl import ConfigurationError
@@ -336,3 +336,69 @@ def test_where_memory_ends_amid_learning_fewer_learn_at_once(tmp_path, monkeypat
     assert worked(tmp_path / "s", {"base": BASE, "vary": {"seed": "0-2"}}, TERMS)
     assert widths[:2] == [3, 2]
     assert [row["state"] for row in batch_table(tmp_path / "s")] == ["done"] * 3
+
+
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_what_runs_do_between_steps_does_not_shorten_what_they_take_at_once(tmp_path, monkeypatch):
+    """Steps of 2 ms, half a second to look at all learners: a second or two is learnt at once.
+
+    What others do meanwhile once counted as learning, so that one step was taken at a time.
+    """
+    clock, calls = Clock(), []
+    for name in ("epochs", "side_by_side"):
+        module = importlib.import_module(f"disinhib.experiments.training.{name}")
+        monkeypatch.setattr(module, "time", clock)
+
+    class Slow(backend_class("numba")):
+        def train(self, data, batch_order):
+            calls.append(len(batch_order))
+            clock.now += 2e-3 * len(batch_order)
+            return super().train(data, batch_order)
+
+        def learner(self):
+            clock.now += 0.5
+            return super().learner()
+
+    work = importlib.import_module("disinhib.experiments.batch.work")
+    monkeypatch.setattr(work, "backend_class", lambda name: Slow)
+    study = {"base": {**BASE, "batch_size": 1, "epochs": 2}, "vary": {"seed": "0-2"}}
+    assert worked(tmp_path / "s", study, TERMS)
+    n_steps = len(epoch_order(begin_of(study, tmp_path), 0))
+    assert sum(calls) == 2 * n_steps
+    # 1, 8 and 64 to try how long they take, then 2 s at most are 1000 steps, as a power of two 512.
+    at_once = calls[: calls.index(512)]
+    assert at_once == [1, 8, 64]
+    assert len(calls) <= 3 + 2 * (n_steps // 512 + 1)
+
+
+def begin_of(study, directory):
+    row = next(iter(read_study(study).rows()))
+    return begin(row.configuration(), directory / "alone")
+
+
+@pytest.mark.parametrize("n_steps", [1, 10, 512])
+@pytest.mark.parametrize("learning", [1e-4, 1e-2, 0.3, 5.0])
+@pytest.mark.parametrize("between", [0.0, 1e-3, 0.1, 30.0])
+def test_steps_at_once_are_seen_to_move_and_take_most_of_the_time(n_steps, learning, between):
+    taken = steps_at_once(n_steps, learning, between)
+    each = learning / n_steps
+    assert taken >= 1
+    assert taken & (taken - 1) == 0
+    if taken > 1:
+        assert taken <= 8 * n_steps
+        # Nobody waits longer than 2 s; nor than a quarter of one where little else is to do.
+        assert taken * each <= 2.0
+        if between < 0.02:
+            assert taken * each <= 0.25
+    if 2 * taken <= 8 * n_steps and between < 0.2:
+        # Twice as many would be more than is needed for a tenth of the time.
+        assert 2 * taken * each > max(0.25, 9 * between)

@@ -100,13 +100,20 @@ def refuse_all_but_files(path: str | os.PathLike[str]) -> None:
 
 def _check_bytes(path: Path) -> None:
     content = path.read_bytes()
+    _check_seal(path, content)
+    check_global_heaps(path, content)
+
+
+def _check_seal(path: Path, content: bytes) -> bool:
+    """Compare the bytes with the seal; whether there is one."""
     # A view, as a copy would take the file's size once more.
     body, seal = memoryview(content)[:-LENGTH], content[-LENGTH:]
-    if seal.startswith(MARK):
-        found, written = _sha256([body]), seal[len(MARK) : -1].decode("ascii", "replace")
-        if found != written:
-            raise _damaged(path, "bytes have", found, f"they were sealed with {written[:12]!r}")
-    check_global_heaps(path, content)
+    if not seal.startswith(MARK):
+        return False
+    found, written = _sha256([body]), seal[len(MARK) : -1].decode("ascii", "replace")
+    if found != written:
+        raise _damaged(path, "bytes have", found, f"they were sealed with {written[:12]!r}")
+    return True
 
 
 def check_digest(file: h5py.File) -> None:
@@ -236,7 +243,9 @@ def _replace_durably(path: Path, content: bytes, keep: int) -> None:
     try:
         unfinished.write_bytes(content)
         _bring_to_disk(unfinished)
-        _check(unfinished)
+        # The bytes say all that the digest could, which was taken of them in memory.
+        if unfinished.read_bytes() != content:
+            raise not_written(path, OSError("what lies on disk is not what was written"))
         names = generations(path, keep)
         for newer, older in reversed(list(pairwise(names))):
             # One that is damaged must not take the place of a whole one: until the new file
@@ -292,15 +301,15 @@ def not_written(path: str | os.PathLike[str], problem: OSError | None = None) ->
     return FileError(f"{path}: cannot be written{said}; what was saved before stands")
 
 
-def _check(path: Path) -> None:
-    with reading(path) as file:
-        check_digest(file)
-
-
 def _is_whole(path: Path) -> bool:
+    """Whether it can be read; of one that is sealed, the bytes tell."""
     try:
-        _check(path)
-    except FileError:
+        refuse_all_but_files(path)
+        if _check_seal(path, path.read_bytes()):
+            return True
+        with reading(path) as file:
+            check_digest(file)
+    except (FileError, OSError):
         return False
     return True
 
