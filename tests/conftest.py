@@ -1,8 +1,10 @@
 """Before all tests: what Hypothesis may do. After them: what was measured."""
 
+import importlib
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # What a shell starts in the background ignores interrupts, and so does all that it starts.
@@ -22,6 +24,13 @@ settings.load_profile("suite")
 # Which backend a run chooses depends on what has been compiled: here it is the reference's, in
 # commands too, where a test names none.
 os.environ["DISINHIB_BACKEND"] = "numpy"
+
+
+@pytest.fixture
+def step_by_step(monkeypatch):
+    """A run looks up after every step: elsewhere it depends on the machine how many it takes."""
+    epochs = importlib.import_module("disinhib.experiments.training.epochs")
+    monkeypatch.setattr(epochs, "steps_at_once", lambda *_: 1)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -68,6 +68,7 @@ def test_runs_side_by_side_are_what_they_are_alone(alone, tmp_path):
     assert {line["side_by_side"] for line in Results(tmp_path / "s").outcomes.values()} == {8}
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [100, pytest.param(30, marks=pytest.mark.slow)])
 def test_those_that_were_stopped_at_different_steps_come_together_again(

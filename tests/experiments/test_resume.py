@@ -156,6 +156,7 @@ def start_file(path, seed=5, order=None):
     return str(path)
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("stop_after", [4, 12])
 def test_a_start_file_may_move_but_not_change(tmp_path, stop_after):
     """Neither within the epoch that it orders, nor later."""
@@ -214,6 +215,7 @@ def learner_arrays(learner):
     return arrays | {("r̄", l): r for l, r in enumerate(learner.mean_inhibition)}
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize(
     ("first", "second", "stop_after"),
     [

@@ -94,6 +94,7 @@ def test_each_epoch_learns_at_its_rate(tmp_path, backend):
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize(
     ("name", "stop_after"),
     [

@@ -134,6 +134,7 @@ STOPS = (
 RULES = ("exact-inverse", "linear-threshold", "backprop")
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize(
     ("stop_after", "dtype", "rule"),
     [
@@ -241,6 +242,7 @@ def test_without_integration_there_are_no_steps(tmp_path):
     assert set(record.open_loop) == {"frozen_newton", "fresh_newton", "integrated", "unsettled"}
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("is_older", [False, True])
 def test_steps_are_counted_across_a_stop_within_an_epoch(tmp_path, is_older):
     """A checkpoint of before they were has none, and then the epoch has none either."""
@@ -371,6 +373,7 @@ def test_a_log_of_before_some_figures_were_kept_is_read_and_gone_on_with(tmp_pat
     assert list(second.weight_norm) == ["hidden_0", "readout"]
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_checkpoint_within_an_epoch_keeps_the_count_under_control(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(*new_run(whole, epochs=1), Watcher())
