@@ -504,6 +504,7 @@ def built(
         np.dtype(configuration.dtype),
         configuration.solver,
         threads=configuration.threads,
+        **configuration.backend_options(),
     )
     backend.load(learner)
     return backend

@@ -22,6 +22,7 @@ import tomli_w
 
 from ..datasets import DATASETS
 from ..refimpl import NetworkConfiguration
+from ..refimpl.integers import PRESETS, Arithmetic, Format
 from .training import RunConfiguration, load_run_configuration, parse_settings
 from .training.configuration import SECTIONS, TOP
 
@@ -63,6 +64,7 @@ KINDS = {
     "_threads": "whole number, 1 to 1,024",
     "_dataset": f"{', '.join(DATASETS)}, a file FILE.npz or FILE.h5, or tfds:NAME",
     "_text": "auto, or the name of a backend",
+    "Format": "bits and bits after the point, as in '16.12'",
     "bool": "true, false",
     "int": "whole number",
     "str": "text",
@@ -104,13 +106,19 @@ def _helps_of_options() -> dict[str, str]:
 
 def _of_a_section(kind: type) -> list[SettingDescription]:
     """Settings of a section; a field without a comment shares that of the field above it."""
-    found, above = [], ""
+    found, above = list[SettingDescription](), ""
+    if kind is Arithmetic:
+        found.append(SettingDescription("preset", "int16", ", ".join(PRESETS), OF_A_PRESET))
     defaults = {item.name: item.default for item in dataclasses.fields(kind)}
     for field in class_fields(kind):
         above = field.comment or above
-        allowed = field.range or _kind(field)
-        found.append(SettingDescription(field.name, defaults[field.name], allowed, above))
+        allowed, default = field.range or _kind(field), defaults[field.name]
+        default = str(default) if isinstance(default, Format) else default
+        found.append(SettingDescription(field.name, default, allowed, above))
     return found
+
+
+OF_A_PRESET = "named arithmetic, from which the settings below differ where they are given"
 
 
 def _kind(field: Field) -> str:
@@ -217,14 +225,19 @@ def commented_toml(configuration: RunConfiguration) -> str:
     parts = []
     for section, settings in described_settings().items():
         owner = getattr(configuration, section) if section else configuration
-        lines = [f"[{section}]"] if section else []
+        is_off = "# " if owner is None else ""
+        lines = [f"{is_off}[{section}]"] if section else []
         for one in settings:
-            value = getattr(owner, one.name)
+            # Of integers all that a preset stands for is written out.
+            value = getattr(owner, one.name, one.default)
+            if one.name == "preset" and owner is not None:
+                continue
             default = "off" if one.default is None else _toml(one.default)
             about = f"{one.meaning.rstrip('.')}: {one.allowed}; default {default}"
             lines += [f"# {line}" for line in textwrap.wrap(about, WIDTH)]
-            plain = str(value) if isinstance(value, Path) else value
-            lines.append(f"# {one.name} =" if value is None else f"{one.name} = {_toml(plain)}")
+            plain = str(value) if isinstance(value, (Path, Format)) else value
+            is_set = f"{is_off}{one.name} = {_toml(plain)}" if value is not None else ""
+            lines.append(is_set or f"# {one.name} =")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -25,6 +25,7 @@ from ..refimpl import (
     ArgumentError,
     ConfigurationError,
     EndStateCounts,
+    OptimizerState,
     Parameters,
     forward,
     sample_loss,
@@ -53,6 +54,7 @@ from .output import (
     write_text,
 )
 from .training import (
+    INTEGER_BACKENDS,
     EpochRecord,
     RunConfiguration,
     checked_path,
@@ -599,8 +601,14 @@ def load(
         source, checkpoint = path, read_checkpoint(path)
     chosen = {"backend": backend, "dtype": dtype, "threads": threads}
     given = {name: value for name, value in chosen.items() if value is not None}
-    configuration = run_configuration({**checkpoint.configuration, **given}, str(source))
-    parameters = checkpoint.learner.parameters
+    saved, learner = dict(checkpoint.configuration), checkpoint.learner
+    if backend in INTEGER_BACKENDS and saved.get("backend") not in INTEGER_BACKENDS:
+        # What was learnt in floating point is used, and not gone on with.
+        saved["optimizer"] = {**saved.get("optimizer", {}), "name": "sgd"}
+        optimizer = OptimizerState(learner.optimizer.n_steps)
+        learner = dataclasses.replace(learner, optimizer=optimizer)
+    configuration = run_configuration({**saved, **given}, str(source))
+    parameters = learner.parameters
     weights = (*parameters.weights, parameters.readout)
     if [W.shape[1] for W in weights[:-1]] != configuration.hidden:
         raise FileError(f"{source} has other layers than its own configuration")
@@ -612,8 +620,9 @@ def load(
         np.dtype(configuration.dtype),
         configuration.solver,
         threads=configuration.threads,
+        **configuration.backend_options(),
     )
-    built.load(checkpoint.learner)
+    built.load(learner)
     return TrainedNetwork(
         configuration,
         built,

@@ -5,6 +5,7 @@ from .choice_of_backend import (
 )
 from .configuration import (
     AUTO as AUTO,
+    INTEGER_BACKENDS as INTEGER_BACKENDS,
     SECTIONS as SECTIONS,
     SETTINGS as SETTINGS,
     TOP as TOP,

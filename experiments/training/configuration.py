@@ -29,6 +29,7 @@ from ...refimpl import (
     shown,
     whole_number,
 )
+from ...refimpl.integers import Arithmetic, Format, arithmetic
 from ..output import replace_text
 from .data import Data
 from .schedule import Schedule
@@ -145,8 +146,22 @@ def _table(name: str, value: Any) -> Any:
     return value
 
 
+def _arithmetic(name: str, value: Any) -> Arithmetic | None:
+    """Take a table of integers' settings, a preset among them."""
+    if value is None or isinstance(value, Arithmetic):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name}: {shown(value)} is not a table of settings")
+    return arithmetic(**{str(key): item for key, item in value.items()})
+
+
 def _plain(section: Any) -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(section).items() if value is not None}
+    values = {item.name: getattr(section, item.name) for item in dataclasses.fields(section)}
+    return {
+        name: str(value) if isinstance(value, Format) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 Count = Annotated[int, _checked(_count)]
@@ -154,6 +169,11 @@ CountOr0 = Annotated[int, _checked(_count_or_0)]
 Number = Annotated[float, _checked(real_number)]
 OptionalPath = Annotated[Path | None, _checked(_path)]
 TABLE = _checked(_table)
+OptionalArithmetic = Annotated[Arithmetic | None, _checked(_arithmetic)]
+
+INTEGER_BACKENDS = ("integer", "integer-reference")
+INTEGER_LEARNING_RATE = 1.0
+"""Of plain descent, in integers, where none is given: that of Adam would move nothing."""
 
 
 def dotted(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -201,6 +221,11 @@ class RunConfiguration(BaseModel):
     optimizer: Annotated[Optimizer, TABLE] = Optimizer()
     schedule: Annotated[Schedule, TABLE] = Schedule()
     solver: Annotated[Solver, TABLE] = Solver()
+    arithmetic: OptionalArithmetic = None  # of backend integer
+
+    def backend_options(self) -> dict[str, Any]:
+        """What a backend is told besides what all are told."""
+        return {} if self.arithmetic is None else {"arithmetic": self.arithmetic}
 
     def network(self, n_inputs: int, n_outputs: int) -> NetworkConfiguration:
         """Configure the network that fits a dataset.
@@ -225,7 +250,7 @@ class RunConfiguration(BaseModel):
         plain: dict[str, Any] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if name in SECTIONS:
+            if name in SECTIONS and value is not None:
                 plain[name] = _plain(value)
             elif value is not None:
                 plain[name] = str(value) if isinstance(value, Path) else value
@@ -242,6 +267,7 @@ SECTIONS: dict[str, Any] = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "solver": Solver,
+    "arithmetic": Arithmetic,
 }
 """Tables of a configuration."""
 
@@ -250,6 +276,7 @@ SETTINGS: dict[str, list[str]] = {
     TOP: list(RunConfiguration.model_fields),
     **{name: [item.name for item in dataclasses.fields(kind)] for name, kind in SECTIONS.items()},
 }
+SETTINGS["arithmetic"].insert(0, "preset")
 """Names of the settings by the table in which they stand, `TOP` above all of them."""
 
 
@@ -260,7 +287,8 @@ def run_configuration(settings: Mapping[str, Any], source: str) -> RunConfigurat
     allowed are named.
     """
     try:
-        configuration = RunConfiguration.model_validate({str(n): v for n, v in settings.items()})
+        named = _with_integers({str(name): value for name, value in settings.items()})
+        configuration = RunConfiguration.model_validate(named)
         # The network's own checks, at sizes that any dataset has.
         configuration.network(1, 1)
         _refuse_impossible_rates(configuration)
@@ -269,6 +297,25 @@ def run_configuration(settings: Mapping[str, Any], source: str) -> RunConfigurat
     except ConfigurationError as problem:
         raise ConfigurationError(f"{source}: {problem}") from problem
     return configuration
+
+
+def _with_integers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the backend of integers takes where nothing is said; refuse what it has not."""
+    backend, given = settings.get("backend", AUTO), settings.get("arithmetic")
+    if backend not in INTEGER_BACKENDS:
+        if given is None:
+            return settings
+        if backend != AUTO:
+            raise ConfigurationError(
+                f"arithmetic: backend {shown(backend)} has floating point; use backend integer"
+            )
+        settings["backend"] = "integer"
+    settings["arithmetic"] = {} if given is None else given
+    optimizer = settings.get("optimizer", {})
+    if isinstance(optimizer, Mapping):
+        usual = {"name": "sgd", "learning_rate": INTEGER_LEARNING_RATE}
+        settings["optimizer"] = {**usual, **optimizer}
+    return settings
 
 
 def _refuse_impossible_rates(configuration: RunConfiguration) -> None:
@@ -311,11 +358,23 @@ def load_run_configuration(
         if value is None:
             continue
         section, _, key = name.rpartition(".")
-        if section:
+        if name == "arithmetic.preset":
+            # It stands for all that was said before.
+            settings[section] = {key: value, **_flags_of(section, flags)}
+        elif section:
             settings[section] = {**settings.get(section, {}), key: value}
         else:
             settings[key] = value
     return run_configuration(settings, "command line")
+
+
+def _flags_of(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    before = f"{section}."
+    return {
+        name.removeprefix(before): value
+        for name, value in flags.items()
+        if name.startswith(before) and value is not None
+    }
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

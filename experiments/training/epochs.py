@@ -189,6 +189,9 @@ def _train(
             computed_by=f"{by.name} {by.version}, {by.device}",
             learning_rate=learning_rate_at(run.configuration, position.epochs),
             parameters=run.backend.learner().parameters,
+            overflows=(
+                run.backend.take_overflows() if isinstance(run.backend, CountsOverflows) else {}
+            ),
         )
         records.append(record)
         if best_record(records) is record:
@@ -260,6 +263,14 @@ class HasClock(Protocol):
 
     def clock(self) -> float:
         """Seconds that it has learnt for whoever asks."""
+
+
+@runtime_checkable
+class CountsOverflows(Protocol):
+    """A backend in integers, which do not always fit."""
+
+    def take_overflows(self) -> dict[str, int]:
+        """How many did not, by quantity, since it was last asked."""
 
 
 class Pace:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Tally = dict[str, int]
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """Figures of one epoch.
@@ -57,6 +60,9 @@ class EpochRecord:
     open_loop_steps, closed_loop_steps : float or None
         Mean number of steps that the integration of a sample took in training, rejected ones
         counted, without control and under it; None where none was integrated, or nobody counted.
+    overflows : dict of int
+        In integers: how many values of each quantity did not fit their format in this epoch and
+        were taken to its end, and how many arguments lay beyond a table's; without those of none.
     """
 
     epoch: int
@@ -78,6 +84,7 @@ class EpochRecord:
     weight_norm: dict[str, float] = field(default_factory=dict)
     open_loop_steps: float | None = None
     closed_loop_steps: float | None = None
+    overflows: Tally = field(default_factory=dict)
 
     @property
     def unsettled(self) -> int:
@@ -98,6 +105,7 @@ def epoch_record(
     computed_by: str,
     learning_rate: float,
     parameters: Parameters,
+    overflows: Tally,
 ) -> EpochRecord:
     """Sum up an epoch, from 1, of all its steps, with and without the time of its evaluation.
 
@@ -128,6 +136,7 @@ def epoch_record(
         weight_norm=weight_norms(parameters),
         open_loop_steps=metrics.open_loop_counts.mean_steps,
         closed_loop_steps=metrics.closed_loop_counts.mean_steps,
+        overflows=overflows,
     )
 
 
@@ -159,6 +168,16 @@ def steps_in_words(open_loop: float | None, closed_loop: float | None) -> str:
         if mean is not None
     ]
     return f"{' and '.join(parts)} to integrate a sample" if parts else ""
+
+
+def overflows_in_words(overflows: Tally) -> str:
+    """Say what did not fit its integers, the most first; empty where all did."""
+    ordered = sorted(overflows.items(), key=lambda pair: -pair[1])
+    parts = [
+        f"{n:,} arguments beyond a table" if name == "table" else f"{n:,} of {name}"
+        for name, n in ordered
+    ]
+    return f"did not fit: {', '.join(parts)}" if parts else ""
 
 
 def best_record(records: Sequence[EpochRecord]) -> EpochRecord:
@@ -254,7 +273,7 @@ def _is_of_kind(value: Any, kind: str) -> bool:
         case "dict[str, float]":
             return isinstance(value, dict) and all(_is_of_kind(n, "float") for n in value.values())
     whole = isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
-    return whole and "unsettled" in value
+    return whole and (kind == "Tally" or "unsettled" in value)
 
 
 def draw_learning_curves(

@@ -261,6 +261,7 @@ def _prepare(
             np.dtype(configuration.dtype),
             configuration.solver,
             threads=configuration.threads,
+            **configuration.backend_options(),
         )
 
     return {
@@ -316,7 +317,12 @@ def at_epoch(run: Run, epoch: int) -> Run:
         return run
     learner = first.learner()
     backend = run.make_backend(
-        network, learner.parameters, first.dtype, first.solver, threads=configuration.threads
+        network,
+        learner.parameters,
+        first.dtype,
+        first.solver,
+        threads=configuration.threads,
+        **configuration.backend_options(),
     )
     backend.load(learner)
     return dataclasses.replace(run, backend=backend, **_place(configuration, backend, run.dataset))

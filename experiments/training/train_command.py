@@ -41,7 +41,7 @@ from .epochs import (
     train,
 )
 from .interruption import stop_on_interrupt
-from .metrics import EpochRecord, best_record, steps_in_words
+from .metrics import EpochRecord, best_record, overflows_in_words, steps_in_words
 from .run import BEST, CHOSEN_ANEW, Run, begin, resume
 
 console = terminal_console()
@@ -287,6 +287,8 @@ class ProgressDisplay:
         steps = steps_in_words(record.open_loop_steps, record.closed_loop_steps)
         if steps:
             say(self._progress.console, f"  {steps}", "dim")
+        if record.overflows:
+            say(self._progress.console, f"  {overflows_in_words(record.overflows)}", "yellow")
         if record.unsettled:
             say(
                 self._progress.console,

@@ -1,0 +1,330 @@
+"""Ticks and sums of products of the model in integers, sample by sample (`refimpl.integers`).
+
+Every function here has its like there, and gives the same integers. Weights and activity are int32,
+so that products are of 32 bits; states, sums and tables' arguments are int64.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .code_cache import inner, kernel
+
+FLOOR, TRUNCATE, NEAREST_EVEN, NEAREST_AWAY, STOCHASTIC = range(5)
+
+
+class IntegerTable(NamedTuple):
+    """A table of `refimpl.integers`, and the number of its first site."""
+
+    entries: np.ndarray
+    first: int
+    cell_bits: int
+    interpolates: bool
+    site: int
+
+
+class IntegerPlan(NamedTuple):
+    """All that a tick needs to know; f_ are bits after the point, s_ sites, n_ counters' places."""
+
+    rounding: int
+    seed: int
+    shift_E: int
+    shift_I: int
+    shift_c: int
+    f_input: int
+    f_weight: int
+    f_bias: int
+    f_u: int
+    f_r: int
+    f_e: int
+    f_z: int
+    f_c: int
+    f_Q: int
+    f_mantissa: int
+    u_limit: int  # largest of the format; the smallest is −limit − 1
+    e_limit: int
+    z_limit: int
+    c_limit: int
+    accumulator: int  # 2^(width − 1)
+    k_p: int
+    k_p_shift: int
+    k_i: int
+    k_i_shift: int
+    leak: int
+    leak_shift: int
+    is_mse: bool
+    to_readout: bool
+    s_error: int
+    s_softmax: int
+    s_control: int
+    s_integral: int
+    s_u_E: int
+    s_u_I: int
+    s_u_out: int
+    n_potential: int
+    n_error: int
+    n_integral: int
+    n_control: int
+    n_accumulator: int
+    n_table: int
+
+
+@inner
+def mixed(word):
+    """Mix the bits of a uint32."""
+    word = np.uint32(word ^ (word >> np.uint32(16)))
+    word = np.uint32(word * np.uint32(0x7FEB352D))
+    word = np.uint32(word ^ (word >> np.uint32(15)))
+    word = np.uint32(word * np.uint32(0x846CA68B))
+    return np.uint32(word ^ (word >> np.uint32(16)))
+
+
+@inner
+def word_at(seed, step, site, tick):
+    """What the place in a run comes to, which is mixed with a value's own number."""
+    word = mixed(np.uint32(seed))
+    word = mixed(np.uint32(word ^ np.uint32(step)))
+    word = mixed(np.uint32(word ^ np.uint32(site)))
+    return mixed(np.uint32(word ^ np.uint32(tick)))
+
+
+@inner
+def shifted(value, shift, rounding, word, index):
+    """Divide by 2^shift and round; a negative shift multiplies."""
+    if shift <= 0:
+        return value << np.int64(-shift)
+    down = np.int64(min(shift, 62))
+    half = np.int64(1) << (down - np.int64(1))
+    if rounding == NEAREST_EVEN:
+        return (value + (half - 1) + ((value >> down) & np.int64(1))) >> down
+    if rounding == FLOOR:
+        return value >> down
+    if rounding == TRUNCATE:
+        return (value + (2 * half - 1 if value < 0 else np.int64(0))) >> down
+    if rounding == NEAREST_AWAY:
+        return (value + half - (np.int64(1) if value < 0 else np.int64(0))) >> down
+    bits = np.int64(mixed(np.uint32(np.uint32(index) ^ word)))
+    return (value + ((bits << np.int64(30)) >> (np.int64(62) - down))) >> down
+
+
+@inner
+def saturated(value, limit, counts, place):
+    """Take the nearest of −limit − 1 to limit, and count if it is another."""
+    if value > limit:
+        counts[place] += 1
+        return limit
+    if value < -limit - 1:
+        counts[place] += 1
+        return -limit - 1
+    return value
+
+
+@inner
+def looked_up(table, argument, rounding, word, index, counts, place):
+    """The table's value at an integer; arguments beyond its ends are counted if place is one."""
+    cells = np.int64(table.entries.size - 1)
+    address = argument - table.first
+    if address < 0 or address > (cells << table.cell_bits):
+        if place >= 0:
+            counts[place] += 1
+        address = np.int64(0) if address < 0 else cells << table.cell_bits
+    cell = min(address >> table.cell_bits, cells - 1)
+    value = table.entries[cell]
+    if not table.interpolates:
+        return value
+    rise = (table.entries[cell + 1] - value) * (address - (cell << table.cell_bits))
+    return value + shifted(rise, table.cell_bits, rounding, word, index)
+
+
+@inner
+def bit_length(value):
+    """Bits of an integer of at least 1."""
+    length = np.int64(0)
+    while value > 0:
+        value >>= np.int64(1)
+        length += 1
+    return length
+
+
+@kernel
+def integer_products(h, W, out, row_0, row_1):
+    """Rows row_0 … row_1 of h W, exact; h (rows, n_in) and W (n_in, n) int32, out int64."""
+    n_in, n = W.shape
+    for b in range(row_0, row_1):
+        sums = out[b]
+        for i in range(n):
+            sums[i] = 0
+        for j in range(n_in):
+            r = np.int64(h[b, j])
+            if r != 0:
+                row = W[j]
+                for i in range(n):
+                    sums[i] += r * np.int64(row[i])
+
+
+@inner
+def softmax(plan, exponential, reciprocal, u_out, share, powers, b, words, counts):
+    """exp(u) / Σ exp(u) of one sample; `words` are those of exponential, reciprocal, softmax."""
+    n_out = u_out.size
+    largest = u_out[0]
+    for k in range(1, n_out):
+        largest = max(largest, u_out[k])
+    total = np.int64(0)
+    for k in range(n_out):
+        powers[k] = looked_up(
+            exponential, u_out[k] - largest, plan.rounding, words[0], b * n_out + k, counts, -1
+        )
+        total += powers[k]
+    p = bit_length(total) - 1
+    m = shifted(total, p - plan.f_mantissa, FLOOR, np.uint32(0), 0)
+    factor = looked_up(reciprocal, m, plan.rounding, words[1], b, counts, plan.n_table)
+    for k in range(n_out):
+        part = shifted(
+            powers[k] * factor, plan.f_mantissa + p - plan.f_e, plan.rounding, words[2],
+            b * n_out + k,
+        )  # fmt: skip
+        share[k] = saturated(part, plan.e_limit, counts, plan.n_error)
+
+
+@kernel
+def integer_ticks(
+    plan, rate_E, rate_I, exponential, reciprocal, sizes, weights, biases, a_1, u_E, u_I, u_out, z,
+    Q, target, is_closed, first_tick, n_ticks, step, counts, b_0, b_1,
+):  # fmt: skip
+    """Take samples b_0 … b_1 through ticks numbered from first_tick, in open loop or under control.
+
+    `weights` is flat, int32, one layer after the other, the readout last; `biases` flat, int64, of
+    all hidden units. a_1 is (batch, n_1); u_E and u_I (batch, units), u_out and z (batch, n_out)
+    are changed; Q is (batch or 1, n_out, units) of int32, target (batch, n_out).
+    """
+    n_hidden, n_out = sizes.size - 2, sizes[sizes.size - 1]
+    units = u_E.shape[1]
+    mode = plan.rounding
+    f_sum, f_a1 = plan.f_r + plan.f_weight, plan.f_input + plan.f_weight
+    limit = plan.accumulator - 1
+    f_I = max(plan.f_c + plan.f_Q, max(plan.f_r, plan.f_u))
+    f_out = max(f_sum, max(plan.f_c, plan.f_u))
+    p_c, i_c = plan.f_e + plan.k_p_shift, plan.f_z + plan.k_i_shift
+    f_control = max(p_c, i_c)
+    leak_f = plan.f_z + plan.leak_shift
+    f_dz = max(plan.f_e, leak_f)
+    r_E, r_I = np.empty(units, np.int32), np.empty(units, np.int64)
+    sums = np.empty(units, np.int64)
+    sums_out, powers = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
+    e, c, share = np.empty(n_out, np.int64), np.empty(n_out, np.int64), np.empty(n_out, np.int64)
+    words = np.zeros(3, np.uint32)
+    w_E, w_I = np.zeros(n_hidden, np.uint32), np.zeros(n_hidden, np.uint32)
+    w_uE, w_uI = np.zeros(n_hidden, np.uint32), np.zeros(n_hidden, np.uint32)
+    w_out = w_c = w_z = w_e = np.uint32(0)
+    for b in range(b_0, b_1):
+        for tick in range(first_tick, first_tick + n_ticks):
+            if mode == STOCHASTIC:
+                for l in range(n_hidden):
+                    w_E[l] = word_at(plan.seed, step, rate_E.site + l, tick)
+                    w_I[l] = word_at(plan.seed, step, rate_I.site + l, tick)
+                    w_uE[l] = word_at(plan.seed, step, plan.s_u_E + l, tick)
+                    w_uI[l] = word_at(plan.seed, step, plan.s_u_I + l, tick)
+                words[0] = word_at(plan.seed, step, exponential.site, tick)
+                words[1] = word_at(plan.seed, step, reciprocal.site, tick)
+                words[2] = word_at(plan.seed, step, plan.s_softmax, tick)
+                w_out = word_at(plan.seed, step, plan.s_u_out, tick)
+                w_c = word_at(plan.seed, step, plan.s_control, tick)
+                w_z = word_at(plan.seed, step, plan.s_integral, tick)
+                w_e = word_at(plan.seed, step, plan.s_error, tick)
+            at = 0
+            for l in range(n_hidden):
+                n = sizes[l + 1]
+                for i in range(n):
+                    j, index = at + i, b * n + i
+                    r_E[j] = looked_up(rate_E, u_E[b, j], mode, w_E[l], index, counts, plan.n_table)
+                    r_I[j] = looked_up(rate_I, u_I[b, j], mode, w_I[l], index, counts, plan.n_table)
+                at += n
+            if is_closed:
+                if plan.is_mse:
+                    f = max(plan.f_e, plan.f_u)
+                    for k in range(n_out):
+                        wide = (target[b, k] << (f - plan.f_e)) - (u_out[b, k] << (f - plan.f_u))
+                        value = shifted(wide, f - plan.f_e, mode, w_e, b * n_out + k)
+                        e[k] = saturated(value, plan.e_limit, counts, plan.n_error)
+                else:
+                    softmax(
+                        plan, exponential, reciprocal, u_out[b], share, powers, b, words, counts
+                    )
+                    for k in range(n_out):
+                        value = target[b, k] - share[k]
+                        e[k] = saturated(value, plan.e_limit, counts, plan.n_error)
+                for k in range(n_out):
+                    wide = (e[k] * plan.k_p) << (f_control - p_c)
+                    wide += (z[b, k] * plan.k_i) << (f_control - i_c)
+                    value = shifted(wide, f_control - plan.f_c, mode, w_c, b * n_out + k)
+                    c[k] = saturated(value, plan.c_limit, counts, plan.n_control)
+                    change = (e[k] << (f_dz - plan.f_e)) - (
+                        (z[b, k] * plan.leak) << (f_dz - leak_f)
+                    )
+                    moved = shifted(
+                        change, f_dz - plan.f_z + plan.shift_c, mode, w_z, b * n_out + k
+                    )
+                    z[b, k] = saturated(z[b, k] + moved, plan.z_limit, counts, plan.n_integral)
+            at, below, w = 0, 0, sizes[0] * sizes[1]
+            for l in range(n_hidden):
+                n = sizes[l + 1]
+                f = f_a1
+                if l == 0:
+                    for i in range(n):
+                        sums[i] = a_1[b, i]
+                else:
+                    f = f_sum
+                    m = sizes[l]
+                    for i in range(n):
+                        sums[i] = biases[at + i] << (f_sum - plan.f_bias)
+                    for j in range(m):
+                        r = np.int64(r_E[below + j])
+                        row = weights[w + j * n : w + (j + 1) * n]
+                        for i in range(n):
+                            sums[i] += r * np.int64(row[i])
+                    for i in range(n):
+                        sums[i] = saturated(sums[i], limit, counts, plan.n_accumulator)
+                    w += m * n
+                    below += m
+                f_E = max(f, max(plan.f_u, plan.f_r))
+                for i in range(n):
+                    j, index = at + i, b * n + i
+                    wide = (sums[i] << (f_E - f)) - (u_E[b, j] << (f_E - plan.f_u))
+                    wide -= r_I[j] << (f_E - plan.f_r)
+                    moved = shifted(wide, f_E - plan.f_u + plan.shift_E, mode, w_uE[l], index)
+                    u_E[b, j] = saturated(u_E[b, j] + moved, plan.u_limit, counts, plan.n_potential)
+                if is_closed:
+                    of = b if Q.shape[0] > 1 else 0
+                    for i in range(n):
+                        sums[i] = 0
+                    for k in range(n_out):
+                        strength, row = c[k], Q[of, k, at : at + n]
+                        for i in range(n):
+                            sums[i] += strength * np.int64(row[i])
+                for i in range(n):
+                    j, index = at + i, b * n + i
+                    wide = (np.int64(r_E[j]) << (f_I - plan.f_r)) - (u_I[b, j] << (f_I - plan.f_u))
+                    if is_closed:
+                        cQ = saturated(sums[i], limit, counts, plan.n_accumulator)
+                        wide -= cQ << (f_I - plan.f_c - plan.f_Q)
+                    moved = shifted(wide, f_I - plan.f_u + plan.shift_I, mode, w_uI[l], index)
+                    u_I[b, j] = saturated(u_I[b, j] + moved, plan.u_limit, counts, plan.n_potential)
+                at += n
+            for k in range(n_out):
+                sums_out[k] = 0
+            top = sizes[n_hidden]
+            for j in range(top):
+                r = np.int64(r_E[below + j])
+                row = weights[w + j * n_out : w + (j + 1) * n_out]
+                for k in range(n_out):
+                    sums_out[k] += r * np.int64(row[k])
+            for k in range(n_out):
+                wide = saturated(sums_out[k], limit, counts, plan.n_accumulator) << (f_out - f_sum)
+                wide -= u_out[b, k] << (f_out - plan.f_u)
+                if is_closed and plan.to_readout:
+                    wide += c[k] << (f_out - plan.f_c)
+                moved = shifted(wide, f_out - plan.f_u + plan.shift_E, mode, w_out, b * n_out + k)
+                value = u_out[b, k] + moved
+                u_out[b, k] = saturated(value, plan.u_limit, counts, plan.n_potential)

@@ -1,0 +1,353 @@
+"""The microcircuit in integers: ticks of explicit Euler, controller and error (sections 5 and 6).
+
+Arrays of int64 are (batch, units). Sums of products are exact, and rounded once, where a state
+takes them in. All layers move at once, from what they were before the tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..circuit import NetworkState, Parameters
+from ..configuration import Array, ConfigurationError, NetworkConfiguration, Setting
+from .arithmetic import (
+    Arithmetic,
+    Chance,
+    Multiplier,
+    Overflows,
+    multiplier,
+    saturated,
+    shifted,
+    summed,
+)
+from .tables import Table, Tables, looked_up, tables_of
+
+SITES = (
+    "rate_E", "rate_I", "slope_E", "slope_I", "offset", "gain", "exponential", "reciprocal",
+    "inverse_root", "softmax", "error", "control", "integral", "u_E", "u_I", "u_out", "nudge",
+    "J", "J W", "Q", "mean", "normalised", "tangent", "delta", "sum of products", "gradient",
+    "update", "r_bar", "drive", "back",
+)  # fmt: skip
+"""Where bits are dropped; a site's number is 64 times its place here, plus the layer's from 0."""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """All that is fixed before anything runs."""
+
+    network: NetworkConfiguration
+    arithmetic: Arithmetic
+    tables: Tables
+    k_p: Multiplier
+    k_i: Multiplier
+    leak: Multiplier
+    nudge: Multiplier
+    rho: Multiplier  # ρ of the running mean
+    eta: Multiplier  # learning rate
+    # Exact products of matrices: all ways to them come to the same.
+    multiply: Callable[[Array, Array], Array] = np.matmul
+
+
+@dataclass
+class Here:
+    """Where in a run we are, and what did not fit so far."""
+
+    overflows: Overflows
+    chance: Chance
+
+    def at_tick(self, tick: int) -> Here:
+        """The same, at a tick from 1 in open loop, counted on under control."""
+        return Here(self.overflows, replace(self.chance, tick=tick))
+
+
+def chip_of(network: NetworkConfiguration, arithmetic: Arithmetic) -> Chip:
+    """Fill tables and constants; ConfigurationError names what integers do not admit."""
+    refuse_what_has_no_integers(network, arithmetic)
+
+    def constant(factor: Setting) -> Multiplier:
+        return multiplier(float(factor), arithmetic.multiplier)
+
+    controller = network.controller
+    return Chip(
+        network,
+        arithmetic,
+        tables_of(network, arithmetic),
+        constant(controller.k_p),
+        constant(controller.k_i),
+        constant(controller.leak),
+        constant(network.feedback.nudge),
+        constant(network.mean_inhibition.rate),
+        constant(network.optimizer.learning_rate),
+    )
+
+
+def refuse_what_has_no_integers(network: NetworkConfiguration, arithmetic: Arithmetic) -> None:
+    """Refuse Adam, a norm that a shift does not have, and sums that 64 bits do not hold."""
+    if network.optimizer.name != "sgd":
+        raise ConfigurationError(
+            f"optimizer.name is {network.optimizer.name}: in integers parameters descend by sgd"
+        )
+    norm = float(network.feedback.norm)
+    if arithmetic.normalization == "power-of-two" and np.frexp(norm)[0] != 0.5:
+        raise ConfigurationError(
+            f"feedback.norm is {norm:g}: arithmetic.normalization power-of-two needs a power of 2"
+        )
+    form = dict(arithmetic.formats())
+    n_out, widest = network.sizes[-1], max(network.sizes[1:-1])
+    sums = [
+        ("input", "weight", network.sizes[0]),
+        ("rate", "weight", widest),
+        ("control", "feedback", n_out),
+        ("sensitivity", "weight", widest),
+        ("sensitivity", "sensitivity", n_out * widest),
+        ("delta", "weight", max(n_out, widest)),
+    ]
+    for first, second, n in sums:
+        bits = form[first].width + form[second].width - 2 + int(np.ceil(np.log2(max(n, 1)))) + 1
+        if bits > 63:
+            raise ConfigurationError(
+                f"arithmetic: {n} products of {first} ({form[first]}) and {second} "
+                f"({form[second]}) may need {bits} bits: the sums here have 63"
+            )
+    sum_fraction = min(form["input"].fraction, form["rate"].fraction) + form["weight"].fraction
+    for name in ("bias", "potential"):
+        if form[name].fraction > sum_fraction:
+            raise ConfigurationError(
+                f"arithmetic.{name} is {form[name]}: sums of products have {sum_fraction} bits "
+                "after the point, and cannot take in more"
+            )
+
+
+def rounded(
+    chip: Chip, values: Array, fraction: int, quantity: str, here: Here, place: str, layer: int = 0
+) -> Array:
+    """Bring values with so many bits after the point into a quantity's format."""
+    form, site = chip.arithmetic.format_of(quantity), 64 * SITES.index(place) + layer
+    rounding = chip.arithmetic.rounding
+    fewer = shifted(values, fraction - form.fraction, rounding, here.chance, site)
+    return saturated(fewer, form, quantity, here.overflows)
+
+
+def tabulated(chip: Chip, table: str, values: Array, here: Here, layer: int = 0) -> Array:
+    """Look values up in a table by its name."""
+    found: Table = getattr(chip.tables, table)
+    site = 64 * SITES.index(table) + layer
+    return looked_up(found, values, chip.arithmetic.rounding, here.overflows, here.chance, site)
+
+
+def times(factor: Multiplier, values: Array, fraction: int) -> tuple[Array, int]:
+    """Exact product by a constant, and its bits after the point."""
+    return values * np.int64(factor.m), fraction + factor.shift
+
+
+def added(*terms: tuple[Array, int]) -> tuple[Array, int]:
+    """Exact sum of terms that have their own bits after the point."""
+    fraction = max(f for _, f in terms)
+    total = sum(values << np.int64(fraction - f) for values, f in terms)
+    return np.asarray(total), fraction
+
+
+# Drive and ticks (section 5).
+
+
+def drive(
+    chip: Chip, h: Array, of: str, W: Array, b: Array | None, here: Here
+) -> tuple[Array, int]:
+    """h W + b, exact in the accumulator, and its bits after the point; h is of quantity `of`."""
+    form = chip.arithmetic.format_of
+    fraction = form(of).fraction + form("weight").fraction
+    a = chip.multiply(h, W)
+    if b is not None:
+        a = a + (b << np.int64(fraction - form("bias").fraction))
+    return summed(a, chip.arithmetic.accumulator, here.overflows), fraction
+
+
+def resting_state(parameters: Parameters, batch: int) -> NetworkState:
+    """All zero."""
+    hidden = [np.zeros((batch, len(b)), dtype=np.int64) for b in parameters.biases]
+    u_out = np.zeros((batch, parameters.readout.shape[-1]), dtype=np.int64)
+    return NetworkState(tuple(hidden), tuple(h.copy() for h in hidden), u_out, u_out.copy())
+
+
+def tick(
+    chip: Chip,
+    parameters: Parameters,
+    a_1: tuple[Array, int],
+    state: NetworkState,
+    control: tuple[tuple[Array, ...], Array] | None,
+    here: Here,
+) -> NetworkState:
+    """One step of explicit Euler; `control` is Q and target, or None in open loop.
+
+    u_E takes 2^−shift_E of a − u_E − φ_I(u_I), u_I takes 2^−shift_I of φ_E(u_E) − c Q − u_I,
+    u_out takes 2^−shift_E of its sum, z takes 2^−shift_c of e − leak z.
+    """
+    about, form = chip.arithmetic, chip.arithmetic.format_of
+    f_u, f_r = form("potential").fraction, form("rate").fraction
+    r_E = [tabulated(chip, "rate_E", u, here, l) for l, u in enumerate(state.u_E)]
+    r_I = [tabulated(chip, "rate_I", u, here, l) for l, u in enumerate(state.u_I)]
+    if control is None:
+        c, e, z = None, None, state.z
+    else:
+        e = error(chip, state.u_out, control[1], here)
+        c = control_signal(chip, e, state.z, here)
+        z = moved(chip, state.z, "integral", about.shift_c, here, "integral", 0,
+                  (e, form("error").fraction), *_leaked(chip, state.z))  # fmt: skip
+    u_E, u_I = [], []
+    for l, (u, v) in enumerate(zip(state.u_E, state.u_I, strict=True)):
+        a = a_1 if l == 0 else drive(
+            chip, r_E[l - 1], "rate", parameters.weights[l], parameters.biases[l], here
+        )  # fmt: skip
+        u_E.append(moved(chip, u, "potential", about.shift_E, here, "u_E", l,
+                         a, (-u, f_u), (-r_I[l], f_r)))  # fmt: skip
+        terms = [(r_E[l], f_r), (-v, f_u)]
+        if c is not None and control is not None:
+            terms.append(disinhibition(chip, c, control[0][l], here))
+        u_I.append(moved(chip, v, "potential", about.shift_I, here, "u_I", l, *terms))
+    terms = [drive(chip, r_E[-1], "rate", parameters.readout, None, here), (-state.u_out, f_u)]
+    if c is not None and chip.network.feedback.to_readout:
+        terms.append((c, form("control").fraction))
+    u_out = moved(chip, state.u_out, "potential", about.shift_E, here, "u_out", 0, *terms)
+    return NetworkState(tuple(u_E), tuple(u_I), u_out, z)
+
+
+def moved(
+    chip: Chip,
+    state: Array,
+    quantity: str,
+    shift: int,
+    here: Here,
+    place: str,
+    layer: int,
+    *terms: tuple[Array, int],
+) -> Array:
+    """Take 2^−shift of the exact sum of the terms into a state, rounded once."""
+    form, site = chip.arithmetic.format_of(quantity), 64 * SITES.index(place) + layer
+    change, fraction = added(*terms)
+    by = fraction - form.fraction + shift
+    step = shifted(change, by, chip.arithmetic.rounding, here.chance, site)
+    return saturated(state + step, form, quantity, here.overflows)
+
+
+def disinhibition(chip: Chip, c: Array, Q: Array, here: Here) -> tuple[Array, int]:
+    """−c Q, exact in the accumulator, and its bits after the point."""
+    form = chip.arithmetic.format_of
+    cQ = np.sum(c[:, :, None] * Q, axis=1)
+    cQ = summed(cQ, chip.arithmetic.accumulator, here.overflows)
+    return -cQ, form("control").fraction + form("feedback").fraction
+
+
+# Controller and error (section 6).
+
+
+def control_signal(chip: Chip, e: Array, z: Array, here: Here) -> Array:
+    """c = k_p e + k_i z, rounded once."""
+    form = chip.arithmetic.format_of
+    terms = added(
+        times(chip.k_p, e, form("error").fraction), times(chip.k_i, z, form("integral").fraction)
+    )
+    return rounded(chip, *terms, "control", here, "control")
+
+
+def _leaked(chip: Chip, z: Array) -> list[tuple[Array, int]]:
+    return [times(chip.leak, -z, chip.arithmetic.integral.fraction)]
+
+
+def error(chip: Chip, u_out: Array, target: Array, here: Here) -> Array:
+    """e = target − u_out, or target − softmax(u_out)."""
+    form = chip.arithmetic.format_of
+    if chip.network.loss == "mse":
+        difference = added((target, form("error").fraction), (-u_out, form("potential").fraction))
+        return rounded(chip, *difference, "error", here, "error")
+    e = target - softmax(chip, u_out, here)
+    return saturated(e, form("error"), "error", here.overflows)
+
+
+def softmax(chip: Chip, u_out: Array, here: Here) -> Array:
+    """exp(u) / Σ exp(u) by two tables: exp of u less the largest, and 1 / m of the sum m 2^p."""
+    form = chip.arithmetic.format_of
+    below = u_out - np.max(u_out, axis=-1, keepdims=True)
+    powers = tabulated(chip, "exponential", below, Here(Overflows(), here.chance))
+    m, p = mantissa_of(np.sum(powers, axis=-1, keepdims=True), 1, form("mantissa").fraction)
+    reciprocal = tabulated(chip, "reciprocal", m, here)
+    # Σ exp = m 2^p in units of the powers, so that the units cancel.
+    product, fraction = powers * reciprocal, form("mantissa").fraction + p
+    site = 64 * SITES.index("softmax")
+    shift = fraction - form("error").fraction
+    share = shifted(product, shift, chip.arithmetic.rounding, here.chance, site)
+    return saturated(share, form("error"), "error", here.overflows)
+
+
+def mantissa_of(values: Array, step: int, bits: int) -> tuple[Array, Array]:
+    """Write integers above 0 as m 2^p: m from 1 to 2^step with so many bits, p a multiple of step.
+
+    m loses its lower bits, as by a shift to the right.
+    """
+    lengths = bit_length(values) - 1
+    p = lengths - lengths % step
+    return shifted(values, p - bits, "floor"), p
+
+
+def bit_length(values: Array) -> Array:
+    """Bits of integers of at least 1, which hardware finds by counting leading zeros."""
+    length = np.zeros_like(values)
+    for bits in (32, 16, 8, 4, 2, 1):
+        has_more = (values >> np.int64(bits)) > 0
+        length = length + np.where(has_more, bits, 0)
+        values = np.where(has_more, values >> np.int64(bits), values)
+    return length + 1
+
+
+def closed_loop_target(chip: Chip, u_out_open: Array, y: Array, here: Here) -> Array:
+    """The label, or where weak feedback nudges the open loop's output to."""
+    form, feedback = chip.arithmetic.format_of, chip.network.feedback
+    if feedback.strong:
+        return y
+    f_e, f_u = form("error").fraction, form("potential").fraction
+    if chip.network.loss == "mse":
+        difference, fraction = added((y, f_e), (-u_out_open, f_u))
+        nudged = added((u_out_open, f_u), times(chip.nudge, difference, fraction))
+        return rounded(chip, *nudged, "error", here, "nudge")
+    difference = y - softmax(chip, u_out_open, here)
+    nudged = added((u_out_open, f_u), times(chip.nudge, difference, f_e))
+    return softmax(chip, rounded(chip, *nudged, "potential", here, "nudge"), here)
+
+
+# End states.
+
+
+def open_loop(chip: Chip, parameters: Parameters, x: Array, here: Here) -> Iterator[NetworkState]:
+    """The states after each tick from rest; ticks are numbered from 1."""
+    a_1 = drive(chip, x, "input", parameters.weights[0], parameters.biases[0], here)
+    state = resting_state(parameters, len(x))
+    for number in range(1, chip.arithmetic.ticks + 1):
+        state = tick(chip, parameters, a_1, state, None, here.at_tick(number))
+        yield state
+
+
+def closed_loop(
+    chip: Chip,
+    parameters: Parameters,
+    x: Array,
+    Q: tuple[Array, ...],
+    target: Array,
+    start: NetworkState,
+    here: Here,
+) -> Iterator[NetworkState]:
+    """The states after each tick under control, from the open loop's last; z begins at 0."""
+    a_1 = drive(chip, x, "input", parameters.weights[0], parameters.biases[0], here)
+    state = replace(start, z=np.zeros_like(start.z))
+    n = chip.arithmetic.ticks
+    for number in range(n + 1, 2 * n + 1):
+        state = tick(chip, parameters, a_1, state, (Q, target), here.at_tick(number))
+        yield state
+
+
+def last(states: Iterator[NetworkState]) -> NetworkState:
+    """The state after all ticks."""
+    for state in states:
+        end = state
+    return end
