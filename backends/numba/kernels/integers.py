@@ -139,6 +139,82 @@ def looked_up(table, argument, rounding, word, index, counts, place):
 
 
 @inner
+def rounding_of(rounding, down):
+    """What is added before `down` bits are dropped: always, if the rest is odd, if negative.
+
+    Of the last two, masks. Not for what is rounded by chance.
+    """
+    if down <= 0 or rounding == FLOOR:
+        return np.int64(0), np.int64(0), np.int64(0)
+    half = np.int64(1) << np.int64(down - 1)
+    if rounding == NEAREST_EVEN:
+        return half - np.int64(1), np.int64(1), np.int64(0)
+    if rounding == TRUNCATE:
+        return np.int64(0), np.int64(0), 2 * half - np.int64(1)
+    return half, np.int64(0), np.int64(-1)
+
+
+@inner
+def look_up(table, arguments, values, n, rounding, word, first_index):
+    """Look n arguments up, in `values`; returns how many lay beyond the table's ends."""
+    entries, down, start = table.entries, np.int64(table.cell_bits), np.int64(table.first)
+    cells = np.int64(entries.size - 1)
+    end, mask = cells << down, (np.int64(1) << down) - np.int64(1)
+    n_beyond = 0
+    if not table.interpolates:
+        for i in range(n):
+            address = arguments[i] - start
+            within = min(max(address, np.int64(0)), end)
+            n_beyond += address != within
+            values[i] = entries[min(within >> down, cells - np.int64(1))]
+        return n_beyond
+    if rounding == STOCHASTIC:
+        for i in range(n):
+            address = arguments[i] - start
+            within = min(max(address, np.int64(0)), end)
+            n_beyond += address != within
+            cell = min(within >> down, cells - np.int64(1))
+            value = entries[cell]
+            rise = (entries[cell + 1] - value) * (within - (cell << down))
+            values[i] = value + shifted(rise, down, rounding, word, first_index + i)
+        return n_beyond
+    always, odd, negative = rounding_of(rounding, down)
+    for i in range(n):
+        address = arguments[i] - start
+        within = min(max(address, np.int64(0)), end)
+        n_beyond += address != within
+        cell = min(within >> down, cells - np.int64(1))
+        value = entries[cell]
+        rise = (entries[cell + 1] - value) * (within - (cell << down))
+        rise += always + ((rise >> down) & odd) + ((rise >> np.int64(63)) & negative)
+        values[i] = value + (rise >> down)
+    return n_beyond
+
+
+@inner
+def take_in(state, change, n, shift, rounding, word, first_index, limit):
+    """Add n changes to a state, divided by 2^shift and rounded; returns how many did not fit."""
+    n_unfit = 0
+    if rounding == STOCHASTIC:
+        for i in range(n):
+            value = state[i] + shifted(change[i], shift, rounding, word, first_index + i)
+            fitting = min(max(value, -limit - np.int64(1)), limit)
+            n_unfit += value != fitting
+            state[i] = fitting
+        return n_unfit
+    always, odd, negative = rounding_of(rounding, shift)
+    down = np.int64(shift)
+    for i in range(n):
+        step = change[i]
+        step += always + ((step >> down) & odd) + ((step >> np.int64(63)) & negative)
+        value = state[i] + (step >> down)
+        fitting = min(max(value, -limit - np.int64(1)), limit)
+        n_unfit += value != fitting
+        state[i] = fitting
+    return n_unfit
+
+
+@inner
 def bit_length(value):
     """Bits of an integer of at least 1."""
     length = np.int64(0)
@@ -210,7 +286,7 @@ def integer_ticks(
     f_control = max(p_c, i_c)
     leak_f = plan.f_z + plan.leak_shift
     f_dz = max(plan.f_e, leak_f)
-    r_E, r_I = np.empty(units, np.int32), np.empty(units, np.int64)
+    r_E, r_I = np.empty(units, np.int64), np.empty(units, np.int64)
     sums = np.empty(units, np.int64)
     sums_out, powers = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
     e, c, share = np.empty(n_out, np.int64), np.empty(n_out, np.int64), np.empty(n_out, np.int64)
@@ -236,10 +312,13 @@ def integer_ticks(
             at = 0
             for l in range(n_hidden):
                 n = sizes[l + 1]
-                for i in range(n):
-                    j, index = at + i, b * n + i
-                    r_E[j] = looked_up(rate_E, u_E[b, j], mode, w_E[l], index, counts, plan.n_table)
-                    r_I[j] = looked_up(rate_I, u_I[b, j], mode, w_I[l], index, counts, plan.n_table)
+                for table, u, r, word in (
+                    (rate_E, u_E, r_E, w_E[l]),
+                    (rate_I, u_I, r_I, w_I[l]),
+                ):
+                    counts[plan.n_table] += look_up(
+                        table, u[b, at : at + n], r[at : at + n], n, mode, word, b * n
+                    )
                 at += n
             if is_closed:
                 if plan.is_mse:
@@ -280,7 +359,7 @@ def integer_ticks(
                     for i in range(n):
                         sums[i] = biases[at + i] << (f_sum - plan.f_bias)
                     for j in range(m):
-                        r = np.int64(r_E[below + j])
+                        r = np.int64(np.int32(r_E[below + j]))
                         row = weights[w + j * n : w + (j + 1) * n]
                         for i in range(n):
                             sums[i] += r * np.int64(row[i])
@@ -289,34 +368,38 @@ def integer_ticks(
                     w += m * n
                     below += m
                 f_E = max(f, max(plan.f_u, plan.f_r))
+                up_a, up_u, up_r = f_E - f, f_E - plan.f_u, f_E - plan.f_r
                 for i in range(n):
-                    j, index = at + i, b * n + i
-                    wide = (sums[i] << (f_E - f)) - (u_E[b, j] << (f_E - plan.f_u))
-                    wide -= r_I[j] << (f_E - plan.f_r)
-                    moved = shifted(wide, f_E - plan.f_u + plan.shift_E, mode, w_uE[l], index)
-                    u_E[b, j] = saturated(u_E[b, j] + moved, plan.u_limit, counts, plan.n_potential)
+                    j = at + i
+                    sums[i] = (sums[i] << up_a) - (u_E[b, j] << up_u) - (r_I[j] << up_r)
+                counts[plan.n_potential] += take_in(
+                    u_E[b, at : at + n], sums, n, up_u + plan.shift_E, mode, w_uE[l], b * n,
+                    plan.u_limit,
+                )  # fmt: skip
+                for i in range(n):
+                    sums[i] = 0
+                up_r, up_u, up_c = f_I - plan.f_r, f_I - plan.f_u, f_I - plan.f_c - plan.f_Q
                 if is_closed:
                     of = b if Q.shape[0] > 1 else 0
-                    for i in range(n):
-                        sums[i] = 0
                     for k in range(n_out):
-                        strength, row = c[k], Q[of, k, at : at + n]
+                        strength, row = np.int64(np.int32(c[k])), Q[of, k, at : at + n]
                         for i in range(n):
                             sums[i] += strength * np.int64(row[i])
+                    for i in range(n):
+                        sums[i] = saturated(sums[i], limit, counts, plan.n_accumulator)
                 for i in range(n):
-                    j, index = at + i, b * n + i
-                    wide = (np.int64(r_E[j]) << (f_I - plan.f_r)) - (u_I[b, j] << (f_I - plan.f_u))
-                    if is_closed:
-                        cQ = saturated(sums[i], limit, counts, plan.n_accumulator)
-                        wide -= cQ << (f_I - plan.f_c - plan.f_Q)
-                    moved = shifted(wide, f_I - plan.f_u + plan.shift_I, mode, w_uI[l], index)
-                    u_I[b, j] = saturated(u_I[b, j] + moved, plan.u_limit, counts, plan.n_potential)
+                    j = at + i
+                    sums[i] = (r_E[j] << up_r) - (u_I[b, j] << up_u) - (sums[i] << up_c)
+                counts[plan.n_potential] += take_in(
+                    u_I[b, at : at + n], sums, n, up_u + plan.shift_I, mode, w_uI[l], b * n,
+                    plan.u_limit,
+                )  # fmt: skip
                 at += n
             for k in range(n_out):
                 sums_out[k] = 0
             top = sizes[n_hidden]
             for j in range(top):
-                r = np.int64(r_E[below + j])
+                r = np.int64(np.int32(r_E[below + j]))
                 row = weights[w + j * n_out : w + (j + 1) * n_out]
                 for k in range(n_out):
                     sums_out[k] += r * np.int64(row[k])
@@ -325,6 +408,8 @@ def integer_ticks(
                 wide -= u_out[b, k] << (f_out - plan.f_u)
                 if is_closed and plan.to_readout:
                     wide += c[k] << (f_out - plan.f_c)
-                moved = shifted(wide, f_out - plan.f_u + plan.shift_E, mode, w_out, b * n_out + k)
-                value = u_out[b, k] + moved
-                u_out[b, k] = saturated(value, plan.u_limit, counts, plan.n_potential)
+                sums_out[k] = wide
+            counts[plan.n_potential] += take_in(
+                u_out[b], sums_out, n_out, f_out - plan.f_u + plan.shift_E, mode, w_out, b * n_out,
+                plan.u_limit,
+            )  # fmt: skip
