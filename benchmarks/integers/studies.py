@@ -1,0 +1,84 @@
+"""Write the studies of the model in integers: `python benchmarks/integers/studies.py`.
+
+Each case differs from the preset int16 in one thing. `disinhib batch run` trains them.
+"""
+
+from pathlib import Path
+
+import tomli_w
+
+HERE = Path(__file__).parent
+BASE = {
+    "dataset": "digits",
+    "hidden": [64],
+    "epochs": 20,
+    "batch_size": 50,
+    "schedule": {"name": "cosine"},
+}
+SGD = {"exact-inverse": 2.0, "linear-threshold": 2.0, "backprop": 1.0}
+"""Learning rate of each rule: the best of 0.3, 1, 2, 3 and 10 in float32 at seed 0."""
+SEEDS = [0, 1, 2, 3, 4]
+
+
+def case(rule, **arithmetic):
+    """One table of a study."""
+    return {"rule": rule, "optimizer.learning_rate": SGD[rule]} | {
+        f"arithmetic.{name}": value for name, value in arithmetic.items()
+    }
+
+
+def cases():
+    """All of them, a list for each question."""
+    circuit = ("exact-inverse", "linear-threshold")
+    return {
+        "weights": [
+            case(rule, weight=f"{bits}.{bits - 2}", bias=f"{bits}.{bits - 2}", update_rounding=way)
+            for rule in SGD
+            for way in ("stochastic", "nearest-even")
+            for bits in (4, 5, 6, 7, 8, 10, 12, 16)
+        ],
+        "states": [
+            case(
+                rule,
+                potential=f"{bits}.{bits - 5}",
+                rate=f"{bits}.{bits - 4}",
+                integral=f"{bits}.{bits - 2}",
+                table_bits=min(8, bits - 2),
+            )
+            for rule in SGD
+            for bits in (8, 10, 12, 14, 16, 20, 24)
+        ],
+        "tables": [case(rule, table_bits=bits) for rule in SGD for bits in (4, 5, 6, 8, 10, 12)],
+        "ticks": [case(rule, ticks=n) for rule in circuit for n in (25, 50, 100, 200, 400)],
+        "rounding": [
+            case(rule, rounding=way)
+            for rule in SGD
+            for way in ("floor", "truncate", "nearest-even", "nearest-away", "stochastic")
+        ],
+        "normalization": [
+            case(rule, normalization=way)
+            for rule in circuit
+            for way in ("table", "power-of-two", "fixed")
+        ],
+    }
+
+
+def write(name, base, table):
+    """One study."""
+    study = {"base": BASE | base, "vary": {"seed": SEEDS}, "case": table}
+    (HERE / f"{name}.toml").write_text(tomli_w.dumps(study), encoding="utf-8")
+
+
+def main():
+    """Write all studies beside this file."""
+    for name, table in cases().items():
+        write(name, {"backend": "integer"}, table)
+    float32 = [{"rule": rule, "optimizer.name": "sgd", "optimizer.learning_rate": rate}
+               for rule, rate in SGD.items()]  # fmt: skip
+    float32 += [{"rule": rule, "optimizer.name": "adam", "optimizer.learning_rate": 0.001}
+                for rule in SGD]  # fmt: skip
+    write("float32", {"backend": "numba"}, float32)
+
+
+if __name__ == "__main__":
+    main()
