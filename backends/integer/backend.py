@@ -25,7 +25,6 @@ from ...refimpl import (
     Parameters,
     Recording,
     Solver,
-    StepMetrics,
     count_correct,
     map_arrays,
     new_learner,
@@ -62,6 +61,7 @@ from ..backend import (
     evaluate_in_batches,
     keep_on_host,
     metrics_of,
+    step_by_training,
     total,
 )
 from ..front import checked_backend
@@ -86,6 +86,7 @@ class IntegerBackend:
 
     name = "integer"
     place = keep_on_host
+    learning_step = step_by_training
 
     def __init__(
         self,
@@ -250,19 +251,6 @@ class IntegerBackend:
         return self._path_out([first, *path], recording)
 
     # The work itself.
-
-    def learning_step(self, x: np.ndarray, y: np.ndarray) -> StepMetrics:
-        """All stages in one go."""
-        data = HostData(x, y, 1.0)
-        metrics = self.train(data, np.arange(len(x))[None])
-        return StepMetrics(
-            metrics.loss[0],
-            metrics.closed_loop_loss[0],
-            metrics.n_correct[0],
-            metrics.open_loop_counts,
-            metrics.closed_loop_counts,
-            None if metrics.closed_loop_n_correct is None else metrics.closed_loop_n_correct[0],
-        )
 
     def train(self, data: HostData, batch_order: np.ndarray) -> TrainingMetrics:
         """Learn from many batches."""

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rich.progress import (
 
 from ...backends import TrainingMetrics
 from ...refimpl import ConfigurationError
+from ...refimpl.integers import PRESETS, arithmetic
 from ...validation import FileError, OtherSizes, Position
 from ..output import (
     Announcement,
@@ -132,8 +134,21 @@ def tell_run(run: Run) -> None:
     say(
         console,
         f"{name if source == name else f'{name} ({source})'}, {sizes}, {configuration.rule}, "
-        f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}, "
-        f"seed {configuration.seed}",
+        f"{_way(configuration)}, seed {configuration.seed}",
+    )
+
+
+def _way(configuration: RunConfiguration) -> str:
+    """How and by what a run is computed."""
+    about = configuration.arithmetic
+    if about is None:
+        return f"{configuration.solver.method}, {configuration.backend} {configuration.dtype}"
+    presets = {name: arithmetic(name) for name in PRESETS}
+    named = [name for name, one in presets.items() if one == replace(about, ticks=one.ticks)]
+    which = f"of preset {named[0]}" if named else "of its own formats"
+    return (
+        f"{about.ticks} ticks in integers {which}, {configuration.backend}, sgd at "
+        f"{configuration.optimizer.learning_rate:g}"
     )
 
 

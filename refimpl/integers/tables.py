@@ -28,6 +28,7 @@ class Table:
     first: int  # least argument; smaller ones are taken for it
     cell_bits: int
     interpolates: bool
+    unfit: int = 0  # entries that their format does not have, and that are its nearest end
 
     @property
     def last(self) -> int:
@@ -66,10 +67,7 @@ def filled(
     fraction: int,
     form: Format,
 ) -> Table:
-    """Tabulate a function over 2^range_bits integers with `fraction` bits after the point.
-
-    What an entry's format does not have is its nearest end.
-    """
+    """Tabulate a function over 2^range_bits integers with `fraction` bits after the point."""
     bits = min(arithmetic.table_bits, range_bits)
     cell_bits, interpolates = range_bits - bits, arithmetic.interpolation == "linear"
     at = first + (np.arange((1 << bits) + 1, dtype=np.float64) * 2.0**cell_bits)
@@ -77,7 +75,8 @@ def filled(
         at = at + 2.0 ** (cell_bits - 1)
     values = np.rint(function(at * 2.0**-fraction) * 2.0**form.fraction)
     entries = np.clip(values, form.smallest, form.largest).astype(np.int64)
-    return Table(entries, first, cell_bits, interpolates)
+    unfit = int(np.count_nonzero(entries != values))
+    return Table(entries, first, cell_bits, interpolates, unfit)
 
 
 @dataclass(frozen=True)

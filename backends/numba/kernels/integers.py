@@ -159,7 +159,7 @@ def look_up(table, arguments, values, n, rounding, word, first_index):
     """Look n arguments up, in `values`; returns how many lay beyond the table's ends."""
     entries, down, start = table.entries, np.int64(table.cell_bits), np.int64(table.first)
     cells = np.int64(entries.size - 1)
-    end, mask = cells << down, (np.int64(1) << down) - np.int64(1)
+    end = cells << down
     n_beyond = 0
     if not table.interpolates:
         for i in range(n):
