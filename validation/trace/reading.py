@@ -307,7 +307,7 @@ def stored_precision_in_words(candidate: Candidate, arithmetic: Arithmetic) -> s
     together = np.concatenate([n.astype(np.float64) for n in numbers]) if numbers else np.zeros(0)
     if together.size < FEWEST_TOLD:
         return ""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         held = [name for name in FLOATS if np.array_equal(together, together.astype(name))]
     narrowest = held[0]
     if arithmetic.is_fixed_point:
