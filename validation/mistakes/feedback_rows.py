@@ -277,8 +277,9 @@ TARGET_ROWS: list[Row] = [
     SILENT_SAMPLES,
     (IN_FLOAT32[0], partial(order.target_in_float32, False)),
     (
-        "labels are rounded to float32 when they are read, and another precision is said",
-        order.labels_in_float32,
+        "the target, with strong feedback the label, is rounded to float32 before it is used, and "
+        "another precision is said",
+        partial(order.target_in_float32, True),
     ),
     (SOFTMAX_OVER_BATCH, dynamics.nudged_over_the_batch),
     (HARD_LABELS, givens(dynamics.hard_labels)),

@@ -473,8 +473,8 @@ UPDATE_ROWS: list[Row] = [
     ("the gradient is that of the step before", learning.gradient_of_the_step_before),
     ("biases are not updated", partial(learning.stays, "*bias")),
     ("the readout is not updated", partial(learning.stays, "readout*")),
-    (IN_FLOAT32[0], partial(order.parameters_in_float32, False)),
-    (PARAMETERS_IN_FLOAT32, partial(order.parameters_in_float32, True)),
+    (IN_FLOAT32[0], order.parameters_written_in_float32),
+    (PARAMETERS_IN_FLOAT32, order.parameters_held_in_float32),
     ("Adam's step counter is one too high: t counts from 1", partial(learning.adam, ahead=1)),
     (
         "Adam's ε is inside the root: m̂ / (√v̂ + ε)",

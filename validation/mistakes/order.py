@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from ...refimpl import Parameters, map_arrays
+from ...refimpl import Parameters, map_arrays, optimizer_step
 from ..judge import (
     CLOSED_LOOP,
     CLOSED_LOOP_TARGET,
@@ -20,6 +20,7 @@ from ..judge import (
     largest,
     learner_before,
 )
+from ..storage import named_arrays
 from ..trace import Trace
 from .mistake import Result, Setting, changed_parameters, givens, run_reference
 
@@ -112,9 +113,21 @@ def _in_float32(arrays: Arrays) -> Arrays:
     return {name: in_float32(array) for name, array in arrays.items()}
 
 
-def parameters_in_float32(are_held: bool, setting: Setting) -> Arrays | None:
-    """Round what an update gives: as it is written alone, or as the next step has it, too."""
-    return _in_float32(setting.right) if _are_held(setting) == are_held else None
+def parameters_held_in_float32(setting: Setting) -> Arrays | None:
+    """Round what an update gives, as the next step has it, too."""
+    return _in_float32(setting.right) if _are_held(setting) else None
+
+
+def parameters_written_in_float32(setting: Setting) -> Arrays | None:
+    """Round what all updates so far give, each of which begins with what the last one left."""
+    if _are_held(setting):
+        return None
+    trace, parameters = setting.trace, setting.trace.initial_parameters
+    for step in range(setting.step + 1):
+        state = learner_before(trace, step).optimizer
+        gradients, optimizer = trace.steps[step].gradients, trace.configuration.optimizer
+        parameters, _ = optimizer_step(optimizer, parameters, gradients, state)
+    return _in_float32(named_arrays(parameters))
 
 
 def _are_held(setting: Setting) -> bool:
@@ -135,13 +148,6 @@ def target_in_float32(is_held: bool, setting: Setting) -> Arrays | None:
     unrounded = CLOSED_LOOP_TARGET.put(setting.trace, setting.step, setting.right)
     follows = _follows_from_rounded(here, unrounded)
     return _in_float32(setting.right) if follows == is_held else None
-
-
-def labels_in_float32(setting: Setting) -> Arrays | None:
-    """Nudge towards labels in float32; with strong feedback the target is the label itself."""
-    if setting.trace.configuration.feedback.strong:
-        return target_in_float32(True, setting)
-    return run_reference(setting, labels_with(in_float32, setting))
 
 
 def _follows_from_rounded(setting: Setting, unrounded: Trace) -> bool:
