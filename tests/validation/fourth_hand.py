@@ -389,6 +389,15 @@ def labels_written_in_float32(port, path, array):
     return path, in_float64(in_float32(array)) if path.endswith("_targets") else array
 
 
+def q_in_float32(port, state):
+    return [in_float64(in_float32(Q)) for Q in Port.raw_feedback(port, state)]
+
+
+def labels_of_the_class(port, step):
+    xs, ys = Port.batch(port, step)
+    return xs, [(y == np.max(y)) * 1.0 for y in ys]
+
+
 def labels_of_sum_1(port, step):
     xs, ys = Port.batch(port, step)
     return xs, [y / np.sum(y) for y in ys]
@@ -413,6 +422,12 @@ FEEDBACK = (
                 )
                 for way in ("upwards", "downwards")
             ],
+            (
+                "Q is held in float32",
+                PLAIN,
+                {"raw_feedback": q_in_float32},
+                ("Q is rounded to float32 before it is normalised",),
+            ),
             (
                 "the top has no slope",
                 PLAIN,
@@ -460,6 +475,13 @@ FEEDBACK = (
         "closed-loop target",
         {"batch": labels_of_sum_1},
         ("labels are divided by their sum",),
+    ),
+    Misled(
+        "labels of squares are taken for classes",
+        "one-hidden-mse",
+        "closed-loop target",
+        {"batch": labels_of_the_class},
+        ("labels are 1 at their largest number",),
     ),
     Misled(
         "squares have a softmax around the nudge",
@@ -781,5 +803,5 @@ LOSSES = (
 )
 
 STRANGE = (*TANGENTS, *GRADIENTS, *UPDATES, *FEEDBACK, *STATES, *PATHS, *LOSSES)
-SAMPLE = (*TANGENTS[:2], UPDATES[-2], UPDATES[-1], FEEDBACK[-5], FEEDBACK[-4])
+SAMPLE = (*TANGENTS[:2], UPDATES[-2], UPDATES[-1], FEEDBACK[-6], FEEDBACK[-5])
 """Of the kinds that were told wrongly some, for the fast tests."""

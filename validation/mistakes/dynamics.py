@@ -151,6 +151,15 @@ def hard_labels(setting: Setting) -> Trace | None:
     return None if hard is None else dataclasses.replace(setting.trace, targets=hard)
 
 
+def hard_labels_of_squares(setting: Setting) -> Trace | None:
+    """Give labels of 1 at the largest number and 0 elsewhere, where they may be any numbers."""
+    y = setting.trace.targets
+    if setting.trace.configuration.loss != "mse":
+        return None
+    hard = (y == np.max(y, axis=-1, keepdims=True)).astype(np.float64)
+    return dataclasses.replace(setting.trace, targets=hard)
+
+
 def hard_label_as_target(setting: Setting) -> Trace | None:
     """Give the closed loop such a label, where feedback is strong."""
     trace, step, hard = setting.trace, setting.step, hardened(setting.trace)

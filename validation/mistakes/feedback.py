@@ -13,6 +13,7 @@ from ..judge import FEEDBACK, Arrays, learner_before, with_part
 from ..trace import Trace
 from .dynamics import computed
 from .mistake import Setting, run_reference
+from .order import in_float32
 
 
 def in_closed_loop(setting: Setting) -> Trace:
@@ -156,6 +157,11 @@ def largest_magnitude(Q: np.ndarray) -> np.ndarray:
 def largest_singular_value(Q: np.ndarray) -> np.ndarray:
     """The norm of Q as a map."""
     return np.asarray(np.linalg.norm(Q, 2, axis=(-2, -1), keepdims=True))
+
+
+def rounded(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
+    """Round to float32 before anything is done to Q."""
+    return conditioned(feedback, in_float32(Q))
 
 
 def clipped_above(feedback: Feedback, Q: np.ndarray) -> np.ndarray:

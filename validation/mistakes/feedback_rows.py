@@ -164,6 +164,10 @@ FEEDBACK_ROWS: list[Row] = [
     (feedback.added_in_words, feedback.added_to_norm),
     OF_LAYERS,
     IN_FLOAT32,
+    (
+        "Q is rounded to float32 before it is normalised, and another precision is said",
+        partial(feedback.chain, condition=feedback.rounded),
+    ),
     ("the sign of Q", arrays("*", negated)),
     (
         "output and unit are exchanged in memory: Q^l is (B, n_out, n_l), the unit fastest",
@@ -269,6 +273,10 @@ TARGET_ROWS: list[Row] = [
     (
         "a softmax goes around the nudged output: with squares it is o + λ (y − o)",
         dynamics.nudged_with_softmax,
+    ),
+    (
+        "labels are 1 at their largest number and 0 elsewhere: they are taken as they are",
+        givens(dynamics.hard_labels_of_squares),
     ),
     (
         "labels are divided by their sum: they are taken as they are",

@@ -802,6 +802,29 @@ def adam(
     return found
 
 
+def nesterov(setting: Setting) -> Arrays | None:
+    """Adam that goes on along its first moment: β₁ m / (1 − β₁^(t+1)) + (1 − β₁) g / (1 − β₁^t)."""
+    optimizer, before = setting.trace.configuration.optimizer, unmoved(setting)
+    if optimizer.name != "adam":
+        return None
+    _, state = optimizer_step(
+        optimizer,
+        learner_before(setting.trace, setting.step).parameters,
+        setting.trace.steps[setting.step].gradients,
+        learner_before(setting.trace, setting.step).optimizer,
+    )
+    assert state.first_moment is not None
+    assert state.second_moment is not None
+    m, v = map(named_arrays, (state.first_moment, state.second_moment))
+    g = named_arrays(setting.trace.steps[setting.step].gradients)
+    b, t, found = optimizer.beta_1, state.n_steps, {}
+    for name, p in before.items():
+        along = b * m[name] / (1 - b ** (t + 1)) + (1 - b) * g[name] / (1 - b**t)
+        size = np.sqrt(v[name] / (1 - optimizer.beta_2**t)) + optimizer.epsilon
+        found[name] = p - optimizer.learning_rate * along / size
+    return found
+
+
 def counted_from_zero(setting: Setting) -> Arrays | None:
     """Adam with t one too low: of 0 in the first step, kept from that by a small number.
 

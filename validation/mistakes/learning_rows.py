@@ -406,6 +406,7 @@ UPDATE_ROWS: list[Row] = [
             ("second", "v / (1 − β₂^t)", learning.second_uncorrected),
         )
     ],
+    ("Adam has Nesterov's momentum: it has none", learning.nesterov),
     ("Adam has no root: m̂ / (√v̂ + ε)", partial(learning.adam, move=learning.without_root)),
     (
         "Adam's second moment is corrected after the root: √(v / (1 − β₂^t))",
