@@ -88,6 +88,12 @@ def linearised_by_sample(port, l, closed, opened):
     return compared * port.slope("E", closed.u_E[l])
 
 
+def corrected_mean(port, r_bar, states):
+    rho = port.s["mean_inhibition.rate"]
+    port.m["r"] = Port.updated_means(port, port.m.get("r", r_bar), states)
+    return [r / (1 - (1 - rho) ** (port.t + 1)) for r in port.m["r"]]
+
+
 TANGENTS = (
     Misled(
         "r̄ before the first step for the fixed rate",
@@ -185,6 +191,13 @@ TANGENTS = (
             )
         },
         ("r̄ has no past",),
+    ),
+    Misled(
+        "the mean is corrected where it is used",
+        RUNNING,
+        "mean inhibition",
+        {"updated_means": corrected_mean},
+        ("divided by 1 − (1 − ρ)^t",),
     ),
     Misled(
         "the mean starts at that of the first batch",
@@ -433,6 +446,12 @@ FEEDBACK = (
                 PLAIN,
                 feedback_by_slopes(top_without_slope, slope_I),
                 ("the factor φ_E'(u_E^L) is missing from J^L alone",),
+            ),
+            (
+                "no slopes at all",
+                PLAIN,
+                feedback_by_slopes(*[lambda port, s, l: np.ones_like(s.u_E[l])] * 2),
+                ("both factors are missing",),
             ),
             (
                 "φ_E' for φ_I'",

@@ -126,6 +126,7 @@ ONE_STEP_ONLY = (
         "linear-threshold-running-mean",
         "mean inhibition",
         {"updated_means": debiased_means},
+        ("divided by 1 − (1 − ρ)^t",),
     ),
     Misled(
         "losses are means of this step and the last",

@@ -80,6 +80,13 @@ MEAN_INHIBITION_ROWS: list[Row] = [
         "the running mean starts at that of the first batch: it starts at mean_inhibition.init",
         learning.mean_from_first_batch,
     ),
+    *[
+        (
+            "the running mean is divided by 1 − (1 − ρ)^t, as Adam's moments are: it is not",
+            partial(learning.mean_corrected, from_zero),
+        )
+        for from_zero in (True, False)
+    ],
     ("the running mean starts anew in each step: it goes on", learning.mean_anew),
     ("the running mean takes in the batch twice a step", learning.mean_twice),
     (
@@ -176,6 +183,10 @@ FEEDBACK_ROWS: list[Row] = [
     (
         "the factor φ_I'(u_I^l) is missing: Q^l = J^l ∘ φ_I'",
         partial(feedback.chain, slope_I=feedback.no_slope),
+    ),
+    (
+        "both factors are missing: J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E', and Q^l = J^l ∘ φ_I'",
+        partial(feedback.chain, slope_E=feedback.no_slope, slope_I=feedback.no_slope),
     ),
     (
         "the factor φ_E'(u_E^l) is missing from J^l",

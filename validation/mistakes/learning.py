@@ -102,6 +102,16 @@ def mean_from_first_batch(setting: Setting) -> Arrays:
     return _mean(setting, _batch_means(setting), rho=None if setting.step else 1.0)
 
 
+def mean_corrected(from_zero: bool, setting: Setting) -> Arrays | None:
+    """Divide by 1 − (1 − ρ)^t, as Adam does: a mean that started at zero, or at its init."""
+    rho = setting.trace.configuration.mean_inhibition.rate
+    if rho == 0:
+        return None
+    start = learner_before(setting.trace, 0).mean_inhibition
+    r_bar = _running(setting, tuple(0 * r for r in start) if from_zero else start)
+    return layer_arrays("r_I", tuple(r / (1 - (1 - rho) ** (setting.step + 1)) for r in r_bar))
+
+
 def mean_anew(setting: Setting) -> Arrays | None:
     """Start from mean_inhibition.init in each step."""
     if len(setting.trace.steps) < 2:
@@ -379,17 +389,18 @@ def initial_mean(rule: str, setting: Setting) -> Arrays | None:
 
 def running_mean(setting: Setting) -> Arrays | None:
     """Linearise at the running mean of the open loops so far, where the rule has none."""
-    configuration = setting.trace.configuration
-    if configuration.rule not in ("exact-inverse", "linear-threshold-fixed"):
+    if setting.trace.configuration.rule not in ("exact-inverse", "linear-threshold-fixed"):
         return None
-    r_bar, rho = (
-        learner_before(setting.trace, 0).mean_inhibition,
-        configuration.mean_inhibition.rate,
-    )
+    return _linearised(setting, _running(setting, learner_before(setting.trace, 0).mean_inhibition))
+
+
+def _running(setting: Setting, r_bar: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """r̄ of the open loops so far, from another start."""
+    rho = setting.trace.configuration.mean_inhibition.rate
     for step in range(setting.step + 1):
         means = _batch_means(dataclasses.replace(setting, step=step))
         r_bar = tuple((1 - rho) * r + rho * mean for r, mean in zip(r_bar, means, strict=True))
-    return _linearised(setting, r_bar)
+    return r_bar
 
 
 def mean_of_each_sample(setting: Setting) -> Arrays | None:
@@ -878,7 +889,7 @@ def other_betas(
 def biases_moved(setting: Setting) -> Arrays | None:
     """Move biases along gradients that were given as 0, in every step so far."""
     trace, step = setting.trace, setting.step
-    if trace.configuration.bias or trace.configuration.rule == "backprop":
+    if trace.configuration.bias:
         return None
     configuration = dataclasses.replace(trace.configuration, bias=True)
     learns = dataclasses.replace(trace, configuration=configuration)
