@@ -115,12 +115,14 @@ def _in_float32(arrays: Arrays) -> Arrays:
 
 def parameters_held_in_float32(setting: Setting) -> Arrays | None:
     """Round what an update gives, as the next step has it, too."""
-    return _in_float32(setting.right) if _are_held(setting) else None
+    if not _is_in_float32(setting) or not _are_held(setting):
+        return None
+    return _in_float32(setting.right)
 
 
 def parameters_written_in_float32(setting: Setting) -> Arrays | None:
     """Round what all updates so far give, each of which begins with what the last one left."""
-    if _are_held(setting):
+    if not _is_in_float32(setting) or _are_held(setting):
         return None
     trace, parameters = setting.trace, setting.trace.initial_parameters
     for step in range(setting.step + 1):
@@ -128,6 +130,11 @@ def parameters_written_in_float32(setting: Setting) -> Arrays | None:
         gradients, optimizer = trace.steps[step].gradients, trace.configuration.optimizer
         parameters, _ = optimizer_step(optimizer, parameters, gradients, state)
     return _in_float32(named_arrays(parameters))
+
+
+def _is_in_float32(setting: Setting) -> bool:
+    """Whether float32 holds all that was found."""
+    return all(np.array_equal(in_float32(array), array) for array in setting.found.values())
 
 
 def _are_held(setting: Setting) -> bool:
@@ -144,6 +151,8 @@ def _are_held(setting: Setting) -> bool:
 
 def target_in_float32(is_held: bool, setting: Setting) -> Arrays | None:
     """Round the target: as it is written alone, or as the closed loop has it, too."""
+    if not _is_in_float32(setting):
+        return None
     here = dataclasses.replace(setting, stage=CLOSED_LOOP)
     unrounded = CLOSED_LOOP_TARGET.put(setting.trace, setting.step, setting.right)
     follows = _follows_from_rounded(here, unrounded)
@@ -158,7 +167,7 @@ def _follows_from_rounded(setting: Setting, unrounded: Trace) -> bool:
         max(largest(deviation(one[name], array)) for name, array in found.items())
         for one in (rounded, right)
     )
-    return left <= AS_HELD * off
+    return off > 0 and left <= AS_HELD * off
 
 
 # Steps: each begins with what the last one left.
