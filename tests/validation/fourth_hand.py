@@ -75,6 +75,22 @@ def running(port, step):
     return Port.circuit_step(port, step)
 
 
+def with_opens(port, step):
+    """Keeps the mean potentials of the open loop."""
+    opens = [port.open_loop(x) for x in port.batch(step)[0]]
+    port.kept = [np.mean([one.u_I[l] for one in opens], axis=0) for l in range(port.L)]
+    return Port.circuit_step(port, step)
+
+
+def tangent_at_mean_potential(rate_0):
+    def estimate(port, u_I, l):
+        u_0 = port.kept[l]
+        r_0 = port.r_bar[l] if rate_0 == "r̄" else port.rate("I", u_0)
+        return u_0 + (port.rate("I", u_I) - r_0) / port.slope("I", u_0)
+
+    return estimate
+
+
 def mean_of_closed_loops(port, xs, ys, closeds, opens):
     port.r_bar, kept = [port.batch_mean(closeds, l) for l in range(port.L)], port.r_bar
     gradients = Port.gradients(port, xs, ys, closeds, opens)
@@ -167,6 +183,15 @@ TANGENTS = (
                 {"delta": linearised_by_sample},
                 ("each sample is linearised at its own open-loop rate",),
             ),
+            *[
+                (
+                    f"at the mean potential, with {rate_0}",
+                    THRESHOLD,
+                    {"circuit_step": with_opens, "estimate": tangent_at_mean_potential(rate_0)},
+                    ("the tangent is at the mean potential",),
+                )
+                for rate_0 in ("r̄", "its rate")
+            ],
             (
                 "at the mean over units",
                 THRESHOLD,

@@ -411,6 +411,25 @@ def mean_of_each_sample(setting: Setting) -> Arrays | None:
     return written_out(setting, r_bar=tuple(_inhibitory_rates(setting)), estimate_of=as_it_is)
 
 
+def mean_potential(of_its_rate: bool, setting: Setting) -> Arrays | None:
+    """Let u₀ be the mean potential of the open loop, with its own rate for r₀, or with r̄."""
+    means = _learnt_means(setting)
+    if setting.trace.configuration.rule != "linear-threshold" or not means:
+        return None
+    phi = setting.trace.configuration.activation_I
+    potentials = [np.mean(u, axis=0) for u in setting.circuit.open_loop.u_I]
+    rates = [rate(phi, u) for u in potentials] if of_its_rate else means
+    pairs = tuple(np.stack(pair) for pair in zip(potentials, rates, strict=True))
+
+    def estimate_of(
+        configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, pair: np.ndarray
+    ) -> np.ndarray:
+        theta, delta = _tangent_at(phi, pair[1], pair[0])
+        return np.asarray(theta + delta * rate(phi, u_I))
+
+    return written_out(setting, r_bar=pairs, estimate_of=estimate_of)
+
+
 def mean_of_each_layer(setting: Setting) -> Arrays | None:
     """Linearise all units of a layer at the mean of their r̄, where the rule learns it."""
     means = _learnt_means(setting)

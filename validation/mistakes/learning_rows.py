@@ -220,6 +220,13 @@ GRADIENTS_ROWS: list[Row] = [
         "each sample is linearised at its own open-loop rate: at r̄, the mean of all",
         learning.mean_of_each_sample,
     ),
+    *[
+        (
+            "the tangent is at the mean potential: it is at φ_I⁻¹(r̄), r̄ the mean of the rates",
+            partial(learning.mean_potential, of_its_rate),
+        )
+        for of_its_rate in (True, False)
+    ],
     ("r̄ is a mean over units, too: each unit has its own", learning.mean_of_each_layer),
     ("r̄ is that of another layer: each has its own", learning.mean_of_the_layer_above),
     *[
