@@ -28,7 +28,7 @@ from ...refimpl import (
     slope,
     softmax,
 )
-from ..judge import GRADIENTS, Arrays, layer_arrays, learner_before, with_part
+from ..judge import GRADIENTS, MEAN_INHIBITION, Arrays, layer_arrays, learner_before, with_part
 from ..storage import named_arrays
 from ..trace import Trace
 from .mistake import Setting, run_reference
@@ -415,6 +415,9 @@ def mean_potential(of_its_rate: bool, setting: Setting) -> Arrays | None:
     """Let u₀ be the mean potential of the open loop, with its own rate for r₀, or with r̄."""
     means = _learnt_means(setting)
     if setting.trace.configuration.rule != "linear-threshold" or not means:
+        return None
+    if of_its_rate and (MEAN_INHIBITION, setting.step) in setting.left:
+        # Where r̄ was not given, it may as well be the rate of the mean potential itself.
         return None
     phi = setting.trace.configuration.activation_I
     potentials = [np.mean(u, axis=0) for u in setting.circuit.open_loop.u_I]
