@@ -196,6 +196,8 @@ def explanation(report: TraceReport) -> list[str]:
             lines.append(f"  said to round otherwise, but {first.bias}")
         if first.hint:
             lines += _hint_in_words(first)
+        if first.end_state:
+            lines.append(f"  {first.end_state}")
     for bias in dict.fromkeys(r.bias for r in report.results if r.bias and not r.is_refuted):
         stages = ", ".join(r.stage for r in report.results if r.bias == bias)
         lines.append(f"Deviations are {bias}: in {stages}.")

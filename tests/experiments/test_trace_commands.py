@@ -261,7 +261,7 @@ def test_what_deviates_beside_the_traces_fails_a_backend_without_a_path(monkeypa
 def test_the_standard_cases_are_recorded(tmp_path):
     result = disinhib("trace", "record", "--cases", "standard", "--out", tmp_path / "standard")
     assert result.returncode == 0, result.stderr
-    assert len(list((tmp_path / "standard").glob("*.h5"))) == 82
+    assert len(list((tmp_path / "standard").glob("*.h5"))) == 84
     again = disinhib("trace", "record", "--cases", "standard", "--out", tmp_path / "standard")
     assert "no empty directory" in one_line(again)
 

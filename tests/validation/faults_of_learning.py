@@ -356,7 +356,7 @@ def tangent(phi, r_0, r, sharpness=1.0):
 
 
 for r_0, hint in (
-    (0.8, "the running r̄ is linearised at"),
+    (0.8, "mean_inhibition.init is linearised at"),
     (1.0, "a fixed r₀ is linearised at"),
 ):
     gradient_fault(

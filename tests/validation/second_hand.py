@@ -2020,7 +2020,7 @@ GRADIENT_MISTAKES = (
         "linearised at the first r̄ though the fixed rate is asked",
         "linear-threshold-fixed-mse-default",
         {"r_0": lambda port, l: port.initial_means()[l]},
-        says="the running r̄ is linearised at",
+        says="mean_inhibition.init is linearised at, not mean_inhibition.fixed_point",
     ),
     Mistake(
         "the fixed rate is the default's",

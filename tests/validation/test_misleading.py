@@ -3,11 +3,13 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 from disinhib.experiments.conformance.report import TraceReport, explanation
 from disinhib.validation import compare, first_deviation, named_arithmetic
 
+from .fourth_hand import REVERSED_ON_PATH, SAMPLE as SAMPLE_OF_STRANGE, STRANGE
 from .second_hand import port_candidate, trace_named
 from .second_hand_port import Port
 from .third_hand import MISLED, SAMPLE
@@ -31,8 +33,9 @@ def lines_of(results):
 @pytest.mark.parametrize(
     "misled",
     [
-        pytest.param(misled, id=misled.name, marks=[] if misled in SAMPLE else [pytest.mark.slow])
-        for misled in MISLED
+        pytest.param(misled, id=misled.name, marks=[] if misled in sample else [pytest.mark.slow])
+        for listed, sample in ((MISLED, SAMPLE), (STRANGE, SAMPLE_OF_STRANGE))
+        for misled in listed
     ],
 )
 def test_no_hint_misleads(misled):
@@ -79,6 +82,14 @@ OF_MEAN_POTENTIAL = {
     )
 }
 
+EPSILON_INSIDE = {
+    "quotient": lambda port, m, v, t: (
+        m
+        / port.bias_correction(port.s["optimizer.beta_1"], t)
+        / np.sqrt(v / port.bias_correction(port.s["optimizer.beta_2"], t) + 1e-8)
+    )
+}
+HIDDEN_SUMMED = {"delta": lambda port, *given: len(port.labels[0]) * Port.delta(port, *given)}
 SMALLER_ERROR = {"error": lambda port, u_out, target: 0.7 * Port.error(port, u_out, target)}
 
 
@@ -167,6 +178,34 @@ def test_what_is_wrong_by_what_was_given_is_blamed_itself(change, left_out):
     assert (first.stage, first.first_step) == ("gradients", 0)
     assert ("closed loop" in first.unseen) == ("closed_loop" in left_out)
     assert bool(first.unseen) == ("closed_loop" in left_out)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (EPSILON_INSIDE, "Adam's ε is inside the root: m̂ / (√v̂ + ε)"),
+        (HIDDEN_SUMMED, "the hidden layers' gradients are summed over the batch: g is a mean"),
+    ],
+    ids=["ε inside the root", "hidden layers summed"],
+)
+def test_gradients_that_were_left_out_follow_from_the_ports_own_states(change, says):
+    """Those of the trace belong to parameters that the port has left after the first step."""
+    first = first_deviation(judged("exact-inverse", change, "/gradients/"))
+    assert (first.stage, first.first_step) == ("optimiser update", 0)
+    assert first.hint.removesuffix(" (in gradients, not given)") == says
+
+
+def test_of_a_path_it_is_said_that_its_end_state_is_no_number():
+    def reversed_and_lost(port, x, Q, target, open_loop):
+        state = Port.closed_loop(port, x, Q, target, open_loop)
+        state.u_E[0] = np.nan * state.u_E[0]
+        return state
+
+    results = judged("one-hidden-mse", {**REVERSED_ON_PATH, "closed_loop": reversed_and_lost})
+    first = first_deviation(results)
+    assert first.stage == "closed-loop trajectory"
+    assert first.hint.startswith("the sign of the error")
+    assert "  the closed loop of step 0 fails too: u_E_0: NaN in every sample" in lines_of(results)
 
 
 def test_final_parameters_of_steps_that_were_not_given_accuse_no_step():

@@ -50,7 +50,7 @@ def test_every_rule_loss_and_option_is_there():
             assert any(f[:2] == (rule, loss) for f in found)
     assert {c.configuration.n_hidden for c in CASES.values()} >= {1, 2, 3, 4, 5}
     assert any(c.configuration.activation_E != c.configuration.activation_I for c in CASES.values())
-    assert len(CASES) == len(list(standard_cases())) == 82
+    assert len(CASES) == len(list(standard_cases())) == 84
 
 
 def test_the_extremes_are_extreme():
@@ -62,6 +62,11 @@ def test_the_extremes_are_extreme():
 
     assert max(r.max() for r in rates_E("near-silent")) < 1e-4
     assert max(r.max() for r in rates_E("saturated")) > 50
+    # Beside 1 they are nothing.
+    assert max(r.max() for r in rates_E("far-silent")) < 2**-53
+    means = record_standard_case(CASES["far-saturated"]).steps[0].circuit.mean_inhibition
+    with np.errstate(over="ignore"):
+        assert any(np.any(np.isinf(np.expm1(r))) for r in means)
     without_weights = record_standard_case(CASES["without-weights"]).steps
     assert [[bool(np.any(Q)) for Q in step.circuit.feedback] for step in without_weights] == [
         [False, False],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 
 import h5py
 import numpy as np
@@ -417,6 +418,18 @@ def test_the_other_byte_order_is_recognised(trace, tmp_path):
     (result,) = only(trace, tmp_path / "a.h5", {"steps/0000/gradients/readout/weight": turned})
     assert "little-endian" in result.problem
     assert result.hint == ""
+
+
+def test_bytes_that_are_no_numbers_warn_of_nothing(trace, tmp_path):
+    """A right number turned round may be a signalling NaN, of which NumPy warns."""
+    turned = trace.steps[0].gradients.readout.byteswap()
+    turned.view(np.uint64)[0, :2] = 0x7FF0000000000001, 0x7FEFFFFFFFFFFFFF
+    path = tmp_path / "a.h5"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = only(trace, path, {"steps/0000/gradients/readout/weight": turned})
+        stored_precision_in_words(read_candidate(path, trace), DOUBLE)
+    assert first_deviation(results).stage == "gradients"
 
 
 def test_losses_of_states_that_were_not_given_accuse_no_stage(trace, tmp_path):

@@ -101,7 +101,13 @@ ONE_STEP_ONLY = (
         {"descent": dampened},
         ("a dampened momentum of 0.9",),
     ),
-    Misled("Adam has Nesterov's momentum", "exact-inverse", "optimiser update", {"adam": nadam}),
+    Misled(
+        "Adam has Nesterov's momentum",
+        "exact-inverse",
+        "optimiser update",
+        {"adam": nadam},
+        ("Adam has Nesterov's momentum",),
+    ),
     Misled(
         "the sign of the gradient moves",
         "exact-inverse",
@@ -120,6 +126,7 @@ ONE_STEP_ONLY = (
         "linear-threshold-running-mean",
         "mean inhibition",
         {"updated_means": debiased_means},
+        ("divided by 1 − (1 − ρ)^t",),
     ),
     Misled(
         "losses are means of this step and the last",

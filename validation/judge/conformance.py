@@ -37,6 +37,7 @@ from .stages import (
     CLOSED_LOOP,
     CLOSED_LOSS,
     END_STATES,
+    GRADIENTS,
     LOSSES,
     MEAN_INHIBITION,
     N_CORRECT,
@@ -290,6 +291,8 @@ def _with_hint(
         # A step of which nothing was given says nothing.
         if c.found and not any(problem_with(n, c.expected[n], c.found.get(n)) for n in c.expected)
     ]
+    if stage.finds_end_state and not has_fixed_point(trace.configuration):
+        sound = [_of_an_integration(comparison, result.tolerance) for comparison in sound]
     told = usual_mistake(
         stage,
         trace,
@@ -298,6 +301,13 @@ def _with_hint(
         [left_before(stage, comparison.step or 0, trace, left) for comparison in sound],
     )
     return _told(result, told)
+
+
+def _of_an_integration(comparison: Comparison, tolerance: float) -> Comparison:
+    """Give a comparison with a reference that is known no better than to a tolerance."""
+    least = tolerance * max(largest(array) for array in comparison.expected.values())
+    rounding = {name: max(size, least) for name, size in comparison.rounding.items()}
+    return dataclasses.replace(comparison, rounding=rounding)
 
 
 def _told(result: StageResult, told: Explanation) -> StageResult:
@@ -401,7 +411,7 @@ def compare(
     reference = reference_for(trace, exact_solver)
     by_fixed_point = solver.method == "fixed-point"
     given, not_given = [], dict[str, int]()
-    left = set[Place]()
+    left, unseen = set[Place](), set[Place]()
     as_given = trace
     for item in stages_to_judge(trace, solver):
         progress(item.stage.name)
@@ -416,10 +426,13 @@ def compare(
                 not_given[item.stage.name] = not_given.get(item.stage.name, 0) + n_missing
                 if n_missing:
                     left.add((item.stage, step))
+                if not found:
+                    unseen.add((item.stage, step))
                 as_given = _with_found(as_given, item, step, golden, found)
             pairs.append((golden, found))
         if any(found for _, found in pairs):
             given.append((item, pairs))
+    as_given = _with_own_gradients(as_given, reference, left, unseen)
     run, golden = candidate.of_run(trace), golden_run(trace)
     not_given[LEARNING_RUN] = len(golden) - len(run)
     if trace.steps:
@@ -466,12 +479,19 @@ def _left_before_the_end(trace: Trace, left: Set[Place]) -> list[Place]:
 
 
 def _with_hint_of_end_state(verdict: StageResult, verdicts: Sequence[StageResult]) -> StageResult:
-    """Say of a path of which no mistake is known what is known of the end state of its loop."""
+    """Say of a path of which no mistake is known what is known of the end state of its loop.
+
+    Of any path that deviates, that its end state is no number.
+    """
     ends = {path.name: end.name for path, end in END_STATES.items()}
-    if verdict.passed or verdict.problem or verdict.hint or verdict.stage not in ends:
+    if verdict.passed or verdict.problem or verdict.stage not in ends:
         return verdict
     for other in verdicts:
-        if other.stage == ends[verdict.stage] and other.hint and not other.unseen:
+        if other.stage == ends[verdict.stage] and other.problem and other.element:
+            what = f"{other.element.array}: {other.problem}"
+            where = f"the {other.stage} of step {other.first_step} fails too"
+            verdict = dataclasses.replace(verdict, end_state=f"{where}: {what}")
+        if other.stage == ends[verdict.stage] and other.hint and not (other.unseen or verdict.hint):
             return dataclasses.replace(
                 verdict,
                 hint=other.hint,
@@ -528,6 +548,23 @@ def _with_found(
         and (item.stage is not MEAN_INHIBITION or np.all(array > 0))
     }
     return item.stage.put(trace, step, {**golden, **usable}) if usable else trace
+
+
+def _with_own_gradients(
+    trace: Trace, reference: NumpyBackend, left: Set[Place], unseen: Set[Place]
+) -> Trace:
+    """Put gradients where none were given that follow from what the port has of the same step.
+
+    The trace's own belong to parameters that the port has left since its first mistake.
+    """
+    for step in range(len(trace.steps)):
+        if (GRADIENTS, step) not in unseen or left_before(GRADIENTS, step, trace, left):
+            continue
+        with np.errstate(all="ignore"):
+            found = GRADIENTS.run(reference, trace, step, undisturbed)
+        if all(largest(array) <= LARGEST_USED for array in found.values()):
+            trace = GRADIENTS.put(trace, step, found)
+    return trace
 
 
 def _verdict(

@@ -114,6 +114,8 @@ class StageResult:
         The hint names a usual mistake, and does not only say what the numbers show.
     hint_from : str
         The stage of whose numbers the hint is, where not of this one's.
+    end_state : str
+        Of a path, that the end state of its loop has numbers that are none; empty if it has not.
     unexplained : float
         Fraction of the deviation that this mistake does not explain, by root mean square.
     coarseness : str
@@ -140,6 +142,7 @@ class StageResult:
     hint: str = ""
     is_usual: bool = True
     hint_from: str = ""
+    end_state: str = ""
     unexplained: float = 1.0
     coarseness: str = ""
     bias: str = ""
@@ -380,14 +383,16 @@ def deviation(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
     """
     if found is None or found.shape != expected.shape:
         return np.full(expected.shape, np.inf)
-    return np.abs(np.asarray(found, dtype=np.float64) - expected)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # What a file has may be no number, or of another byte order.
+        return np.asarray(np.abs(np.asarray(found, dtype=np.float64) - expected))
 
 
 def last_places(
     arithmetic: Arithmetic, pairs: list[tuple[np.ndarray, np.ndarray | None]]
 ) -> LastPlaces:
     """Measure the deviations of pairs (expected, found) in units in the last place."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         units = [
             (deviation(expected, found) / arithmetic.spacing(expected)).ravel()
             for expected, found in pairs

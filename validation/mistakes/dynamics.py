@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from ...backends import NumpyBackend
-from ...refimpl import Controller, Parameters, SoftReLU, disinhibition, error, rate, softmax
+from ...refimpl import (
+    Controller,
+    Parameters,
+    SoftReLU,
+    disinhibition,
+    error,
+    map_arrays,
+    rate,
+    softmax,
+)
 from ..judge import (
     CLOSED_LOOP,
     OPEN_LOOP,
@@ -91,6 +100,14 @@ def inputs_cut(setting: Setting) -> Trace:
     return dataclasses.replace(setting.trace, inputs=np.trunc(setting.trace.inputs))
 
 
+def next_batch(setting: Setting) -> Trace | None:
+    """Give each step the batch of the step after it, the last one the first."""
+    inputs = setting.trace.inputs
+    if len(inputs) < 2:
+        return None
+    return dataclasses.replace(setting.trace, inputs=np.roll(inputs, -1, axis=0))
+
+
 def first_batch(setting: Setting) -> Trace | None:
     """Give each step the first batch."""
     inputs = setting.trace.inputs
@@ -132,6 +149,15 @@ def hard_labels(setting: Setting) -> Trace | None:
     """Give labels of 1 on the class and 0 elsewhere, where the trace's are softened."""
     hard = hardened(setting.trace)
     return None if hard is None else dataclasses.replace(setting.trace, targets=hard)
+
+
+def hard_labels_of_squares(setting: Setting) -> Trace | None:
+    """Give labels of 1 at the largest number and 0 elsewhere, where they may be any numbers."""
+    y = setting.trace.targets
+    if setting.trace.configuration.loss != "mse":
+        return None
+    hard = (y == np.max(y, axis=-1, keepdims=True)).astype(np.float64)
+    return dataclasses.replace(setting.trace, targets=hard)
 
 
 def hard_label_as_target(setting: Setting) -> Trace | None:
@@ -274,6 +300,19 @@ def rates_of(name: str, setting: Setting) -> Arrays:
     }
 
 
+def inhibition_as_excitation(setting: Setting) -> Arrays:
+    """Give u_E for u_I, and all else as it should be."""
+    right = setting.right
+    return {name: right[name.replace("u_I", "u_E")] for name in right}
+
+
+def readout_of_potentials(setting: Setting) -> Arrays:
+    """u_out of the last layer's potentials, in the open loop."""
+    right, n_hidden = setting.right, setting.trace.configuration.n_hidden
+    readout = learner_before(setting.trace, setting.step).parameters.readout
+    return {**right, "u_out": right[f"u_E_{n_hidden - 1}"] @ readout}
+
+
 def output_as_probabilities(setting: Setting) -> Arrays:
     """Write the softmax of the output."""
     return {**setting.right, "u_out": softmax(setting.right["u_out"])}
@@ -290,6 +329,14 @@ def feedback_with(change: Callable[[int, np.ndarray], np.ndarray], setting: Sett
     Q = setting.circuit.feedback
     changed = tuple(change(len(Q) - 1 - l, one) for l, one in enumerate(Q))
     return with_part(setting.trace, setting.step, "feedback", changed)
+
+
+def of_another_sample(shift: int, part: str, setting: Setting) -> Trace | None:
+    """Give the closed loop of each sample what another has: feedback weights, or a target."""
+    if setting.trace.inputs.shape[1] < 2:
+        return None
+    moved = map_arrays(lambda a: np.roll(a, shift, axis=0), getattr(setting.circuit, part))
+    return with_part(setting.trace, setting.step, part, moved)
 
 
 def feedback_of_the_step_before(setting: Setting) -> Trace | None:
@@ -421,6 +468,15 @@ def nudged_without_softmax(setting: Setting) -> Arrays | None:
     o, y = _output_and_label(setting)
     nudged = o + float(configuration.feedback.nudge) * error(configuration.loss, o, y)
     return _if_weak(setting, nudged, cross_entropy=True)
+
+
+def nudged_with_softmax(setting: Setting) -> Arrays | None:
+    """softmax(o + λ (y − o)), where squares ask for no softmax."""
+    configuration = setting.trace.configuration
+    if configuration.loss != "mse":
+        return None
+    o, y = _output_and_label(setting)
+    return _if_weak(setting, softmax(o + float(configuration.feedback.nudge) * (y - o)))
 
 
 def nudged_over_the_batch(setting: Setting) -> Arrays | None:

@@ -54,8 +54,8 @@ def usual_mistake(
     What was left out before the stage, step by step and in order of cause, may have the mistake.
     """
     places = [
-        Setting(stage, trace, comparison.step or 0, reference.solver, _usable(comparison))
-        for comparison in comparisons
+        Setting(stage, trace, comparison.step or 0, reference.solver, _usable(comparison), left=one)
+        for comparison, one in zip(comparisons, left or [()] * len(comparisons), strict=True)
     ]
     for setting in places:
         setting.beside.extend(places)

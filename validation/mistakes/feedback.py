@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 
 from ...refimpl import Feedback, SoftReLU, conditioned, error_jacobian, rate, slope
-from ..judge import Arrays, learner_before, with_part
+from ..judge import FEEDBACK, Arrays, learner_before, with_part
 from ..trace import Trace
 from .dynamics import computed
 from .mistake import Setting, run_reference
+from .order import in_float32
 
 
 def in_closed_loop(setting: Setting) -> Trace:
@@ -51,6 +52,7 @@ def chain(
     condition: Callable[[Feedback, np.ndarray], np.ndarray] = conditioned,
     in_loop: bool = False,
     through_softmax: bool = False,
+    top_slope: bool = True,
 ) -> Arrays | None:
     """Section 4 written out, with its ingredients open to exchange."""
     configuration = setting.trace.configuration
@@ -70,7 +72,7 @@ def chain(
     top = parameters.readout.T[None]
     if through_softmax:
         top = error_jacobian(configuration.loss, state.u_out) @ top
-    J = top * slopes_E[-1][:, None, :]
+    J = top * (slopes_E[-1] if top_slope else np.ones_like(slopes_E[-1]))[:, None, :]
     found: Arrays = {}
     for l in reversed(range(configuration.n_hidden)):
         Q = J * slopes_I[l][:, None, :]
@@ -101,6 +103,29 @@ def one_norm_for_all_layers(norm: float | None, setting: Setting) -> Arrays | No
     return {name: Q * to / np.sqrt(sums) for name, Q in loose.items()}
 
 
+def one_norm_in_place(upwards: bool, setting: Setting) -> Arrays | None:
+    """Divide each layer by the norm of all, of which those before it are divided already."""
+    feedback = setting.trace.configuration.feedback
+    if not feedback.normalize:
+        return None
+    found = chain(setting, condition=_loose)
+    assert found is not None
+    for name in sorted(found, reverse=not upwards):
+        sums = sum(square_of_norm(Q) for Q in found.values())
+        found[name] = found[name] * feedback.norm / np.sqrt(sums)
+    return found
+
+
+def unnormalised(setting: Setting) -> Trace | None:
+    """Give the closed loop feedback weights that are not normalised, where others were written."""
+    is_given = (FEEDBACK, setting.step) not in setting.left
+    if not is_given or not setting.trace.configuration.feedback.normalize:
+        return None
+    loose = chain(setting, condition=_loose)
+    assert loose is not None
+    return with_part(setting.trace, setting.step, "feedback", FEEDBACK.form.value(loose))
+
+
 def _loose(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
     """Condition Q, but for its norm."""
     return conditioned(dataclasses.replace(feedback, normalize=False), Q)
@@ -124,9 +149,19 @@ def sum_of_magnitudes(Q: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(np.abs(Q), axis=(-2, -1), keepdims=True))
 
 
+def largest_magnitude(Q: np.ndarray) -> np.ndarray:
+    """The largest of |Q|."""
+    return np.asarray(np.max(np.abs(Q), axis=(-2, -1), keepdims=True))
+
+
 def largest_singular_value(Q: np.ndarray) -> np.ndarray:
     """The norm of Q as a map."""
     return np.asarray(np.linalg.norm(Q, 2, axis=(-2, -1), keepdims=True))
+
+
+def rounded(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
+    """Round to float32 before anything is done to Q."""
+    return conditioned(feedback, in_float32(Q))
 
 
 def clipped_above(feedback: Feedback, Q: np.ndarray) -> np.ndarray:

@@ -75,6 +75,18 @@ MEAN_INHIBITION_ROWS: list[Row] = [
         "the running mean starts at zero: it starts at mean_inhibition.init",
         learning.mean_from_zero,
     ),
+    ("r̄ has no past: r̄ ← (1 − ρ) r̄ + ρ · batch mean", learning.mean_without_past),
+    (
+        "the running mean starts at that of the first batch: it starts at mean_inhibition.init",
+        learning.mean_from_first_batch,
+    ),
+    *[
+        (
+            "the running mean is divided by 1 − (1 − ρ)^t, as Adam's moments are: it is not",
+            partial(learning.mean_corrected, from_zero),
+        )
+        for from_zero in (True, False)
+    ],
     ("the running mean starts anew in each step: it goes on", learning.mean_anew),
     ("the running mean takes in the batch twice a step", learning.mean_twice),
     (
@@ -138,18 +150,31 @@ FEEDBACK_ROWS: list[Row] = [
     ],
     *[
         (
+            "one norm for all layers of a sample, of which some are divided by it already: each "
+            "Q^l has a norm of its own",
+            partial(feedback.one_norm_in_place, upwards),
+        )
+        for upwards in (True, False)
+    ],
+    *[
+        (
             f"divided by {what}: by its Frobenius norm, the root of the sum of squares",
             partial(feedback.chain, condition=partial(feedback.normalised_by, norm_of)),
         )
         for what, norm_of in (
             ("the sum of squares", feedback.square_of_norm),
             ("the sum of magnitudes", feedback.sum_of_magnitudes),
+            ("the largest magnitude", feedback.largest_magnitude),
             ("the largest singular value", feedback.largest_singular_value),
         )
     ],
     (feedback.added_in_words, feedback.added_to_norm),
     OF_LAYERS,
     IN_FLOAT32,
+    (
+        "Q is rounded to float32 before it is normalised, and another precision is said",
+        partial(feedback.chain, condition=feedback.rounded),
+    ),
     ("the sign of Q", arrays("*", negated)),
     (
         "output and unit are exchanged in memory: Q^l is (B, n_out, n_l), the unit fastest",
@@ -160,8 +185,24 @@ FEEDBACK_ROWS: list[Row] = [
         partial(feedback.chain, slope_I=feedback.no_slope),
     ),
     (
+        "both factors are missing: J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E', and Q^l = J^l ∘ φ_I'",
+        partial(feedback.chain, slope_E=feedback.no_slope, slope_I=feedback.no_slope),
+    ),
+    (
         "the factor φ_E'(u_E^l) is missing from J^l",
         partial(feedback.chain, slope_E=feedback.no_slope),
+    ),
+    (
+        "the factor φ_E'(u_E^L) is missing from J^L alone: J^L = W_outᵀ ∘ φ_E'",
+        partial(feedback.chain, top_slope=False),
+    ),
+    (
+        "φ_E' stands where φ_I' belongs: Q^l = J^l ∘ φ_I'(u_I^l)",
+        settings_from(lambda c: {"activation_I": c.activation_E}),
+    ),
+    (
+        "φ_I' stands where φ_E' belongs: J^l has φ_E'(u_E^l)",
+        settings_from(lambda c: {"activation_E": c.activation_I}),
     ),
     (
         "weights are transposed in J^l = (J^{l+1} W^{l+1ᵀ}) ∘ φ_E'",
@@ -240,8 +281,25 @@ TARGET_ROWS: list[Row] = [
         "the nudge leaves out the output: λ (y − o), in cross-entropy λ (y − softmax(o))",
         partial(dynamics.nudged_with, lambda o, y, nudge: o + nudge * y),
     ),
+    (
+        "a softmax goes around the nudged output: with squares it is o + λ (y − o)",
+        dynamics.nudged_with_softmax,
+    ),
+    (
+        "labels are 1 at their largest number and 0 elsewhere: they are taken as they are",
+        givens(dynamics.hard_labels_of_squares),
+    ),
+    (
+        "labels are divided by their sum: they are taken as they are",
+        givens(partial(order.labels_with, lambda y: y / np.sum(y, axis=-1, keepdims=True))),
+    ),
     SILENT_SAMPLES,
-    IN_FLOAT32,
+    (IN_FLOAT32[0], partial(order.target_in_float32, False)),
+    (
+        "the target, with strong feedback the label, is rounded to float32 before it is used, and "
+        "another precision is said",
+        partial(order.target_in_float32, True),
+    ),
     (SOFTMAX_OVER_BATCH, dynamics.nudged_over_the_batch),
     (HARD_LABELS, givens(dynamics.hard_labels)),
     (
@@ -270,6 +328,6 @@ TARGET_ROWS: list[Row] = [
 ]
 
 LABELS_IN_ANOTHER_ORDER: Row = (
-    partial(order.order_in_words, "labels", order.label_order),
+    partial(order.order_in_words, "labels", order.labels_apart),
     order.labels_in_another_order,
 )

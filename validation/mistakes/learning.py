@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ...refimpl import (
     slope,
     softmax,
 )
-from ..judge import Arrays, layer_arrays, learner_before, with_part
+from ..judge import GRADIENTS, MEAN_INHIBITION, Arrays, layer_arrays, learner_before, with_part
 from ..storage import named_arrays
 from ..trace import Trace
 from .mistake import Setting, run_reference
@@ -88,6 +89,27 @@ def mean_from_zero(setting: Setting) -> Arrays:
     before = learner_before(setting.trace, setting.step).mean_inhibition
     zero = tuple(0 * r for r in before)
     return _mean(setting, _batch_means(setting), before if setting.step else zero)
+
+
+def mean_without_past(setting: Setting) -> Arrays:
+    """ρ times the mean of the batch, in each step."""
+    before = learner_before(setting.trace, setting.step).mean_inhibition
+    return _mean(setting, _batch_means(setting), tuple(0 * r for r in before))
+
+
+def mean_from_first_batch(setting: Setting) -> Arrays:
+    """Start at the mean of the first batch; what a port has after it is its own."""
+    return _mean(setting, _batch_means(setting), rho=None if setting.step else 1.0)
+
+
+def mean_corrected(from_zero: bool, setting: Setting) -> Arrays | None:
+    """Divide by 1 − (1 − ρ)^t, as Adam does: a mean that started at zero, or at its init."""
+    rho = setting.trace.configuration.mean_inhibition.rate
+    if rho == 0:
+        return None
+    start = learner_before(setting.trace, 0).mean_inhibition
+    r_bar = _running(setting, tuple(0 * r for r in start) if from_zero else start)
+    return layer_arrays("r_I", tuple(r / (1 - (1 - rho) ** (setting.step + 1)) for r in r_bar))
 
 
 def mean_anew(setting: Setting) -> Arrays | None:
@@ -187,14 +209,43 @@ def tangent_without_sharpness(
     configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, r_bar: np.ndarray
 ) -> np.ndarray:
     """θ + δ r with δ = 1 / (s σ), where the rule has a tangent."""
-    phi, r_0 = configuration.activation_I, r_bar
+    phi, r_0 = configuration.activation_I, _linearised_at(configuration, r_bar)
     if configuration.rule == "exact-inverse":
         return u_I
-    if configuration.rule == "linear-threshold-fixed":
-        r_0 = np.asarray(configuration.mean_inhibition.fixed_point)
     u_0 = inverse(phi, r_0)
     delta = phi.sharpness / slope(phi, u_0)
     return np.asarray(u_0 + delta * (rate(phi, u_I) - r_0))
+
+
+def tangent_to_excitation(
+    configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, r_bar: np.ndarray
+) -> np.ndarray:
+    """θ + δ r_I with the tangent to φ_E⁻¹, where the rule has a tangent."""
+    if configuration.rule == "exact-inverse":
+        return u_I
+    theta, delta = linearized_inverse(
+        configuration.activation_E, _linearised_at(configuration, r_bar)
+    )
+    return np.asarray(theta + delta * rate(configuration.activation_I, u_I))
+
+
+def tangent_at_potential(
+    configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, r_bar: np.ndarray
+) -> np.ndarray:
+    """θ + δ u_I, where the rule has a tangent."""
+    if configuration.rule == "exact-inverse":
+        return u_I
+    theta, delta = linearized_inverse(
+        configuration.activation_I, _linearised_at(configuration, r_bar)
+    )
+    return np.asarray(theta + delta * u_I)
+
+
+def _linearised_at(configuration: NetworkConfiguration, r_bar: np.ndarray) -> np.ndarray:
+    """r₀ of the rule: fixed, or the running mean."""
+    if configuration.rule == "linear-threshold-fixed":
+        return np.asarray(configuration.mean_inhibition.fixed_point)
+    return r_bar
 
 
 Tangent = Callable[[SoftReLU, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -208,11 +259,9 @@ def with_tangent(
     r_bar: np.ndarray,
 ) -> np.ndarray:
     """θ + δ r where the rule has a tangent, of (φ_I, r₀, θ, δ) as they should be to (θ, δ)."""
-    phi, r_0 = configuration.activation_I, r_bar
+    phi, r_0 = configuration.activation_I, _linearised_at(configuration, r_bar)
     if configuration.rule == "exact-inverse":
         return u_I
-    if configuration.rule == "linear-threshold-fixed":
-        r_0 = np.asarray(configuration.mean_inhibition.fixed_point)
     theta, delta = tangent(phi, r_0, *linearized_inverse(phi, r_0))
     return np.asarray(theta + delta * rate(phi, u_I))
 
@@ -235,6 +284,43 @@ def not_inverted(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, 
 def not_inverted_once(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
     """Give φ' for δ, and the right θ."""
     return theta, 1 / delta
+
+
+def threshold_of_a_sum(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Give u₀ + r₀ δ for θ."""
+    return theta + 2 * r_0 * delta, delta
+
+
+def _tangent_at(phi: SoftReLU, r_0: Any, u_0: Any) -> tuple[Any, Any]:
+    """θ and δ of a u₀ that is another than φ⁻¹(r₀)."""
+    delta = 1 / slope(phi, u_0)
+    return u_0 - r_0 * delta, delta
+
+
+def inverse_without_shift(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Leave m out of φ⁻¹."""
+    return _tangent_at(phi, r_0, inverse(phi, r_0) - phi.shift)
+
+
+def inverse_without_sharpness(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Leave k out of φ⁻¹."""
+    return _tangent_at(phi, r_0, phi.shift + phi.sharpness * (inverse(phi, r_0) - phi.shift))
+
+
+def inverse_without_scale(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Leave s out of φ⁻¹."""
+    return _tangent_at(phi, r_0, inverse(dataclasses.replace(phi, scale=1.0), r_0))
+
+
+def rate_as_potential(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Give r₀ for u₀."""
+    return _tangent_at(phi, r_0, np.asarray(r_0))
+
+
+def slope_at_rate_of_tangent(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
+    """Take φ' at r₀, and u₀ as it should be."""
+    steep = 1 / slope(phi, r_0)
+    return inverse(phi, r_0) - r_0 * steep, steep
 
 
 def at_potential(phi: SoftReLU, r_0: Any, theta: Any, delta: Any) -> tuple[Any, Any]:
@@ -294,11 +380,115 @@ def late_mean(setting: Setting) -> Arrays | None:
     return written_out(setting, r_bar=learner_before(setting.trace, setting.step).mean_inhibition)
 
 
-def initial_mean(setting: Setting) -> Arrays | None:
-    """Linearise at r̄ as it was before the first step, where the rule learns it."""
+def initial_mean(rule: str, setting: Setting) -> Arrays | None:
+    """Linearise at r̄ as it was before the first step, where this is the rule."""
+    if setting.trace.configuration.rule != rule:
+        return None
+    return _linearised(setting, learner_before(setting.trace, 0).mean_inhibition)
+
+
+def running_mean(setting: Setting) -> Arrays | None:
+    """Linearise at the running mean of the open loops so far, where the rule has none."""
+    if setting.trace.configuration.rule not in ("exact-inverse", "linear-threshold-fixed"):
+        return None
+    return _linearised(setting, _running(setting, learner_before(setting.trace, 0).mean_inhibition))
+
+
+def _running(setting: Setting, r_bar: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """r̄ of the open loops so far, from another start."""
+    rho = setting.trace.configuration.mean_inhibition.rate
+    for step in range(setting.step + 1):
+        means = _batch_means(dataclasses.replace(setting, step=step))
+        r_bar = tuple((1 - rho) * r + rho * mean for r, mean in zip(r_bar, means, strict=True))
+    return r_bar
+
+
+def mean_of_each_sample(setting: Setting) -> Arrays | None:
+    """Linearise each sample at its own rates of the open loop, where the rule learns r̄."""
     if setting.trace.configuration.rule != "linear-threshold":
         return None
-    return written_out(setting, r_bar=learner_before(setting.trace, 0).mean_inhibition)
+    as_it_is = partial(with_tangent, lambda phi, r_0, theta, delta: (theta, delta))
+    return written_out(setting, r_bar=tuple(_inhibitory_rates(setting)), estimate_of=as_it_is)
+
+
+def mean_potential(of_its_rate: bool, setting: Setting) -> Arrays | None:
+    """Let u₀ be the mean potential of the open loop, with its own rate for r₀, or with r̄."""
+    means = _learnt_means(setting)
+    if setting.trace.configuration.rule != "linear-threshold" or not means:
+        return None
+    if of_its_rate and (MEAN_INHIBITION, setting.step) in setting.left:
+        # Where r̄ was not given, it may as well be the rate of the mean potential itself.
+        return None
+    phi = setting.trace.configuration.activation_I
+    potentials = [np.mean(u, axis=0) for u in setting.circuit.open_loop.u_I]
+    rates = [rate(phi, u) for u in potentials] if of_its_rate else means
+    pairs = tuple(np.stack(pair) for pair in zip(potentials, rates, strict=True))
+
+    def estimate_of(
+        configuration: NetworkConfiguration, u_E: np.ndarray, u_I: np.ndarray, pair: np.ndarray
+    ) -> np.ndarray:
+        theta, delta = _tangent_at(phi, pair[1], pair[0])
+        return np.asarray(theta + delta * rate(phi, u_I))
+
+    return written_out(setting, r_bar=pairs, estimate_of=estimate_of)
+
+
+def mean_of_each_layer(setting: Setting) -> Arrays | None:
+    """Linearise all units of a layer at the mean of their r̄, where the rule learns it."""
+    means = _learnt_means(setting)
+    return _with_means(setting, [np.full_like(r, np.mean(r)) for r in means])
+
+
+def mean_of_the_layer_above(setting: Setting) -> Arrays | None:
+    """Linearise at r̄ of the layer above, the last at that of the first, where all are as wide."""
+    means = _learnt_means(setting)
+    if len(means) < 2 or len({r.shape for r in means}) > 1:
+        return None
+    return _with_means(setting, [*means[1:], means[0]])
+
+
+def mean_of_the_closed_loop(alone: bool, setting: Setting) -> Arrays | None:
+    """Linearise at the closed loop's rates: their mean alone, or taken in by r̄ before."""
+    configuration = setting.trace.configuration
+    if configuration.rule != "linear-threshold":
+        return None
+    rho = 1.0 if alone else configuration.mean_inhibition.rate
+    before = learner_before(setting.trace, setting.step).mean_inhibition
+    loop = zip(before, setting.circuit.closed_loop.u_I, strict=True)
+    means = [
+        (1 - rho) * r + rho * np.mean(rate(configuration.activation_I, u), axis=0) for r, u in loop
+    ]
+    return _with_means(setting, means)
+
+
+def _learnt_means(setting: Setting) -> Sequence[np.ndarray]:
+    """r̄ of this step; none where the rule has none."""
+    circuit = setting.trace.steps[setting.step].circuit
+    return () if circuit is None else circuit.mean_inhibition or ()
+
+
+def _with_means(setting: Setting, means: Sequence[np.ndarray]) -> Arrays | None:
+    """Linearise at other rates, where the rule learns them."""
+    if setting.trace.configuration.rule != "linear-threshold":
+        return None
+    return written_out(setting, r_bar=tuple(means))
+
+
+def _linearised(setting: Setting, means: tuple[np.ndarray, ...]) -> Arrays:
+    """Run the stage by the rule of a running mean, of which this is it."""
+    trace = setting.trace
+    configuration = dataclasses.replace(trace.configuration, rule="linear-threshold")
+    trace = dataclasses.replace(trace, configuration=configuration)
+    return run_reference(setting, with_part(trace, setting.step, "mean_inhibition", means))
+
+
+def inhibitory_slope(at: str, setting: Setting) -> Arrays | None:
+    """φ_I' for φ_E' in δ, at u_I or at u_E."""
+    configuration = setting.trace.configuration
+    phi_I = configuration.activation_I
+    if phi_I == configuration.activation_E:
+        return None
+    return written_out(setting, slope_of=lambda phi, u: slope(phi_I, u), slope_at=at)
 
 
 def readout_of_other_rates(setting: Setting, in_error: bool) -> Arrays | None:
@@ -350,6 +540,13 @@ def controller_error(setting: Setting, loss: str) -> np.ndarray | None:
     if setting.trace.configuration.feedback.strong:
         return None
     return -error(loss, setting.circuit.closed_loop.u_out, setting.circuit.closed_loop_target)
+
+
+def open_loop_error(setting: Setting, loss: str) -> np.ndarray | None:
+    """−e of the label at the open-loop output, where the readout has feedback."""
+    if not setting.trace.configuration.feedback.to_readout:
+        return None
+    return -error(loss, setting.circuit.open_loop.u_out, setting.trace.targets[setting.step])
 
 
 def nudged_error(setting: Setting, loss: str) -> np.ndarray | None:
@@ -525,6 +722,21 @@ def uncorrected(m: Any, v: Any, first: float, second: float, epsilon: float) -> 
     return m / (np.sqrt(v) + epsilon)
 
 
+def first_uncorrected(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
+    """Move without correction of the first moment."""
+    return m / (np.sqrt(v / second) + epsilon)
+
+
+def second_uncorrected(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
+    """Move without correction of the second moment."""
+    return m / first / (np.sqrt(v) + epsilon)
+
+
+def without_root(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
+    """Move by m̂ / (v̂ + ε)."""
+    return m / first / (v / second + epsilon)
+
+
 def epsilon_inside(m: Any, v: Any, first: float, second: float, epsilon: float) -> Any:
     """Move with ε inside the root."""
     return m / first / np.sqrt(v / second + epsilon)
@@ -560,6 +772,11 @@ def complement(beta: float) -> float:
     return 1 - beta
 
 
+def rounded_complement(beta: float) -> float:
+    """1 − β of a β that float32 has rounded."""
+    return 1 - float(np.float32(beta))
+
+
 def full_weight(beta: float) -> float:
     """Forget 1 − β."""
     return 1.0
@@ -578,6 +795,7 @@ def adam(
     of_arrays: bool = False,
     fewest: int | None = None,
     weights: Callable[[float], float] = complement,
+    second_weights: Callable[[float], float] | None = None,
     size: Callable[[Any], Any] = np.square,
 ) -> Arrays | None:
     """Adam with its ingredients open to exchange: what moves, its count, memory and β.
@@ -610,10 +828,33 @@ def adam(
             m, v = np.zeros_like(p), np.zeros_like(p)
         for g in gradients if from_the_start else gradients[-1:]:
             m = b_1 * m + weights(b_1) * g[name]
-            v = b_2 * v + weights(b_2) * size(g[name])
+            v = b_2 * v + (second_weights or weights)(b_2) * size(g[name])
         sums = (sum_of_weights(beta, count) for beta in (beta_1, beta_2))
         step = move(m, v, *sums, optimizer.epsilon)
         found[name] = p - optimizer.learning_rate * step
+    return found
+
+
+def nesterov(setting: Setting) -> Arrays | None:
+    """Adam that goes on along its first moment: β₁ m / (1 − β₁^(t+1)) + (1 − β₁) g / (1 − β₁^t)."""
+    optimizer, before = setting.trace.configuration.optimizer, unmoved(setting)
+    if optimizer.name != "adam":
+        return None
+    _, state = optimizer_step(
+        optimizer,
+        learner_before(setting.trace, setting.step).parameters,
+        setting.trace.steps[setting.step].gradients,
+        learner_before(setting.trace, setting.step).optimizer,
+    )
+    assert state.first_moment is not None
+    assert state.second_moment is not None
+    m, v = map(named_arrays, (state.first_moment, state.second_moment))
+    g = named_arrays(setting.trace.steps[setting.step].gradients)
+    b, t, found = optimizer.beta_1, state.n_steps, {}
+    for name, p in before.items():
+        along = b * m[name] / (1 - b ** (t + 1)) + (1 - b) * g[name] / (1 - b**t)
+        size = np.sqrt(v[name] / (1 - optimizer.beta_2**t)) + optimizer.epsilon
+        found[name] = p - optimizer.learning_rate * along / size
     return found
 
 
@@ -658,6 +899,28 @@ def other_epsilon(epsilon: float, configuration: NetworkConfiguration) -> dict[s
     return {"optimizer": {"epsilon": epsilon}} if configuration.optimizer.name == "adam" else {}
 
 
+def other_betas(
+    beta_1: float | None, beta_2: float | None, configuration: NetworkConfiguration
+) -> dict[str, Any]:
+    """Give Adam another β as a changed setting."""
+    betas = {"beta_1": beta_1, "beta_2": beta_2}
+    changed = {name: beta for name, beta in betas.items() if beta is not None}
+    return {"optimizer": changed} if configuration.optimizer.name == "adam" else {}
+
+
+def biases_moved(setting: Setting) -> Arrays | None:
+    """Move biases along gradients that were given as 0, in every step so far."""
+    trace, step = setting.trace, setting.step
+    if trace.configuration.bias:
+        return None
+    configuration = dataclasses.replace(trace.configuration, bias=True)
+    learns = dataclasses.replace(trace, configuration=configuration)
+    for number in range(step + 1):
+        here = dataclasses.replace(setting, stage=GRADIENTS, step=number)
+        learns = GRADIENTS.put(learns, number, run_reference(here, learns))
+    return run_reference(setting, learns)
+
+
 def signs(setting: Setting) -> Arrays:
     """Go by η against the sign of each gradient."""
     eta = setting.trace.configuration.optimizer.learning_rate
@@ -684,29 +947,29 @@ def decayed_gradient(decay: float, setting: Setting) -> Arrays:
     return run_reference(setting, dataclasses.replace(trace, steps=steps))
 
 
-def decayed(setting: Setting) -> Arrays | None:
-    """Take so much of the parameters as fits best off them, apart from the gradient."""
-    part = _decay(setting)
+def decayed(moved: bool, setting: Setting) -> Arrays | None:
+    """Take so much of the parameters as fits best off them, before the step or when it is done."""
+    part = _decay(moved, setting)
     if part is None:
         return None
-    start = unmoved(setting)
+    start = setting.right if moved else unmoved(setting)
     return {name: array - part * start[name] for name, array in setting.right.items()}
 
 
-def _decay(setting: Setting) -> float | None:
+def _decay(moved: bool, setting: Setting) -> float | None:
     """What part of the parameters is missing in all steps; None if none is."""
     missing = size = 0.0
     for one in setting.beside:
-        start = unmoved(one)
+        start = one.right if moved else unmoved(one)
         for name, found in one.found.items():
             missing += float(np.sum((one.right[name] - found) * start[name]))
             size += float(np.sum(start[name] ** 2))
     return missing / size if missing > 0 else None
 
 
-def decay_in_words(settings: Sequence[Setting]) -> str:
+def decay_in_words(moved: bool, settings: Sequence[Setting]) -> str:
     """Say what part of the parameters decays in a step."""
-    part = _decay(settings[0])
+    part = _decay(moved, settings[0])
     eta = settings[0].trace.configuration.optimizer.learning_rate
     assert part is not None
     return (

@@ -24,6 +24,7 @@ from .shared_rows import (
     OF_STEPS,
     OF_WEIGHTS,
     ORDERS,
+    PARAMETERS_IN_FLOAT32,
     SOFTMAX_OVER_BATCH,
 )
 
@@ -82,14 +83,28 @@ LOSSES_ROWS: list[Row] = [
         )
         for in_closed_loop in (False, True)
     ],
-    (
-        "the mean of all losses so far: each step has its own",
-        losses.mean_so_far,
-    ),
+    *[
+        (
+            "the mean of all losses so far: each step has its own",
+            partial(losses.mean_so_far, names),
+        )
+        for names in losses.LOOPS
+    ],
     ("losses are a step late: each step has its own", losses.a_step_late),
+    *[
+        (
+            "units are inhibited: backprop's network has no inhibitory units",
+            partial(losses.with_inhibition, counted),
+        )
+        for counted in (False, True)
+    ],
     (
-        "units are inhibited: backprop's network has no inhibitory units",
-        losses.with_inhibition,
+        "the other loss: cross-entropy where squares are asked for, or the reverse",
+        losses.of_other_loss,
+    ),
+    (
+        "the closed loop's loss is of φ_E(u_E^L) W_out: it is of u_out, with c",
+        losses.without_control,
     ),
     IN_FLOAT32,
     (SOFTMAX_OVER_BATCH, losses.over_the_batch),
@@ -126,6 +141,10 @@ GRADIENTS_ROWS: list[Row] = [
     (
         "biases are learned though the network has none: with `bias` false their gradients are 0",
         settings_from(lambda c: {"bias": True}),
+    ),
+    (
+        "the hidden layers' gradients are summed over the batch: g is a mean",
+        arrays("hidden*", learning.summed),
     ),
     (
         "the readout's gradient is summed over the batch: g is a mean",
@@ -180,10 +199,15 @@ GRADIENTS_ROWS: list[Row] = [
         "the exact inverse, where the rule is another",
         settings_from(partial(learning.other_rule, "exact-inverse")),
     ),
-    (
-        "the running r̄ is linearised at, where the rule is another",
-        settings_from(partial(learning.other_rule, "linear-threshold")),
-    ),
+    ("the running r̄ is linearised at, where the rule is another", learning.running_mean),
+    *[
+        (f"mean_inhibition.init is linearised at{words}", partial(learning.initial_mean, rule))
+        for rule, words in (
+            ("exact-inverse", ", where the rule is another"),
+            ("linear-threshold-fixed", ", not mean_inhibition.fixed_point"),
+            ("linear-threshold", ": the rule has the tangent at the running r̄"),
+        )
+    ],
     (
         "a fixed r₀ is linearised at, where the rule is another",
         settings_from(partial(learning.other_rule, "linear-threshold-fixed")),
@@ -193,9 +217,29 @@ GRADIENTS_ROWS: list[Row] = [
         learning.late_mean,
     ),
     (
-        "mean_inhibition.init is linearised at: the rule has the tangent at the running r̄",
-        learning.initial_mean,
+        "each sample is linearised at its own open-loop rate: at r̄, the mean of all",
+        learning.mean_of_each_sample,
     ),
+    *[
+        (
+            "the tangent is at the mean potential: it is at φ_I⁻¹(r̄), r̄ the mean of the rates",
+            partial(learning.mean_potential, of_its_rate),
+        )
+        for of_its_rate in (True, False)
+    ],
+    ("r̄ is a mean over units, too: each unit has its own", learning.mean_of_each_layer),
+    ("r̄ is that of another layer: each has its own", learning.mean_of_the_layer_above),
+    *[
+        (
+            "the closed loop's rates are linearised at: r̄ is of the open loop",
+            partial(learning.mean_of_the_closed_loop, alone),
+        )
+        for alone in (True, False)
+    ],
+    *[
+        (f"δ has φ_I'({at}): it has φ_E'(u_E)", partial(learning.inhibitory_slope, at))
+        for at in ("u_I", "u_E")
+    ],
     (
         "the factor φ_E'(u_E) is missing from δ",
         partial(learning.written_out, slope_of=feedback.no_slope),
@@ -233,6 +277,26 @@ GRADIENTS_ROWS: list[Row] = [
         for words, tangent in (
             ("θ is left out: û_I = θ + δ r_I, θ = u₀ − r₀ δ", learning.without_threshold),
             ("θ is subtracted: û_I = θ + δ r_I", learning.threshold_subtracted),
+            ("r₀ δ is added in θ: θ = u₀ − r₀ δ", learning.threshold_of_a_sum),
+            *[
+                (
+                    f"{left} is left out of φ_I⁻¹: u₀ = m + log(expm1(r₀ / s)) / k",
+                    tangent,
+                )
+                for left, tangent in (
+                    ("the shift m", learning.inverse_without_shift),
+                    ("the sharpness k", learning.inverse_without_sharpness),
+                    ("the scale s", learning.inverse_without_scale),
+                )
+            ],
+            (
+                "δ is taken at r₀: δ = 1/φ_I'(u₀), u₀ = φ_I⁻¹(r₀)",
+                learning.slope_at_rate_of_tangent,
+            ),
+            (
+                "r₀ is taken for a potential: u₀ = φ_I⁻¹(r₀), δ = 1/φ_I'(u₀), θ = u₀ − r₀ δ",
+                learning.rate_as_potential,
+            ),
             ("δ is φ_I'(u₀): δ = 1/φ_I'(u₀)", learning.not_inverted),
             ("δ is φ_I'(u₀): δ = 1/φ_I'(u₀)", learning.not_inverted_once),
             (
@@ -241,6 +305,14 @@ GRADIENTS_ROWS: list[Row] = [
             ),
         )
     ],
+    (
+        "the tangent is to φ_E⁻¹: it is to φ_I⁻¹",
+        partial(learning.written_out, estimate_of=learning.tangent_to_excitation),
+    ),
+    (
+        "the tangent is taken of the potential, θ + δ u_I: û_I = θ + δ φ_I(u_I)",
+        partial(learning.written_out, estimate_of=learning.tangent_at_potential),
+    ),
     (
         "excitatory rates in δ are those of the open loop: they belong to the closed loop",
         partial(learning.written_out, compared="open_loop"),
@@ -270,6 +342,11 @@ GRADIENTS_ROWS: list[Row] = [
         for error_of in (learning.error_under_control, learning.controller_error)
         for pre in ("open_loop", "closed_loop")
     ],
+    (
+        "the readout follows the loss's gradient in the open loop: with feedback, "
+        "δ_out = φ_E(u_E^L) W_out − u_out",
+        partial(learning.readout_with, learning.open_loop_error, "open_loop"),
+    ),
     (
         "the readout learns from the nudged target: from the label",
         partial(learning.readout_with, learning.nudged_error, "open_loop"),
@@ -329,6 +406,15 @@ UPDATE_ROWS: list[Row] = [
     ),
     ("plain descent, where the optimiser is Adam", learning.plain_descent),
     ("Adam's bias correction is missing", partial(learning.adam, move=learning.uncorrected)),
+    *[
+        (f"Adam's {moment} moment is not corrected: {right}", partial(learning.adam, move=move))
+        for moment, right, move in (
+            ("first", "m / (1 − β₁^t)", learning.first_uncorrected),
+            ("second", "v / (1 − β₂^t)", learning.second_uncorrected),
+        )
+    ],
+    ("Adam has Nesterov's momentum: it has none", learning.nesterov),
+    ("Adam has no root: m̂ / (√v̂ + ε)", partial(learning.adam, move=learning.without_root)),
     (
         "Adam's second moment is corrected after the root: √(v / (1 − β₂^t))",
         partial(learning.adam, move=learning.root_before_correction),
@@ -369,7 +455,11 @@ UPDATE_ROWS: list[Row] = [
         )
         for decay in (1e-2, 1e-3, 5e-4, 1e-4, 1e-5)
     ],
-    (learning.decay_in_words, learning.decayed),
+    *[
+        (partial(learning.decay_in_words, moved), partial(learning.decayed, moved))
+        for moved in (False, True)
+    ],
+    ("biases move, though the network has none", learning.biases_moved),
     *[
         (
             f"Adam's ε is {epsilon:g}: it is optimizer.epsilon",
@@ -377,10 +467,22 @@ UPDATE_ROWS: list[Row] = [
         )
         for epsilon in (1e-7, 1e-8, 1e-6, 1e-10)
     ],
+    *[
+        (
+            f"Adam's {name} is {beta:g}: it is optimizer.{setting}",
+            settings_from(partial(learning.other_betas, *betas)),
+        )
+        for name, setting, beta, betas in (
+            ("β₂", "beta_2", 0.99, (None, 0.99)),
+            ("β₂", "beta_2", 0.95, (None, 0.95)),
+            ("β₁", "beta_1", 0.99, (0.99, None)),
+        )
+    ],
     ("the gradient is that of the step before", learning.gradient_of_the_step_before),
     ("biases are not updated", partial(learning.stays, "*bias")),
     ("the readout is not updated", partial(learning.stays, "readout*")),
-    IN_FLOAT32,
+    (IN_FLOAT32[0], order.parameters_written_in_float32),
+    (PARAMETERS_IN_FLOAT32, order.parameters_held_in_float32),
     ("Adam's step counter is one too high: t counts from 1", partial(learning.adam, ahead=1)),
     (
         "Adam's ε is inside the root: m̂ / (√v̂ + ε)",
@@ -407,6 +509,15 @@ UPDATE_ROWS: list[Row] = [
         (
             "Adam's 1 − β is taken of a β that float32 has rounded: take it in double",
             partial(learning.adam, betas_rounded=True, from_the_start=always),
+        )
+        for always in (False, True)
+    ],
+    *[
+        (
+            "Adam's 1 − β₂ is taken of a β₂ that float32 has rounded: take it in double",
+            partial(
+                learning.adam, second_weights=learning.rounded_complement, from_the_start=always
+            ),
         )
         for always in (False, True)
     ],

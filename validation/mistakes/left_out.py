@@ -45,7 +45,7 @@ def _carried_on(
     """What the stage gives if one before it has a mistake, and what lies between is right."""
     trace, is_made = setting.trace, False
     for stage, step in left[setting.step]:
-        here = Setting(stage, trace, step, setting.solver, {})
+        here = Setting(stage, trace, step, setting.solver, {}, left=left[setting.step])
         wrong = result(here) if stage is mistaken else run_reference(here, trace)
         if wrong is None or not all(np.all(np.isfinite(array)) for array in wrong.values()):
             return None

@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...refimpl import count_correct, forward, sample_loss, softmax
+from ...refimpl import count_correct, forward, rate, sample_loss, softmax
 from ..judge import CLOSED_LOSS as CLOSED, N_CORRECT, OPEN_LOSS as OPEN, Arrays, learner_before
 from .dynamics import computed, hardened, open_loop_with
 from .mistake import Setting, run_reference
+
+LOOPS: tuple[tuple[str, ...], ...] = ((OPEN, CLOSED), (OPEN,), (CLOSED,))
+"""Of which a mistake may be: of both losses, or of one."""
 
 LossOf = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
@@ -93,14 +96,17 @@ def guarded(small: float, setting: Setting) -> Arrays | None:
     return losses(setting, loss_of)
 
 
-def with_inhibition(setting: Setting) -> Arrays | None:
-    """Give backprop the loss of a circuit's open loop."""
+def with_inhibition(counted: bool, setting: Setting) -> Arrays | None:
+    """Give backprop the loss of a circuit's open loop, or its count of right samples, too."""
     if setting.trace.configuration.rule != "backprop":
         return None
     u_out = open_loop_with(setting)["u_out"]
     loss = setting.trace.configuration.loss
     y = setting.trace.targets[setting.step]
-    return {**setting.right, OPEN: np.asarray(np.mean(sample_loss(loss, u_out, y)))}
+    means = {OPEN: np.asarray(np.mean(sample_loss(loss, u_out, y)))}
+    if counted:
+        means[N_CORRECT] = np.asarray(count_correct(u_out, y), dtype=np.float64)
+    return {**setting.right, **means}
 
 
 def after_the_update(in_closed_loop: bool, setting: Setting) -> Arrays | None:
@@ -129,14 +135,14 @@ def after_the_update(in_closed_loop: bool, setting: Setting) -> Arrays | None:
     return {**right, **means}
 
 
-def mean_so_far(setting: Setting) -> Arrays | None:
-    """Give the mean of all losses up to this step."""
+def mean_so_far(names: tuple[str, ...], setting: Setting) -> Arrays | None:
+    """Give the mean of all losses up to this step, of one loop or both."""
     if len(setting.trace.steps) < 2:
         return None
     places = [dataclasses.replace(setting, step=step) for step in range(setting.step + 1)]
     each = [run_reference(place, setting.trace) for place in places]
     means = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
-    return {**setting.right, **{name: means[name] for name in (OPEN, CLOSED) if name in means}}
+    return {**setting.right, **{name: means[name] for name in names if name in means}}
 
 
 def a_step_late(setting: Setting) -> Arrays | None:
@@ -197,6 +203,24 @@ def of_squared_error(setting: Setting) -> Arrays | None:
         return np.asarray(np.sum((y - softmax(u_out)) ** 2, axis=-1) / 2)
 
     return losses(setting, loss_of)
+
+
+def of_other_loss(setting: Setting) -> Arrays:
+    """Take ½ Σ (y − u_out)² for the cross-entropy, or the reverse."""
+    other = {"mse": "softmax-cross-entropy"}.get(setting.trace.configuration.loss, "mse")
+    return losses(setting, lambda loss, u_out, y: sample_loss(other, u_out, y))
+
+
+def without_control(setting: Setting) -> Arrays | None:
+    """Give the closed loop's loss of what its hidden layers send up, without c."""
+    configuration = setting.trace.configuration
+    if configuration.rule == "backprop":
+        return None
+    r = rate(configuration.activation_E, setting.circuit.closed_loop.u_E[-1])
+    u_out = r @ learner_before(setting.trace, setting.step).parameters.readout
+    y = setting.trace.targets[setting.step]
+    loss = np.asarray(np.mean(sample_loss(configuration.loss, u_out, y)))
+    return {**setting.right, CLOSED: loss}
 
 
 def fraction(setting: Setting) -> Arrays:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...backends import NumpyBackend
 from ...refimpl import NetworkConfiguration, Parameters, Solver
-from ..judge import Arrays, Stage, deviation, largest, undisturbed, with_part
+from ..judge import Arrays, Place, Stage, deviation, largest, undisturbed, with_part
 from ..trace import CircuitStep, Trace
 
 LOOKED_AT = 2
@@ -27,7 +27,8 @@ class Setting:
     """Where a mistake is made: in a stage of a step, for what the trace has of it.
 
     The solver is the reference's; found is what was found there, in float64, as far as given.
-    Beside it are all steps' settings, in order. What takes long is worked out once, and noted.
+    Beside it are all steps' settings, in order. What takes long is worked out once, and noted. Left
+    is what was not given of that which the stage follows from.
     """
 
     stage: Stage
@@ -37,6 +38,7 @@ class Setting:
     found: Arrays
     beside: list[Setting] = field(default_factory=list, compare=False, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    left: Sequence[Place] = field(default=(), compare=False, repr=False)
 
     @property
     def circuit(self) -> CircuitStep:

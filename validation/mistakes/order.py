@@ -8,13 +8,28 @@ from functools import partial
 
 import numpy as np
 
-from ...refimpl import Parameters, map_arrays
-from ..judge import Arrays, learner_before
+from ...refimpl import Parameters, map_arrays, optimizer_step
+from ..judge import (
+    CLOSED_LOOP,
+    CLOSED_LOOP_TARGET,
+    GRADIENTS,
+    OPEN_LOOP,
+    UPDATE,
+    Arrays,
+    deviation,
+    largest,
+    learner_before,
+)
+from ..storage import named_arrays
 from ..trace import Trace
 from .mistake import Result, Setting, changed_parameters, givens, run_reference
 
 MOST_SHOWN = 12
 """Samples of an order that a hint lists."""
+SAME = 1e-9
+"""Of the largest distance between two samples; what is nearer is as near."""
+AS_HELD = 1e-3
+"""What follows from rounded numbers leaves no more than this of what follows from others."""
 
 
 # Memory: the last index runs fastest, in what is read and what is written.
@@ -92,6 +107,67 @@ def in_float32(array: np.ndarray) -> np.ndarray:
 def weights_in_float32(array: np.ndarray) -> np.ndarray:
     """Likewise, but for biases."""
     return in_float32(array) if array.ndim > 1 else array
+
+
+def _in_float32(arrays: Arrays) -> Arrays:
+    return {name: in_float32(array) for name, array in arrays.items()}
+
+
+def parameters_held_in_float32(setting: Setting) -> Arrays | None:
+    """Round what an update gives, as the next step has it, too."""
+    if not _is_in_float32(setting) or not _are_held(setting):
+        return None
+    return _in_float32(setting.right)
+
+
+def parameters_written_in_float32(setting: Setting) -> Arrays | None:
+    """Round what all updates so far give, each of which begins with what the last one left."""
+    if not _is_in_float32(setting) or _are_held(setting):
+        return None
+    trace, parameters = setting.trace, setting.trace.initial_parameters
+    for step in range(setting.step + 1):
+        state = learner_before(trace, step).optimizer
+        gradients, optimizer = trace.steps[step].gradients, trace.configuration.optimizer
+        parameters, _ = optimizer_step(optimizer, parameters, gradients, state)
+    return _in_float32(named_arrays(parameters))
+
+
+def _is_in_float32(setting: Setting) -> bool:
+    """Whether float32 holds all that was found."""
+    return all(np.array_equal(in_float32(array), array) for array in setting.found.values())
+
+
+def _are_held(setting: Setting) -> bool:
+    """Whether steps go on from the parameters that were found, to the last digit."""
+    trace, seen = setting.trace, []
+    for one in setting.beside:
+        if one.step + 1 < len(trace.steps):
+            after = OPEN_LOOP if trace.steps[one.step].circuit else GRADIENTS
+            next_one = dataclasses.replace(setting, stage=after, step=one.step + 1)
+            unrounded = UPDATE.put(trace, one.step, one.right)
+            seen.append(_follows_from_rounded(next_one, unrounded))
+    return bool(seen) and all(seen)
+
+
+def target_in_float32(is_held: bool, setting: Setting) -> Arrays | None:
+    """Round the target: as it is written alone, or as the closed loop has it, too."""
+    if not _is_in_float32(setting):
+        return None
+    here = dataclasses.replace(setting, stage=CLOSED_LOOP)
+    unrounded = CLOSED_LOOP_TARGET.put(setting.trace, setting.step, setting.right)
+    follows = _follows_from_rounded(here, unrounded)
+    return _in_float32(setting.right) if follows == is_held else None
+
+
+def _follows_from_rounded(setting: Setting, unrounded: Trace) -> bool:
+    """Whether a stage was found from what the trace has, and not from another's numbers."""
+    found = setting.stage.golden(setting.trace, setting.step)
+    rounded, right = (run_reference(setting, trace) for trace in (setting.trace, unrounded))
+    left, off = (
+        max(largest(deviation(one[name], array)) for name, array in found.items())
+        for one in (rounded, right)
+    )
+    return off > 0 and left <= AS_HELD * off
 
 
 # Steps: each begins with what the last one left.
@@ -181,22 +257,22 @@ def silent_in_words(settings: Sequence[Setting]) -> str:
 
 def samples_in_another_order(setting: Setting) -> Arrays | None:
     """Put samples in the order in which they were found."""
-    right, order = setting.right, sample_order(setting)
+    right, order = setting.right, _order(samples_apart, setting)
     if order is None:
         return right
     axis = _sample_axis(setting)
     return {name: np.take(array, order, axis) for name, array in right.items()}
 
 
-def sample_order(setting: Setting) -> np.ndarray | None:
-    """Of each place in the batch, which sample stands there."""
+def samples_apart(setting: Setting) -> np.ndarray:
+    """How far what stands at each place in the batch is from each sample, (place, sample)."""
     right, axis = setting.right, _sample_axis(setting)
     batch = setting.trace.inputs.shape[1]
     apart = np.zeros((batch, batch))
     for name, found in setting.found.items():
         ours, theirs = (np.moveaxis(a, axis, 0).reshape(batch, -1) for a in (found, right[name]))
         apart = np.maximum(apart, [np.max(np.abs(one - theirs), axis=1, initial=0) for one in ours])
-    return _nearest(apart)
+    return apart
 
 
 def _sample_axis(setting: Setting) -> int:
@@ -205,7 +281,7 @@ def _sample_axis(setting: Setting) -> int:
 
 def labels_in_another_order(setting: Setting) -> Arrays | None:
     """Give the target that each place in the batch has of another's label."""
-    order = label_order(setting)
+    order = _order(labels_apart, setting)
     return setting.right if order is None else run_reference(setting, _with_labels(setting, order))
 
 
@@ -226,8 +302,8 @@ def labels_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) ->
     return dataclasses.replace(setting.trace, targets=targets)
 
 
-def label_order(setting: Setting) -> np.ndarray | None:
-    """Of each place in the batch, whose label stands there."""
+def labels_apart(setting: Setting) -> np.ndarray:
+    """How far what stands at each place in the batch is from what each label gives there."""
     batch = setting.trace.inputs.shape[1]
     columns = []
     for label in range(batch):
@@ -237,7 +313,7 @@ def label_order(setting: Setting) -> np.ndarray | None:
                 [np.max(np.abs(setting.found[name] - given[name]), axis=-1) for name in given], 0
             )
         )
-    return _nearest(np.stack(columns, axis=1))
+    return np.stack(columns, axis=1)
 
 
 def _with_labels(setting: Setting, order: np.ndarray) -> Trace:
@@ -246,12 +322,53 @@ def _with_labels(setting: Setting, order: np.ndarray) -> Trace:
     return dataclasses.replace(setting.trace, targets=targets)
 
 
+def _order(apart_of: Callable[[Setting], np.ndarray], setting: Setting) -> np.ndarray | None:
+    """Of each place in the batch, what stands there; None if that is its own, or no order.
+
+    Where equal samples leave a choice, an order that all steps may have is taken first, and of
+    such ones a reversal or a rotation.
+    """
+    apart = {one.step: _apart(apart_of, one) for one in setting.beside or [setting]}
+    single = {step: _nearest(one) for step, one in apart.items()}
+    found = single[setting.step]
+    if found is None:
+        return None
+    simple = _simple_orders(len(found))
+    others = [order for order in single.values() if order is not None]
+    wrong = [one for step, one in apart.items() if single[step] is not None]
+    for orders, places in ((simple, [*apart.values()]), (others, wrong), (simple, wrong)):
+        for order in orders:
+            if all(_is_near(one)[np.arange(len(order)), order].all() for one in places):
+                return order
+    return found
+
+
+def _apart(apart_of: Callable[[Setting], np.ndarray], setting: Setting) -> np.ndarray:
+    """What a function finds, once."""
+    noted: dict[str, np.ndarray] = setting.notes
+    if apart_of.__name__ not in noted:
+        noted[apart_of.__name__] = apart_of(setting)
+    return noted[apart_of.__name__]
+
+
+def _simple_orders(batch: int) -> list[np.ndarray]:
+    """Reversal and rotations, those by few places first."""
+    own = np.arange(batch)
+    shifts = [shift for n in range(1, batch // 2 + 1) for shift in (n, -n)]
+    return [own[::-1], *(np.roll(own, shift) for shift in shifts)]
+
+
+def _is_near(apart: np.ndarray) -> np.ndarray:
+    """Of each row which columns are the nearest, as far as numbers tell."""
+    least = np.min(apart, axis=1, keepdims=True)
+    return np.asarray(apart <= 2 * least + SAME * np.max(apart))
+
+
 def _nearest(apart: np.ndarray) -> np.ndarray | None:
     """Of each row the nearest column; among equal ones its own, or else one that is not taken."""
     taken = np.zeros(len(apart), dtype=bool)
     order = np.zeros(len(apart), dtype=np.int64)
-    for row, distances in enumerate(apart):
-        near = distances <= 2 * np.min(distances)
+    for row, (distances, near) in enumerate(zip(apart, _is_near(apart), strict=True)):
         free = np.flatnonzero(near & ~taken)
         own = near[row] and not taken[row]
         order[row] = row if own else free[0] if free.size else np.argmin(distances)
@@ -263,16 +380,18 @@ def _nearest(apart: np.ndarray) -> np.ndarray | None:
 
 
 def order_in_words(
-    what: str, order_of: Callable[[Setting], np.ndarray | None], settings: Sequence[Setting]
+    what: str, apart_of: Callable[[Setting], np.ndarray], settings: Sequence[Setting]
 ) -> str:
     """Say in which order the first step has them that has another than the trace's."""
     for setting in settings:
-        order = order_of(setting)
+        order = _order(apart_of, setting)
         if order is not None:
             shown = ", ".join(map(str, order[:MOST_SHOWN]))
             more = ", …" if len(order) > MOST_SHOWN else ""
+            is_one_of_several = np.any(_is_near(_apart(apart_of, setting)).sum(axis=1) > 1)
             return (
                 f"{what} are in another order: step {setting.step} has the trace's numbers "
                 f"{shown}{more}, where they count from 0"
+                f"{', or of equal ones another' if is_one_of_several else ''}"
             )
     return f"{what} are in another order"

@@ -21,6 +21,7 @@ from ...refimpl import (
     error,
     map_arrays,
     pack,
+    rate,
     resting_state,
     unpack,
 )
@@ -31,6 +32,7 @@ from .mistake import LOOKED_AT, Setting, refuse_other_start
 
 Weights = tuple[tuple[float, ...], ...]
 Change = Callable[[Setting, NetworkState, NetworkState], NetworkState]
+TargetOf = Callable[[Setting, np.ndarray, np.ndarray], np.ndarray]
 
 CLASSICAL: Weights = ((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 """The Runge-Kutta method of fourth order; the last row is the step."""
@@ -52,26 +54,28 @@ def followed(
     in_sequence: bool = False,
     recording: Recording | None = None,
     without_start: bool = False,
-    late: bool = False,
+    kept_at: int = 0,
+    target_of: TargetOf | None = None,
 ) -> Arrays | None:
     """Section 2 along a path with its ingredients open to exchange.
 
     Weights are a method's; `change` is of (setting, derivative, state); in sequence, a layer is
-    stepped after the one below. Without the start, the first entry is left out; late, the second is
-    that of the first step. ValueError where it is elsewhere from the start.
+    stepped after the one below. Without the start, the first entry is left out; kept are steps so
+    many after, or before, those asked for. The target may depend on the output, of (setting,
+    target, output). ValueError where it is elsewhere from the start.
     """
     trajectory = setting.trace.trajectory
     if trajectory is None:
         return None
     asked, sizes = recording or trajectory.recording, setting.trace.configuration.sizes
     method = weights or TABLEAUS[asked.method].a
-    derivative = _derivative(setting, change)
+    derivative = _derivative(setting, change, target_of)
     y = pack(_start(setting) if start is None else start)
     advance = partial(_advance_in_sequence, sizes) if in_sequence else _advance
     kept: list[np.ndarray] = [] if without_start else [y]
     for n in range(1, asked.n_steps + 1):
         y = advance(method, derivative, y, asked.dt)
-        if n % asked.every == (1 % asked.every if late else 0):
+        if n % asked.every == kept_at % asked.every:
             kept.append(y)
             if len(kept) == 1 + LOOKED_AT:
                 refuse_other_start(setting, _named(kept, sizes))
@@ -112,7 +116,9 @@ def _advance_in_sequence(
     return pack(NetworkState(here.u_E, here.u_I, new.u_out, new.z))
 
 
-def _derivative(setting: Setting, change: Change | None) -> Callable[[np.ndarray], np.ndarray]:
+def _derivative(
+    setting: Setting, change: Change | None, target_of: TargetOf | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Of packed states, as the stage has it: under control, or without."""
     trace, configuration = setting.trace, setting.trace.configuration
     is_closed = setting.stage in (CLOSED_LOOP, CLOSED_LOOP_PATH)
@@ -126,7 +132,12 @@ def _derivative(setting: Setting, change: Change | None) -> Callable[[np.ndarray
 
     def derivative(y: np.ndarray) -> np.ndarray:
         state = unpack(y, configuration.sizes)
-        k = closed_loop_derivative(configuration, parameters, a_1, Q, target, state)
+        to = (
+            target
+            if target is None or target_of is None
+            else target_of(setting, target, state.u_out)
+        )
+        k = closed_loop_derivative(configuration, parameters, a_1, Q, to, state)
         return pack(k if change is None else change(setting, k, state))
 
     return derivative
@@ -178,6 +189,47 @@ def inhibitory_readout(setting: Setting, k: NetworkState, state: NetworkState) -
     return dataclasses.replace(k, u_out=k.u_out * ratio)
 
 
+def inhibition_of_excitation(
+    setting: Setting, k: NetworkState, state: NetworkState
+) -> NetworkState:
+    """Let φ_I be taken of u_E."""
+    phi_I, tau_E = setting.trace.configuration.activation_I, setting.trace.configuration.tau_E
+    layers = zip(k.u_E, state.u_E, state.u_I, strict=True)
+    du_E = tuple(du + (rate(phi_I, u_I) - rate(phi_I, u_E)) / tau_E for du, u_E, u_I in layers)
+    return dataclasses.replace(k, u_E=du_E)
+
+
+def readout_of_potentials(setting: Setting, k: NetworkState, state: NetworkState) -> NetworkState:
+    """Let the last layer's potentials drive the readout."""
+    configuration, u = setting.trace.configuration, state.u_E[-1]
+    readout = learner_before(setting.trace, setting.step).parameters.readout
+    other = (u - rate(configuration.activation_E, u)) @ readout / configuration.tau_E
+    return dataclasses.replace(k, u_out=k.u_out + other)
+
+
+def integral_running(
+    drives_readout: bool, setting: Setting, k: NetworkState, state: NetworkState
+) -> NetworkState:
+    """Let the integral take in the error without control; c may drive the readout."""
+    trace, configuration = setting.trace, setting.trace.configuration
+    controller = configuration.controller
+    target = setting.circuit.closed_loop_target if trace.steps else trace.targets[0]
+    e = error(configuration.loss, state.u_out, target)
+    z = (e - controller.leak * state.z) / controller.tau
+    if not drives_readout:
+        return dataclasses.replace(k, z=z)
+    c = controller.k_p * e + controller.k_i * state.z
+    return dataclasses.replace(k, z=z, u_out=k.u_out + c / configuration.tau_E)
+
+
+def with_error_reversed(setting: Setting) -> Arrays | None:
+    """Follow the path whose error is output less target."""
+    loss = setting.trace.configuration.loss
+    return followed(
+        setting, target_of=lambda _, target, u_out: target - 2 * error(loss, u_out, target)
+    )
+
+
 # What of it is kept.
 
 
@@ -195,7 +247,15 @@ def kept_a_step_late(setting: Setting) -> Arrays | None:
     trajectory = setting.trace.trajectory
     if trajectory is None or trajectory.recording.every == 1:
         return None
-    return followed(setting, late=True)
+    return followed(setting, kept_at=1)
+
+
+def kept_a_step_early(setting: Setting) -> Arrays | None:
+    """Keep each state before the step after which it is asked for."""
+    trajectory = setting.trace.trajectory
+    if trajectory is None or trajectory.recording.every == 1:
+        return None
+    return followed(setting, kept_at=-1)
 
 
 def without_time_zero(setting: Setting) -> Arrays | None:
@@ -238,6 +298,23 @@ def of_the_last_batch(setting: Setting) -> Trace | None:
     if trace.steps and trace.configuration.feedback.strong:
         return with_part(last, 0, "closed_loop_target", trace.targets[-1])
     return last
+
+
+def of_the_second_batch(setting: Setting) -> Trace | None:
+    """Give the path the inputs of the second batch, and its labels."""
+    trace = setting.trace
+    if len(trace.inputs) < 3:
+        return None
+    order = [1, *range(1, len(trace.inputs))]
+    second = dataclasses.replace(trace, inputs=trace.inputs[order], targets=trace.targets[order])
+    if trace.steps and trace.configuration.feedback.strong:
+        return with_part(second, 0, "closed_loop_target", trace.targets[1])
+    return second
+
+
+def hard_label_as_target(setting: Setting) -> Trace | None:
+    """Give the path a label of 1 on the class and 0 elsewhere, where feedback is strong."""
+    return dynamics.hard_label_as_target(setting) if setting.trace.steps else None
 
 
 def label_as_target(setting: Setting) -> Trace | None:

@@ -49,6 +49,14 @@ def error_over_the_batch(setting: Setting) -> Arrays | None:
     return _at_error(setting, setting.circuit.closed_loop_target - p)
 
 
+def error_reversed(setting: Setting) -> Arrays | None:
+    """Give the state of an error that is output less target."""
+    if "u_out" not in setting.found:
+        return None
+    configuration, target = setting.trace.configuration, setting.circuit.closed_loop_target
+    return _at_error(setting, -error(configuration.loss, setting.found["u_out"], target))
+
+
 def _at_error(setting: Setting, e: np.ndarray) -> Arrays:
     """State in which all layers rest under the control that an error asks for."""
     controller = setting.trace.configuration.controller

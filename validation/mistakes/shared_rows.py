@@ -127,6 +127,9 @@ IN_FLOAT32: Row = (
     "numbers are rounded to float32 when they are written, and another precision is said",
     arrays("*", lambda setting, array: order.in_float32(array)),
 )
+PARAMETERS_IN_FLOAT32 = (
+    "parameters are rounded to float32 in every step, and another precision is said"
+)
 OF_PRECISION: list[Row] = [
     IN_FLOAT32,
     *[
@@ -136,10 +139,7 @@ OF_PRECISION: list[Row] = [
         )
         for rounded in (order.in_float32, order.weights_in_float32)
     ],
-    (
-        "parameters are rounded to float32 in every step, and another precision is said",
-        of_weights(order.in_float32),
-    ),
+    (PARAMETERS_IN_FLOAT32, of_weights(order.in_float32)),
 ]
 OF_LAYERS: Row = (
     "hidden layers are numbered from the top: they are from the input, 0 first",
@@ -149,7 +149,7 @@ SILENT_SAMPLES: Row = (order.silent_in_words, order.left_at_zero)
 OF_SAMPLES: list[Row] = [
     SILENT_SAMPLES,
     (
-        partial(order.order_in_words, "samples", order.sample_order),
+        partial(order.order_in_words, "samples", order.samples_apart),
         order.samples_in_another_order,
     ),
 ]

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..judge import OPEN_LOOP
-from . import dynamics, order, paths, recognised
+from . import dynamics, feedback, order, paths, recognised
 from .ignored import ignored
 from .mistake import Row, arrays, givens, negated, settings, settings_from
 from .shared_rows import (
@@ -36,6 +36,9 @@ from .shared_rows import (
     SOFTMAX_LEFT_OUT,
     SOFTMAX_OVER_BATCH,
 )
+
+ERROR_REVERSED = "the sign of the error: e = target − output, c = k_p e + k_i z"
+OF_ANOTHER_SAMPLE = "feedback weights are another sample's: each has its own"
 
 OF_STATES: list[Row] = [
     ACTIVATIONS_EXCHANGED,
@@ -141,26 +144,46 @@ OF_PATHS: list[Row] = [
         paths.without_time_zero,
     ),
     (
-        "each of the first steps is kept: of recording.every steps one is",
+        "each of the first steps is kept: of trajectory.every steps one is",
         paths.each_step_kept,
     ),
-    ("steps are half as long as recording.dt", partial(paths.in_other_steps, 1 / 2)),
-    ("steps are twice as long as recording.dt", partial(paths.in_other_steps, 2)),
+    ("steps are half as long as trajectory.dt", partial(paths.in_other_steps, 1 / 2)),
+    ("steps are twice as long as trajectory.dt", partial(paths.in_other_steps, 2)),
     (
-        "states are kept one step late: the first step, and each recording.every-th after it",
+        "states are kept one step late: the first step, and each trajectory.every-th after it",
         paths.kept_a_step_late,
+    ),
+    (
+        "states are kept one step early: each trajectory.every-th is kept before it is taken",
+        paths.kept_a_step_early,
+    ),
+    (
+        "φ_I is taken of u_E: τ_E du_E/dt = −u_E + a − φ_I(u_I)",
+        partial(paths.followed, change=paths.inhibition_of_excitation),
+    ),
+    (
+        "the readout is driven by potentials: by rates, φ_E(u_E^L) W_out",
+        partial(paths.followed, change=paths.readout_of_potentials),
     ),
     (
         "the path has the parameters that learning left: it has the initial ones",
         givens(paths.of_the_learnt_parameters),
     ),
     ("the path is of the last batch: it is of batch 0", givens(paths.of_the_last_batch)),
+    ("the path is of the second batch: it is of batch 0", givens(paths.of_the_second_batch)),
 ]
 
 OPEN_PATH_ROWS: list[Row] = [
     *OF_STATES,
     *OF_PATHS,
     ("the path starts at the end state: it starts from zero", paths.from_the_end_state),
+    *[
+        (
+            "the integral runs in the open loop: there is no control, and z stays 0",
+            partial(paths.followed, change=partial(paths.integral_running, drives_readout)),
+        )
+        for drives_readout in (False, True)
+    ],
 ]
 
 CLOSED_PATH_ROWS: list[Row] = [
@@ -170,6 +193,12 @@ CLOSED_PATH_ROWS: list[Row] = [
         "wrong time constant: τ_E where the controller's integral has τ_c",
         settings_from(lambda c: {"controller": {"tau": c.tau_E}}),
     ),
+    (
+        "τ_c is left out: τ_c dz/dt = e − leak · z",
+        settings(controller={"tau": 1.0}),
+    ),
+    (ERROR_REVERSED, paths.with_error_reversed),
+    (HARD_LABELS, givens(paths.hard_label_as_target)),
     READOUT_FEEDBACK,
     (
         "the controller's integral does not leak: τ_c dz/dt = e − leak · z",
@@ -214,6 +243,10 @@ CLOSED_PATH_ROWS: list[Row] = [
         "all samples have the first sample's feedback weights",
         givens(partial(paths.feedback_with, lambda Q: Q[:1] + 0 * Q)),
     ),
+    *[
+        (OF_ANOTHER_SAMPLE, givens(partial(paths.feedback_with, partial(np.roll, shift=n, axis=0))))
+        for n in (-1, 1)
+    ],
     (
         "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, e = target − output",
         givens(partial(paths.feedback_with, np.negative)),
@@ -228,6 +261,15 @@ OPEN_LOOP_ROWS: list[Row] = [
     *OF_STATES,
     *OF_STEPS,
     FIRST_BATCH,
+    (
+        "each step is given the batch of the step after it: step t is given batch t",
+        givens(dynamics.next_batch),
+    ),
+    ("u_I is u_E: at rest u_I = φ_E(u_E)", dynamics.inhibition_as_excitation),
+    (
+        "the output is of potentials: u_out = φ_E(u_E^L) W_out",
+        dynamics.readout_of_potentials,
+    ),
     (IN_FLOAT32[0], dynamics.rounded_when_written),
     ("all is that of the step before: steps count from 0000", order.of_the_step_before),
     ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
@@ -261,6 +303,19 @@ CLOSED_LOOP_ROWS: list[Row] = [
         "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, e = target − output",
         givens(dynamics.feedback_negated),
     ),
+    (ERROR_REVERSED, recognised.error_reversed),
+    (
+        "feedback weights are applied that are not normalised, and normalised ones written",
+        givens(feedback.unnormalised),
+    ),
+    *[
+        (words, givens(partial(dynamics.of_another_sample, n, part)))
+        for words, part in (
+            (OF_ANOTHER_SAMPLE, "feedback"),
+            ("the target is another sample's: each has its own", "closed_loop_target"),
+        )
+        for n in (-1, 1)
+    ],
     ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
     (HARD_LABELS, givens(dynamics.hard_label_as_target)),
     SOFTMAX_LEFT_OUT,

@@ -209,6 +209,9 @@ def _special_cases() -> Iterator[StandardCase]:
     yield StandardCase("near-silent", threshold, bias=-12.0)
     yield StandardCase("saturated", plain, input_scale=40.0, weight_scale=3.0)
     yield StandardCase("saturated-linear-threshold", threshold, input_scale=40.0, weight_scale=3.0)
+    # Rates that are lost beside 1, and exponentials beyond float64, if one writes log(1 + exp(v)).
+    yield StandardCase("far-silent", threshold, bias=-40.0)
+    yield StandardCase("far-saturated", threshold, bias=4000.0)
     yield StandardCase("one-unit-layers", replace(threshold, sizes=(1, 1, 1, 2)))
     yield StandardCase("many-outputs", replace(plain, sizes=(6, 5, 24)))
     yield StandardCase(

@@ -299,15 +299,17 @@ def stored_precision_in_words(candidate: Candidate, arithmetic: Arithmetic) -> s
 
     Empty if they are not, or where there are too few to tell.
     """
-    numbers = [
-        array[np.isfinite(array) & (array != np.rint(array))]
-        for array in map(np.asarray, candidate.arrays.values())
-        if array.dtype.kind == "f"
-    ]
-    together = np.concatenate([n.astype(np.float64) for n in numbers]) if numbers else np.zeros(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Numbers of another byte order may be none of which nobody is warned.
+        numbers = [
+            array[np.isfinite(array) & (array != np.rint(array))].astype(np.float64)
+            for array in map(np.asarray, candidate.arrays.values())
+            if array.dtype.kind == "f"
+        ]
+    together = np.concatenate(numbers) if numbers else np.zeros(0)
     if together.size < FEWEST_TOLD:
         return ""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         held = [name for name in FLOATS if np.array_equal(together, together.astype(name))]
     narrowest = held[0]
     if arithmetic.is_fixed_point:
