@@ -747,14 +747,24 @@ def record_command(
         str, typer.Option(help="Who computes; only the reference makes golden numbers.")
     ] = "numpy",
     dtype: OnePrecision = Precision["float64"],
+    given_settings: GivenSettings = None,
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRESET", help="In integers, every tick: int16, int8-weights, fpga, wide."
+        ),
+    ] = None,
 ) -> None:
     """Record learning steps by the reference in float64, every stage of them."""
     from .conformance import record, record_standard
 
     if cases is not None:
         record_standard(config, out)
-    else:
-        record(config, out, steps, trajectories, backend, dtype.value)
+        return
+    settings = list(given_settings or [])
+    if arithmetic is not None:
+        settings.append(f"arithmetic.preset={arithmetic}")
+    record(config, out, steps, trajectories, backend, dtype.value, settings)
 
 
 @trace_app.command("inputs")

@@ -1,3 +1,14 @@
+from .integers import (
+    FirstDifference as FirstDifference,
+    IntegerTrace as IntegerTrace,
+    first_integer_difference as first_integer_difference,
+    is_integer_trace as is_integer_trace,
+    read_integer_answers as read_integer_answers,
+    read_integer_trace as read_integer_trace,
+    record_integer_trace as record_integer_trace,
+    write_integer_questions as write_integer_questions,
+    write_integer_trace as write_integer_trace,
+)
 from .judge import (
     Arithmetic as Arithmetic,
     ComparisonResult as ComparisonResult,

@@ -24,13 +24,18 @@ from ...validation import (
     conform,
     conformance_solver,
     find_traces,
+    first_integer_difference,
     float_arithmetic,
+    is_integer_trace,
     judge_promises,
     named_arithmetic,
     power,
     random_networks,
     read_candidate,
+    read_integer_answers,
+    read_integer_trace,
     read_trace,
+    record_integer_trace,
     record_standard_case,
     record_trace,
     shipped_directory,
@@ -38,11 +43,19 @@ from ...validation import (
     standard_cases,
     stored_precision_in_words,
     write_flat_directory,
+    write_integer_questions,
+    write_integer_trace,
     write_trace,
     write_trace_inputs,
 )
 from ..output import make_directory, refuse_unwritable, say, terminal_console, visible, working
-from ..training import load_data, load_run_configuration, refuse_more_than_memory, soft_labels
+from ..training import (
+    load_data,
+    load_run_configuration,
+    parse_settings,
+    refuse_more_than_memory,
+    soft_labels,
+)
 from .report import ReportFiles, TraceReport, print_powers, print_report
 
 console = terminal_console()
@@ -162,6 +175,8 @@ def judge_answers(
     files.refuse_unwritable()
     if rtol is not None and not 0 < rtol < 1:
         raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
+    if is_integer_trace(golden):
+        return _judge_integers(golden, candidate, complete)
     traces, _ = find_traces([golden])
     with files.going_on():
         reports, without, unusable = [], 0, 0
@@ -195,6 +210,23 @@ def judge_answers(
             return 2
         # A trace that was not judged is no success.
         return 1 if without or (complete and missing) else code
+
+
+def _judge_integers(golden: Path, candidate: Path, complete: bool) -> int:
+    """Say where a port's integers first differ from a trace's; 1 if they do."""
+    trace = read_integer_trace(golden)
+    answers = read_integer_answers(candidate, trace)
+    with working(console, "looking for the first difference"):
+        found = first_integer_difference(trace, answers)
+    missing = len(trace.answers) - len(answers)
+    if found is not None:
+        say(console, str(found), "bold red")
+        return 1
+    numbers = sum(array.size for array in answers.values())
+    say(console, f"All {numbers:,} integers of {len(answers)} arrays are equal.")
+    if missing:
+        say(console, f"{missing} of {len(trace.answers)} arrays were not given.")
+    return 1 if complete and missing else 0
 
 
 def _judged_answers(
@@ -275,13 +307,19 @@ ORIGIN = "reference of the package disinhib, float64"
 
 
 def record(
-    config: Path | None, out: Path, steps: int, trajectories: bool, backend: str, dtype: str
+    config: Path | None,
+    out: Path,
+    steps: int,
+    trajectories: bool,
+    backend: str,
+    dtype: str,
+    given_settings: Sequence[str] = (),
 ) -> None:
-    """Record the steps with which a run would begin, every stage of them."""
+    """Record the steps with which a run would begin, every stage of them, or every tick."""
     refuse_unwritable(out)
     if steps < 1:
         raise ConfigurationError(f"--steps is {steps}: at least 1 is needed")
-    configuration = load_run_configuration(config, {})
+    configuration = load_run_configuration(config, parse_settings(given_settings))
     with working(console, "recording a trace"):
         dataset = load_data(configuration, configuration.data_dir)
         n_samples, n_inputs = dataset.train.images.shape
@@ -295,11 +333,24 @@ def record(
             )
         indices = order[:steps]
         generator = random_generator(configuration.seed, "initial-parameters")
+        parameters = initial_parameters(network.sizes, generator)
+        inputs = dataset.inputs(dataset.train.images[indices])
+        labels = soft_labels(configuration, dataset.train.labels, dataset.n_classes)[indices]
+        if configuration.arithmetic is not None:
+            if trajectories:
+                raise ConfigurationError(
+                    "--trajectories: a trace of integers has every tick without being asked"
+                )
+            about = configuration.arithmetic
+            integers = record_integer_trace(network, about, parameters, inputs, labels)
+            write_integer_trace(integers, out)
+            say(console, f"{steps} steps of {about.ticks} ticks in integers written to {out}")
+            return
         trace = record_trace(
             network,
-            initial_parameters(network.sizes, generator),
-            dataset.inputs(dataset.train.images[indices]),
-            soft_labels(configuration, dataset.train.labels, dataset.n_classes)[indices],
+            parameters,
+            inputs,
+            labels,
             with_trajectory=trajectories,
             backend_class=backend_class(backend),
             dtype=np.dtype(dtype),
@@ -326,6 +377,17 @@ def record_standard(config: Path | None, directory: Path) -> None:
 
 def hand_out_questions(source: Path, out: Path, flat: bool) -> None:
     """Strip a trace, or a directory of traces, of its answers."""
+    if is_integer_trace(source):
+        trace_of_integers = read_integer_trace(source)
+        if flat:
+            _new_directory(out)
+            out.rmdir()
+            write_integer_questions(trace_of_integers, out)
+        else:
+            refuse_unwritable(out)
+            write_integer_trace(trace_of_integers, out, with_answers=False)
+        say(console, f"Questions of a trace in integers written to {out}")
+        return
     traces, _ = find_traces([source])
     if source.is_dir():
         _new_directory(out)

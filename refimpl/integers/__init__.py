@@ -38,6 +38,7 @@ from .circuit import (
     last,
     open_loop,
     resting_state,
+    tick,
 )
 from .learning import (
     EndStates,
@@ -59,6 +60,6 @@ __all__ = [
     "Step", "Table", "Tables", "TickByTick", "arithmetic", "backprop", "chip_of", "closed_loop",
     "closed_loop_target", "drive", "feedback_weights", "forward", "last", "learning_step",
     "looked_up", "multiplier", "numbers", "open_loop", "plasticity_gradients", "quantized",
-    "random_bits", "resting_state", "saturated", "shifted", "tables_of", "updated",
+    "random_bits", "resting_state", "saturated", "shifted", "tables_of", "tick", "updated",
     "updated_mean_inhibition",
 ]  # fmt: skip

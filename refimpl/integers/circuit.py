@@ -16,6 +16,7 @@ from ..configuration import Array, ConfigurationError, NetworkConfiguration, Set
 from .arithmetic import (
     Arithmetic,
     Chance,
+    Format,
     Multiplier,
     Overflows,
     multiplier,
@@ -53,14 +54,28 @@ class Chip:
 
 @dataclass
 class Here:
-    """Where in a run we are, and what did not fit so far."""
+    """Where in a run we are, what did not fit so far, and how bits are dropped and kept."""
 
     overflows: Overflows
     chance: Chance
 
     def at_tick(self, tick: int) -> Here:
         """The same, at a tick from 1 in open loop, counted on under control."""
-        return Here(self.overflows, replace(self.chance, tick=tick))
+        return replace(self, chance=replace(self.chance, tick=tick))
+
+    def dropped(
+        self, values: Array, shift: int | Array, rounding: str, place: str, layer: int
+    ) -> Array:
+        """Divide by 2^shift and round, at a place of `SITES`."""
+        return shifted(values, shift, rounding, self.chance, 64 * SITES.index(place) + layer)
+
+    def fitted(self, values: Array, form: Format, quantity: str) -> Array:
+        """Saturate to a quantity's format."""
+        return saturated(values, form, quantity, self.overflows)
+
+    def accumulated(self, sums: Array, width: int) -> Array:
+        """Saturate exact sums of products to an accumulator of so many bits."""
+        return summed(sums, width, self.overflows)
 
 
 def chip_of(network: NetworkConfiguration, arithmetic: Arithmetic) -> Chip:
@@ -125,17 +140,19 @@ def rounded(
     chip: Chip, values: Array, fraction: int, quantity: str, here: Here, place: str, layer: int = 0
 ) -> Array:
     """Bring values with so many bits after the point into a quantity's format."""
-    form, site = chip.arithmetic.format_of(quantity), 64 * SITES.index(place) + layer
-    rounding = chip.arithmetic.rounding
-    fewer = shifted(values, fraction - form.fraction, rounding, here.chance, site)
-    return saturated(fewer, form, quantity, here.overflows)
+    form, rounding = chip.arithmetic.format_of(quantity), chip.arithmetic.rounding
+    fewer = here.dropped(values, fraction - form.fraction, rounding, place, layer)
+    return here.fitted(fewer, form, quantity)
 
 
 def tabulated(chip: Chip, table: str, values: Array, here: Here, layer: int = 0) -> Array:
     """Look values up in a table by its name."""
     found: Table = getattr(chip.tables, table)
-    site = 64 * SITES.index(table) + layer
-    return looked_up(found, values, chip.arithmetic.rounding, here.overflows, here.chance, site)
+
+    def drop(rises: Array, shift: int) -> Array:
+        return here.dropped(rises, shift, chip.arithmetic.rounding, table, layer)
+
+    return looked_up(found, values, drop, here.overflows)
 
 
 def times(factor: Multiplier, values: Array, fraction: int) -> tuple[Array, int]:
@@ -162,7 +179,7 @@ def drive(
     a = chip.multiply(h, W)
     if b is not None:
         a = a + (b << np.int64(fraction - form("bias").fraction))
-    return summed(a, chip.arithmetic.accumulator, here.overflows), fraction
+    return here.accumulated(a, chip.arithmetic.accumulator), fraction
 
 
 def resting_state(parameters: Parameters, batch: int) -> NetworkState:
@@ -225,18 +242,17 @@ def moved(
     *terms: tuple[Array, int],
 ) -> Array:
     """Take 2^−shift of the exact sum of the terms into a state, rounded once."""
-    form, site = chip.arithmetic.format_of(quantity), 64 * SITES.index(place) + layer
-    change, fraction = added(*terms)
+    form, (change, fraction) = chip.arithmetic.format_of(quantity), added(*terms)
     by = fraction - form.fraction + shift
-    step = shifted(change, by, chip.arithmetic.rounding, here.chance, site)
-    return saturated(state + step, form, quantity, here.overflows)
+    step = here.dropped(change, by, chip.arithmetic.rounding, place, layer)
+    return here.fitted(state + step, form, quantity)
 
 
 def disinhibition(chip: Chip, c: Array, Q: Array, here: Here) -> tuple[Array, int]:
     """−c Q, exact in the accumulator, and its bits after the point."""
     form = chip.arithmetic.format_of
     cQ = np.sum(c[:, :, None] * Q, axis=1)
-    cQ = summed(cQ, chip.arithmetic.accumulator, here.overflows)
+    cQ = here.accumulated(cQ, chip.arithmetic.accumulator)
     return -cQ, form("control").fraction + form("feedback").fraction
 
 
@@ -263,22 +279,23 @@ def error(chip: Chip, u_out: Array, target: Array, here: Here) -> Array:
         difference = added((target, form("error").fraction), (-u_out, form("potential").fraction))
         return rounded(chip, *difference, "error", here, "error")
     e = target - softmax(chip, u_out, here)
-    return saturated(e, form("error"), "error", here.overflows)
+    return here.fitted(e, form("error"), "error")
 
 
 def softmax(chip: Chip, u_out: Array, here: Here) -> Array:
     """exp(u) / Σ exp(u) by two tables: exp of u less the largest, and 1 / m of the sum m 2^p."""
     form = chip.arithmetic.format_of
     below = u_out - np.max(u_out, axis=-1, keepdims=True)
-    powers = tabulated(chip, "exponential", below, Here(Overflows(), here.chance))
+    # Of what lies far below the largest exp is 0: no overflow.
+    uncounted = replace(here, overflows=Overflows())
+    powers = tabulated(chip, "exponential", below, uncounted)
     m, p = mantissa_of(np.sum(powers, axis=-1, keepdims=True), 1, form("mantissa").fraction)
     reciprocal = tabulated(chip, "reciprocal", m, here)
     # Σ exp = m 2^p in units of the powers, so that the units cancel.
     product, fraction = powers * reciprocal, form("mantissa").fraction + p
-    site = 64 * SITES.index("softmax")
     shift = fraction - form("error").fraction
-    share = shifted(product, shift, chip.arithmetic.rounding, here.chance, site)
-    return saturated(share, form("error"), "error", here.overflows)
+    share = here.dropped(product, shift, chip.arithmetic.rounding, "softmax", 0)
+    return here.fitted(share, form("error"), "error")
 
 
 def mantissa_of(values: Array, step: int, bits: int) -> tuple[Array, Array]:
@@ -319,12 +336,18 @@ def closed_loop_target(chip: Chip, u_out_open: Array, y: Array, here: Here) -> A
 # End states.
 
 
-def open_loop(chip: Chip, parameters: Parameters, x: Array, here: Here) -> Iterator[NetworkState]:
+def open_loop(
+    chip: Chip,
+    parameters: Parameters,
+    x: Array,
+    here: Here,
+    ticked: Callable[..., NetworkState] = tick,
+) -> Iterator[NetworkState]:
     """The states after each tick from rest; ticks are numbered from 1."""
     a_1 = drive(chip, x, "input", parameters.weights[0], parameters.biases[0], here)
     state = resting_state(parameters, len(x))
     for number in range(1, chip.arithmetic.ticks + 1):
-        state = tick(chip, parameters, a_1, state, None, here.at_tick(number))
+        state = ticked(chip, parameters, a_1, state, None, here.at_tick(number))
         yield state
 
 
@@ -336,13 +359,14 @@ def closed_loop(
     target: Array,
     start: NetworkState,
     here: Here,
+    ticked: Callable[..., NetworkState] = tick,
 ) -> Iterator[NetworkState]:
     """The states after each tick under control, from the open loop's last; z begins at 0."""
     a_1 = drive(chip, x, "input", parameters.weights[0], parameters.biases[0], here)
     state = replace(start, z=np.zeros_like(start.z))
     n = chip.arithmetic.ticks
     for number in range(n + 1, 2 * n + 1):
-        state = tick(chip, parameters, a_1, state, (Q, target), here.at_tick(number))
+        state = ticked(chip, parameters, a_1, state, (Q, target), here.at_tick(number))
         yield state
 
 

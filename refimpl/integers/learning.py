@@ -11,9 +11,8 @@ from ..circuit import NetworkState, Parameters
 from ..configuration import Array
 from ..learning_step import Learner
 from ..optimizer import OptimizerState
-from .arithmetic import Chance, Overflows, multiplier, saturated, shifted, summed
+from .arithmetic import Chance, Overflows, multiplier
 from .circuit import (
-    SITES,
     Chip,
     Here,
     added,
@@ -92,6 +91,7 @@ def learning_step(
     y: Array,
     overflows: Overflows,
     ways: EndStates = TICK_BY_TICK,
+    kind: type[Here] = Here,
 ) -> tuple[Learner, Step]:
     """Open loop, feedback weights, closed loop, gradients, update; all arrays int64.
 
@@ -109,6 +109,8 @@ def learning_step(
         Counts on.
     ways : EndStates
         How the ticks are taken.
+    kind : type
+        How bits are dropped and kept.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def learning_step(
         After the step.
     step : Step
     """
-    here = Here(overflows, Chance(chip.arithmetic.seed, learner.optimizer.n_steps))
+    here = kind(overflows, Chance(chip.arithmetic.seed, learner.optimizer.n_steps))
     parameters, r_bar = learner.parameters, learner.mean_inhibition
     if chip.network.rule == "backprop":
         u_out, gradients = backprop(chip, parameters, x, y, here)
@@ -152,11 +154,8 @@ def feedback_weights(
         J = rounded(chip, through * slope_E[l], fraction + f_s, "sensitivity", here, "J", l)
         Q.insert(0, rounded(chip, J * slope_I[l], f_J + f_s, "sensitivity", here, "Q", l))
         if l > 0:
-            sums = summed(
-                chip.multiply(J, parameters.weights[l].T),
-                chip.arithmetic.accumulator,
-                here.overflows,
-            )
+            products = chip.multiply(J, parameters.weights[l].T)
+            sums = here.accumulated(products, chip.arithmetic.accumulator)
             through, fraction = rounded(chip, sums, f_J + f_W, "sensitivity", here, "J W", l), f_J
     return tuple(conditioned(chip, Q_l, here, l) for l, Q_l in enumerate(Q))
 
@@ -179,8 +178,8 @@ def conditioned(chip: Chip, Q: Array, here: Here, layer: int) -> Array:
 
 def normalised(chip: Chip, Q: Array, here: Here, layer: int) -> Array:
     """Bring each sample's Q to the norm, without a division and a root (section 7)."""
-    about, site = chip.arithmetic, 64 * SITES.index("normalised") + layer
-    squares = summed(np.sum(Q * Q, axis=(-2, -1), keepdims=True), 62, here.overflows)
+    about = chip.arithmetic
+    squares = here.accumulated(np.sum(Q * Q, axis=(-2, -1), keepdims=True), 62)
     # A silent layer has no direction: its weights are 0 whatever they are multiplied by.
     m, p = mantissa_of(np.maximum(squares, 1), 2, about.mantissa.fraction)
     # The norm is ν 2^e with ν from ½ to 1, and ν / √m is in the table.
@@ -196,8 +195,8 @@ def normalised(chip: Chip, Q: Array, here: Here, layer: int) -> Array:
         factor = np.full_like(m, scale.m)
         fraction = np.full_like(p, about.sensitivity.fraction + scale.shift)
     shift = fraction - about.feedback.fraction
-    fewer = shifted(Q * factor, shift, about.rounding, here.chance, site)
-    return saturated(fewer, about.feedback, "feedback", here.overflows)
+    fewer = here.dropped(Q * factor, shift, about.rounding, "normalised", layer)
+    return here.fitted(fewer, about.feedback, "feedback")
 
 
 def batch_mean(chip: Chip, sums: Array, batch: int, fraction: int) -> tuple[Array, int]:
@@ -279,7 +278,7 @@ def gradient(chip: Chip, pre: Array, of: str, delta: Array, here: Here, layer: i
     """Batch mean of preᵀ δ: the exact sum, brought to the fraction of g, times 1 / batch."""
     about = chip.arithmetic
     fraction = about.format_of(of).fraction + about.delta.fraction
-    sums = summed(chip.multiply(pre.T, delta), about.accumulator, here.overflows)
+    sums = here.accumulated(chip.multiply(pre.T, delta), about.accumulator)
     return _mean_gradient(chip, sums, fraction, len(pre), here, layer)
 
 
@@ -294,9 +293,8 @@ def bias_gradient(chip: Chip, delta: Array, here: Here, layer: int) -> Array:
 def _mean_gradient(
     chip: Chip, sums: Array, fraction: int, batch: int, here: Here, layer: int
 ) -> Array:
-    about, site = chip.arithmetic, 64 * SITES.index("sum of products") + layer
-    f_g = about.gradient.fraction
-    fewer = shifted(sums, fraction - f_g, about.rounding, here.chance, site)
+    about, f_g = chip.arithmetic, chip.arithmetic.gradient.fraction
+    fewer = here.dropped(sums, fraction - f_g, about.rounding, "sum of products", layer)
     mean = batch_mean(chip, fewer, batch, f_g)
     return rounded(chip, *mean, "gradient", here, "gradient", layer)
 
@@ -311,12 +309,11 @@ def updated(
     p, g, L = learner.parameters, gradients, chip.network.n_hidden
 
     def descend(values: Array, slope: Array, quantity: str, layer: int) -> Array:
-        about, site = chip.arithmetic, 64 * SITES.index("update") + layer
-        form = about.format_of(quantity)
+        about, form = chip.arithmetic, chip.arithmetic.format_of(quantity)
         step, fraction = times(chip.eta, slope, about.gradient.fraction)
         by = fraction - form.fraction
-        change = shifted(step, by, about.update_rounding, here.chance, site)
-        return saturated(values - change, form, quantity, here.overflows)
+        change = here.dropped(step, by, about.update_rounding, "update", layer)
+        return here.fitted(values - change, form, quantity)
 
     weights = [
         descend(W, dW, "weight", l)
@@ -362,7 +359,7 @@ def backprop(
     gradients_W: list[Array] = []
     gradients_b: list[Array] = []
     for l in range(L - 1, -1, -1):
-        sums = summed(chip.multiply(delta, above[l].T), about.accumulator, here.overflows)
+        sums = here.accumulated(chip.multiply(delta, above[l].T), about.accumulator)
         back = rounded(chip, sums, f_delta + f_W, "delta", here, "back", l)
         product = back * tabulated(chip, "slope_E", drives[l], here, l)
         delta = rounded(chip, product, f_delta + f_s, "delta", here, "delta", l)

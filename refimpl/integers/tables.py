@@ -13,7 +13,7 @@ import numpy as np
 
 from ..circuit import linearized_inverse, rate, slope
 from ..configuration import Array, NetworkConfiguration
-from .arithmetic import NO_CHANCE, Arithmetic, Chance, Format, Overflows, shifted
+from .arithmetic import Arithmetic, Format, Overflows
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,9 @@ class Table:
 
 
 def looked_up(
-    table: Table,
-    arguments: Array,
-    rounding: str,
-    overflows: Overflows,
-    chance: Chance = NO_CHANCE,
-    site: int = 0,
+    table: Table, arguments: Array, drop: Callable[[Array, int], Array], overflows: Overflows
 ) -> Array:
-    """The table's value at integers, those beyond its ends counted."""
+    """The table's value at integers, those beyond its ends counted; `drop` divides by 2^bits."""
     within = np.clip(arguments, table.first, table.last)
     overflows.add("table", int(np.count_nonzero(within != arguments)))
     address = within - np.int64(table.first)
@@ -56,7 +51,7 @@ def looked_up(
     # At the last argument the cell before it is left by its whole width.
     beyond = address - (cell << np.int64(table.cell_bits))
     rise = (table.entries[cell + 1] - value) * beyond
-    return value + shifted(rise, table.cell_bits, rounding, chance, site)
+    return value + drop(rise, table.cell_bits)
 
 
 def filled(

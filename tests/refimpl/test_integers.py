@@ -54,6 +54,11 @@ from disinhib.refimpl.integers import (
 )
 from disinhib.refimpl.integers.circuit import bit_length, mantissa_of, softmax, tick
 
+
+def NEAREST(values, bits):
+    return shifted(values, bits, "nearest-even")
+
+
 SGD = Optimizer(name="sgd", learning_rate=0.5)
 EXACT = st.integers(-(2**50), 2**50)
 
@@ -180,11 +185,11 @@ def test_tables_are_as_near_as_their_cells_allow(bits, interpolation):
         exact = function(phi, u / 2.0**11)
         # Not where the cell's upper end is too large for the format.
         fits = function(phi, u / 2.0**11 + cell) < form.largest / 2.0**form.fraction
-        found = numbers(looked_up(table, u, "nearest-even", overflows), form)
+        found = numbers(looked_up(table, u, NEAREST, overflows), form)
         allowed = cell**2 / 8 * second if interpolation == "linear" else cell / 2 * first
         assert np.max(np.abs(found - exact)[fits]) <= allowed + last_bit
     assert overflows.as_dict() == {}
-    looked_up(chip.tables.rate_E, np.array([8 << 11, (8 << 11) + 1]), "floor", overflows)
+    looked_up(chip.tables.rate_E, np.array([8 << 11, (8 << 11) + 1]), NEAREST, overflows)
     assert overflows.as_dict() == {"table": 1}
 
 
@@ -197,8 +202,8 @@ def test_the_tangent_s_tables():
     at = quantized(r, about.rate, "rate", overflows)
     u = inverse(phi, r)
     delta = 1 / slope(phi, u)
-    gain = numbers(looked_up(tables.gain, at, "floor", overflows), about.tangent)
-    offset = numbers(looked_up(tables.offset, at, "floor", overflows), about.tangent)
+    gain = numbers(looked_up(tables.gain, at, NEAREST, overflows), about.tangent)
+    offset = numbers(looked_up(tables.offset, at, NEAREST, overflows), about.tangent)
     # δ = 1 / (k (1 − e^−r)) here: its second derivative and θ's are at most 4 / (k r³) + 1.
     allowed = (8 / 2**14) ** 2 / 8 * (4 / (1.5 * r**3) + 1) + 2.0**-22
     assert np.all(np.abs(gain - delta) <= allowed)
@@ -229,8 +234,8 @@ def test_a_tick_is_the_page_s():
     chip, overflows = chip_of(network, about), Overflows()
     u_E, u_I, u_out, z = 1234, -777, (300, -41), (50, -3)
     Q, W_out, target, a_1 = (1000, -2500), (8000, -6001), (16000, 400), (123456789, 27)
-    r_E = int(looked_up(chip.tables.rate_E, np.array([u_E]), "nearest-even", overflows)[0])
-    r_I = int(looked_up(chip.tables.rate_I, np.array([u_I]), "nearest-even", overflows)[0])
+    r_E = int(looked_up(chip.tables.rate_E, np.array([u_E]), NEAREST, overflows)[0])
+    r_I = int(looked_up(chip.tables.rate_I, np.array([u_I]), NEAREST, overflows)[0])
     F = Fraction
     e = [
         round(F(y, 2**14) * 2**14 - F(u, 2**11) * 2**14) for y, u in zip(target, u_out, strict=True)
