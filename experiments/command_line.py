@@ -88,6 +88,8 @@ trace_app = typer.Typer(
 )
 reproduce_app = typer.Typer(help="Repeat the paper's experiments.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
+arithmetic_app = typer.Typer(help="Integers in the place of floating point.", no_args_is_help=True)
+app.add_typer(arithmetic_app, name="arithmetic")
 app.add_typer(reproduce_app, name="reproduce")
 batch_app = typer.Typer(
     help="Run studies of many runs, and look at what has come of them.", no_args_is_help=True
@@ -102,7 +104,11 @@ Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ign
 PICTURES = ("curves", "receptive-fields", "weights", "activity")
 PICTURES_HELP = f"From {', '.join(PICTURES)}; else all."
 PictureName = Enum("PictureName", {name: name for name in PICTURES}, type=str)  # type: ignore[misc]
-ExportFormat = Enum("ExportFormat", {"npz": "npz", "torch": "torch"}, type=str)
+ExportFormat = Enum(
+    "ExportFormat",
+    {"npz": "npz", "torch": "torch", "c-header": "c-header", "readmemh": "readmemh"},
+    type=str,
+)
 Cases = Enum("Cases", {"standard": "standard"}, type=str)
 
 Precisions = Annotated[list[Precision] | None, typer.Option(help="May be given again; else both.")]
@@ -574,17 +580,44 @@ def export_command(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.npz; with --to torch a directory.", show_default=False, readable=False
+            help="FILE.npz or FILE.h; with --to torch or readmemh a directory.",
+            show_default=False,
+            readable=False,
         ),
     ],
-    to: Annotated[ExportFormat, typer.Option(help="Arrays, or a PyTorch module.")] = ExportFormat[
-        "npz"
-    ],
+    to: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="Arrays, a PyTorch module, or integers for C or for Verilog's $readmemh."
+        ),
+    ] = ExportFormat["npz"],
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET", help="Of integers; else the run's own, or int16."),
+    ] = None,
+    samples: Annotated[
+        int | None, whole(help="Of the test set, with all their ticks; else 2.")
+    ] = None,
 ) -> None:
     """Write a trained network for programs that do not have disinhib."""
     from .export import export_run
 
-    export_run(run, str(to.value), out)
+    export_run(run, str(to.value), out, arithmetic, samples)
+
+
+@arithmetic_app.command("probe")
+def probe_command(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
+    width: Annotated[int, whole(help="Bits of every quantity.")] = 16,
+    samples: Annotated[int, whole(help="Of the training set.")] = 500,
+) -> None:
+    """Measure how large a network's quantities are, and propose formats."""
+    from .probe import probe_run
+
+    probe_run(run, width, samples)
 
 
 @app.command("compare")

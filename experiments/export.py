@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import numpy as np
 
 from ..datasets import DatasetError
 from ..refimpl import ConfigurationError
-from ..validation import FileError
+from ..refimpl.integers import arithmetic
+from ..validation import (
+    FileError,
+    record_integer_trace,
+    write_c_header,
+    write_memory_files,
+)
 from .output import (
     make_directory,
     refuse_unwritable,
@@ -26,7 +33,7 @@ from .output import (
     write_text,
 )
 from .trained import TrainedNetwork, load
-from .training import holds_a_run, npz_bytes, refuse_files_of_run
+from .training import holds_a_run, npz_bytes, refuse_files_of_run, soft_labels
 
 console = terminal_console()
 
@@ -61,8 +68,16 @@ def exported_arrays(network: TrainedNetwork) -> dict[str, Any]:
     }
 
 
-def export_run(run: Path, to: str, out: Path) -> None:
-    """Write a network to a file FILE.npz, or to a directory with a PyTorch module beside it."""
+def export_run(
+    run: Path, to: str, out: Path, preset: str | None = None, samples: int | None = None
+) -> None:
+    """Write a network to a file, or to a directory with what reads it beside it."""
+    if to in ("c-header", "readmemh"):
+        _export_integers(run, to, out, preset, SAMPLES if samples is None else samples)
+        return
+    for name, value in (("--arithmetic", preset), ("--samples", samples)):
+        if value is not None:
+            raise ConfigurationError(f"{name} is of --to c-header and readmemh: --to is {to}")
     if to == "npz" and out.suffix != ".npz":
         raise ConfigurationError(f"{out}: a file FILE.npz is needed, or --to torch for a directory")
     refuse_files_of_run(run if run.is_dir() else run.parent, out)
@@ -83,6 +98,53 @@ def export_run(run: Path, to: str, out: Path) -> None:
     write_output(out / "network.py", write_text, source)
     write_output(out / "network.npz", _save, arrays)
     say(console, f"Written to {out}: network.py, which needs PyTorch alone, and network.npz")
+
+
+SAMPLES = 2
+"""Of the test set, whose ticks go with an export in integers."""
+
+
+def _export_integers(run: Path, to: str, out: Path, preset: str | None, samples: int) -> None:
+    """Write a network in integers, and what it comes to on a few samples, tick by tick."""
+    if to == "c-header" and out.suffix != ".h":
+        raise ConfigurationError(
+            f"{out}: a file FILE.h is needed, or --to readmemh for a directory"
+        )
+    refuse_files_of_run(run if run.is_dir() else run.parent, out)
+    if to == "readmemh" and (holds_a_run(out) or (out.exists() and not out.is_dir())):
+        raise ConfigurationError(f"{out} is a run or a file: choose another directory")
+    if to == "c-header":
+        refuse_unwritable(out)
+    with working(console, f"exporting {run}"):
+        network = load(run, notify=tell_user)
+        configuration = network.configuration
+        about = configuration.arithmetic or arithmetic(preset or "int16")
+        if preset is not None and configuration.arithmetic not in (None, arithmetic(preset)):
+            raise ConfigurationError(
+                f"--arithmetic is {preset}: {run} was trained in one of its own, and is exported "
+                "in that"
+            )
+        test = network.data().test
+        if not 1 <= samples <= len(test.images):
+            raise ConfigurationError(
+                f"--samples is {samples}: 1 to {len(test.images)}, as many as the test set has"
+            )
+        labels = soft_labels(configuration, test.labels[:samples], network.data().n_classes)
+        inputs = network.data().inputs(test.images[:samples])
+        # Only the update is the optimiser's, of which integers have one.
+        learnt = network.backend.configuration
+        plain = replace(learnt, optimizer=replace(learnt.optimizer, name="sgd"))
+        trace = record_integer_trace(
+            plain, about, network.parameters, np.asarray(inputs)[None], np.asarray(labels)[None]
+        )
+    if to == "c-header":
+        write_output(out, lambda path, one: write_c_header(one, path), trace)
+    else:
+        make_directory(out)
+        write_memory_files(trace, out)
+    unfit = sum(n for name, n in trace.overflows.items() if name in ("weight", "bias"))
+    said = f"; {unfit:,} parameters did not fit their format" if unfit else ""
+    say(console, f"Written to {out}: {about.ticks} ticks of each loop for {samples} samples{said}")
 
 
 def _refuse_another_module(file: Path, source: str) -> None:

@@ -1,3 +1,7 @@
+from .hardware import (
+    write_c_header as write_c_header,
+    write_memory_files as write_memory_files,
+)
 from .integers import (
     FirstDifference as FirstDifference,
     IntegerTrace as IntegerTrace,

@@ -246,8 +246,13 @@ def write_integer_questions(trace: IntegerTrace, directory: str | os.PathLike[st
         lines.append(" ".join([plain, *map(str, array.shape)]))
         np.ascontiguousarray(array, dtype="<i8").tofile(directory / f"{plain}.i64")
     (directory / "arrays.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    settings = "".join(f"{name} {value}\n" for name, value in _flat(settings_of(trace)))
+    settings = "".join(f"{name} {value}\n" for name, value in settings_lines(trace))
     (directory / "settings.txt").write_text(settings, encoding="utf-8")
+
+
+def settings_lines(trace: IntegerTrace) -> list[tuple[str, str]]:
+    """Network and arithmetic as names and texts, for files that are not JSON."""
+    return list(_flat(settings_of(trace)))
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -397,7 +402,8 @@ QUANTITY_OF = {
 }  # fmt: skip
 
 
-def _format_of(trace: IntegerTrace, array: str) -> Format:
+def format_of_answer(trace: IntegerTrace, array: str) -> Format:
+    """Format of an array under `steps`, by its path."""
     _, _, stage, name = array.split("/")
     quantity = QUANTITY_OF.get(name if name in QUANTITY_OF else name.rpartition("_")[0], "")
     if stage == "gradients":
@@ -435,7 +441,7 @@ def first_integer_difference(trace: IntegerTrace, answers: Arrays) -> FirstDiffe
         place,
         int(given[place]),
         int(expected[place]),
-        _format_of(trace, array),
+        format_of_answer(trace, array),
         int(np.count_nonzero(given != expected)),
         tuple(_mistakes(trace, answers, array, tick_number)),
     )

@@ -3,7 +3,10 @@
    integers QUESTIONS ANSWERS: reads what `disinhib trace inputs TRACE.h5 --out QUESTIONS --flat` wrote
    of a trace of integers, and writes every integer that it comes to into the directory ANSWERS.
    Sections are those of the page. Arrays are (batch, units) in rows; right shifts of negative
-   numbers are arithmetic, as on every compiler that matters (checked at the start). */
+   numbers are arithmetic, as on every compiler that matters (checked at the start).
+
+   Compiled with -DNETWORK_H='"network.h"', of `disinhib export RUN --to c-header --out network.h`, it
+   has no files: it takes the network from the header, and compares with the answers there. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,7 +36,63 @@ static void *memory(size_t n) {
     return found;
 }
 
-/* What is asked. */
+#ifdef NETWORK_H
+
+/* What is asked, and should come out, out of a header: a testbench without an operating system. */
+
+#include NETWORK_H
+
+static size_t n_compared, n_other;
+
+static const network_array *found(const network_array *all, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(all[i].name, name)) return &all[i];
+    return 0;
+}
+
+static Int element(const network_array *a, size_t i) {
+    switch (a->bytes) {
+    case 1: return ((const int8_t *)a->values)[i];
+    case 2: return ((const int16_t *)a->values)[i];
+    case 4: return ((const int32_t *)a->values)[i];
+    }
+    return ((const int64_t *)a->values)[i];
+}
+
+static const network_array *asked(const char *name) {
+    const network_array *a = found(network_arrays, sizeof network_arrays / sizeof *network_arrays, name);
+    if (!a) fail("the header has no %s", name);
+    return a;
+}
+
+static const char *setting(const char *name) {
+    for (size_t i = 0; i < sizeof network_settings / sizeof *network_settings; i++)
+        if (!strcmp(network_settings[i][0], name)) return network_settings[i][1];
+    fail("the header has no setting %s", name);
+    return 0;
+}
+
+static Int *array(const char *name, size_t n) {
+    const network_array *a = asked(name);
+    if (a->n < n) fail("%s has %zu integers: %zu are needed", name, a->n, n);
+    Int *copy = memory(n);
+    for (size_t i = 0; i < n; i++) copy[i] = element(a, i);
+    return copy;
+}
+
+static Int length_of(const char *name, int axis) { return (Int)asked(name)->lengths[axis]; }
+
+static void compare_or_write(const char *name, const Int *values, size_t n) {
+    const network_array *a = found(network_answers, sizeof network_answers / sizeof *network_answers, name);
+    if (!a || a->n != n) fail("the header has no %zu integers of %s", n, name);
+    for (size_t i = 0; i < n; i++, n_compared++)
+        if (values[i] != element(a, i) && !n_other++)
+            printf("%s[%zu] is %" PRId64 ", should be %" PRId64 "\n", name, i, values[i], element(a, i));
+}
+
+#else
+
+/* What is asked, in files, and where the answers go. */
 
 static const char *questions, *answers;
 
@@ -55,9 +114,6 @@ static const char *setting(const char *name) {
     return 0;
 }
 
-static Int whole(const char *name) { return strtoll(setting(name), 0, 10); }
-static int is(const char *name, const char *value) { return !strcmp(setting(name), value); }
-
 static Int *array(const char *name, size_t n) {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.i64", questions, name);
@@ -75,17 +131,26 @@ static Int *array(const char *name, size_t n) {
     return found;
 }
 
-static void answer(Int step, const char *stage, const char *name, int layer, const Int *values, size_t n) {
-    char path[4096], number[24] = "";
-    if (layer >= 0) snprintf(number, sizeof number, "%d", layer);
-    snprintf(path, sizeof path, "%s/steps.%04d.%s.", answers, (int)step, stage);
-    char *end = path + strlen(path);
-    /* A layer's number stands where the name has a #. */
-    for (; *name; name++) {
-        if (*name == '#') end = stpcpy(end, number);
-        else *end++ = *name;
+static Int length_of(const char *name, int axis) {
+    char path[4096], line[4096], *rest;
+    snprintf(path, sizeof path, "%s/arrays.txt", questions);
+    FILE *file = fopen(path, "r");
+    if (!file) fail("%s: %s", path, strerror(errno));
+    size_t length = strlen(name);
+    Int found = 0;
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, name, length) || line[length] != ' ') continue;
+        rest = line + length;
+        for (int k = 0; k <= axis; k++) found = strtoll(rest, &rest, 10);
     }
-    strcpy(end, ".i64");
+    fclose(file);
+    if (found < 1) fail("%s: %s is missing", path, name);
+    return found;
+}
+
+static void compare_or_write(const char *name, const Int *values, size_t n) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.i64", answers, name);
     FILE *file = fopen(path, "wb");
     if (!file) fail("%s: %s", path, strerror(errno));
     for (size_t i = 0; i < n; i++) {
@@ -95,6 +160,25 @@ static void answer(Int step, const char *stage, const char *name, int layer, con
         if (fwrite(bytes, 1, 8, file) != 8) fail("%s cannot be written", path);
     }
     if (fclose(file)) fail("%s cannot be written", path);
+}
+
+#endif
+
+static Int whole(const char *name) { return strtoll(setting(name), 0, 10); }
+static int is(const char *name, const char *value) { return !strcmp(setting(name), value); }
+
+static void answer(Int step, const char *stage, const char *name, int layer, const Int *values, size_t n) {
+    char whole_name[MOST_NAME], number[24] = "";
+    if (layer >= 0) snprintf(number, sizeof number, "%d", layer);
+    snprintf(whole_name, sizeof whole_name, "steps.%04d.%s.", (int)step, stage);
+    char *end = whole_name + strlen(whole_name);
+    /* A layer's number stands where the name has a #. */
+    for (; *name; name++) {
+        if (*name == '#') end = stpcpy(end, number);
+        else *end++ = *name;
+    }
+    *end = 0;
+    compare_or_write(whole_name, values, n);
 }
 
 /* Numbers: formats, saturation. */
@@ -175,18 +259,10 @@ typedef struct { Int *entries, first; int cell_bits, interpolates, site; Int cel
 static Table rate_E, rate_I, slope_E, slope_I, offset, gain, exponential, reciprocal, inverse_root;
 
 static Table table(const char *name, int site) {
-    char path[4096], line[4096], wanted[MOST_NAME];
+    char wanted[MOST_NAME];
     Table found = {0, 0, 0, 0, 64 * site, 0};
-    snprintf(path, sizeof path, "%s/arrays.txt", questions);
-    snprintf(wanted, sizeof wanted, "tables.%s.entries ", name);
-    FILE *file = fopen(path, "r");
-    if (!file) fail("%s: %s", path, strerror(errno));
-    Int n = 0;
-    while (fgets(line, sizeof line, file))
-        if (!strncmp(line, wanted, strlen(wanted))) n = strtoll(line + strlen(wanted), 0, 10);
-    fclose(file);
-    if (n < 2) fail("%s: no table %s", path, name);
     snprintf(wanted, sizeof wanted, "tables.%s.entries", name);
+    Int n = length_of(wanted, 0);
     found.entries = array(wanted, (size_t)n);
     snprintf(wanted, sizeof wanted, "tables.%s.first_cell_bits_interpolates", name);
     Int *about = array(wanted, 3);
@@ -687,10 +763,14 @@ static int rounding_named(const char *name) {
 }
 
 int main(int n, char **arguments) {
+#ifndef NETWORK_H
     if (n != 3) fail("usage: integers QUESTIONS ANSWERS");
-    if (((Int)-3 >> 1) != -2) fail("this compiler's shift to the right does not keep the sign");
     questions = arguments[1], answers = arguments[2];
     if (mkdir(answers, 0777) && errno != EEXIST) fail("%s: %s", answers, strerror(errno));
+#else
+    (void)n, (void)arguments;
+#endif
+    if (((Int)-3 >> 1) != -2) fail("this compiler's shift to the right does not keep the sign");
     char text[MOST_NAME], *rest;
     const char *given = setting("network.sizes");
     for (L = -2; *given; L++) {
@@ -731,15 +811,8 @@ int main(int n, char **arguments) {
     offset = table("offset", OFFSET), gain = table("gain", GAIN);
     exponential = table("exponential", EXPONENTIAL), reciprocal = table("reciprocal", RECIPROCAL);
     inverse_root = table("inverse_root", INVERSE_ROOT);
-    char path[4096], line[4096];
-    Int steps = 0;
-    snprintf(path, sizeof path, "%s/arrays.txt", questions);
-    FILE *file = fopen(path, "r");
-    if (!file) fail("%s: %s", path, strerror(errno));
-    while (fgets(line, sizeof line, file))
-        if (!strncmp(line, "inputs ", 7)) steps = strtoll(line + 7, &rest, 10), batch = strtoll(rest, 0, 10);
-    fclose(file);
-    if (steps < 1 || batch < 1) fail("%s: inputs are missing", path);
+    Int steps = length_of("inputs", 0);
+    batch = length_of("inputs", 1);
     for (int l = 0; l <= L; l++) {
         snprintf(text, sizeof text, l < L ? "initial.hidden_%d_weight" : "initial.readout_weight", l);
         W[l] = array(text, (size_t)sizes[l] * sizes[l + 1]);
@@ -753,5 +826,9 @@ int main(int n, char **arguments) {
     Int *y = array("targets", (size_t)(steps * batch) * n_out);
     for (Int step = 0; step < steps; step++)
         learn(x + (size_t)(step * batch) * sizes[0], y + (size_t)(step * batch) * n_out, step);
+#ifdef NETWORK_H
+    printf("%zu integers compared, %zu differ\n", n_compared, n_other);
+    return n_other ? 1 : 0;
+#endif
     return 0;
 }

@@ -273,3 +273,65 @@ def test_the_commands(tmp_path):
     refused = disinhib("trace", "record", "--arithmetic", "int9", "--out", tmp_path / "no.h5")
     assert refused.returncode == 2
     assert "choose one of int16" in one_line(refused)
+
+
+@needs_compiler
+def test_a_header_for_c_is_its_own_testbench(tmp_path):
+    """What a run learnt, in a program without files; and a mistake shows there too."""
+    small = ("--set", "hidden=[5]", "--epochs", "1", "--set", "arithmetic.ticks=8")
+    run, header = tmp_path / "run", tmp_path / "network.h"
+    assert disinhib("train", "--backend", "integer", *small, "--out", run).returncode == 0
+    result = disinhib("export", run, "--to", "c-header", "--samples", "3", "--out", header)
+    assert result.returncode == 0, result.stderr
+    assert "#define WEIGHT_FRACTION 13" in header.read_text()
+    source = f'#define NETWORK_H "{header}"\n' + SOURCE.read_text(encoding="utf-8")
+    bench = built(tmp_path, source)
+    found = subprocess.run([bench], capture_output=True, text=True, check=True)
+    assert found.stdout.endswith(" integers compared, 0 differ\n")
+    assert int(found.stdout.split()[0]) > 3 * 8 * (4 * 5 + 3 * 10)
+    before, after = MISTAKES["rounded by floor"]
+    wrong = subprocess.run([built(tmp_path, source.replace(before, after))],
+                           capture_output=True, text=True, check=False)  # fmt: skip
+    assert wrong.returncode == 1
+    assert wrong.stdout.startswith("steps.0000.open_loop.u_")
+
+
+def test_memory_files_hold_two_s_complement_of_each_width(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "memories"
+    small = ("--set", "hidden=[5]", "--epochs", "1")
+    assert disinhib("train", "--backend", "numpy", *small, "--out", run).returncode == 0
+    result = disinhib("export", run, "--to", "readmemh", "--arithmetic", "int8-weights",
+                      "--samples", "1", "--out", out)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    listed = dict(line.split(" ", 1) for line in (out / "memories.txt").read_text().splitlines())
+    assert listed["initial.hidden_0_weight"] == "8 64 5"
+    assert listed["steps.0000.closed_loop.z"] == "16 100 1 10"
+    assert set(listed) == {path.stem for path in out.glob("*.mem")}
+    with h5py.File(run / "checkpoint.h5") as file:
+        names = []
+        file.visit(names.append)
+        (weights,) = [file[name] for name in names if name.endswith("hidden_0/weight")
+                      and "parameters" in name]  # fmt: skip
+        expected = np.clip(np.rint(np.asarray(weights[:], float) * 64), -128, 127).astype(int)
+    lines = (out / "initial.hidden_0_weight.mem").read_text().split()
+    assert {len(line) for line in lines} == {2}
+    found = np.array([int(line, 16) for line in lines])
+    np.testing.assert_array_equal(np.where(found > 127, found - 256, found), expected.ravel())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--to", "c-header", "--out", "network.txt"), "FILE.h is needed"),
+        (("--to", "c-header", "--out", "n.h", "--samples", "100000"), "as many as the test set"),
+        (("--to", "c-header", "--out", "n.h", "--arithmetic", "int9"), "choose one of int16"),
+        (("--to", "npz", "--out", "n.npz", "--samples", "2"), "--to is npz"),
+    ],
+)
+def test_exports_that_cannot_be_are_refused(tmp_path, arguments, words):
+    small = ("--set", "hidden=[5]", "--epochs", "1")
+    assert disinhib("train", *small, "--out", "run", cwd=tmp_path).returncode == 0
+    result = disinhib("export", "run", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert words in one_line(result)
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
