@@ -50,6 +50,7 @@ from ...validation import (
 )
 from ..output import make_directory, refuse_unwritable, say, terminal_console, visible, working
 from ..training import (
+    INTEGER_BACKENDS,
     load_data,
     load_run_configuration,
     parse_settings,
@@ -141,7 +142,12 @@ def conform_each_other(paths: Sequence[Path], seeds: int, method: str, files: Re
 
 def _cross(seeds: int, method: str) -> list[TraceReport]:
     """Let each backend make golden numbers, and judge all the others by them."""
-    available = [d.name for d in backend_descriptions() if not d.unavailable]
+    # Integers have no Adam, and a precision of their own: they have traces of their own.
+    available = [
+        d.name
+        for d in backend_descriptions()
+        if not d.unavailable and d.name not in INTEGER_BACKENDS
+    ]
     reports = []
     for network in random_networks(seeds):
         for maker in available:

@@ -385,7 +385,7 @@ UPDATES = (
         PLAIN,
         "optimiser update",
         {"written": written_in_float32},
-        ("numbers are rounded to float32 when they are written",),
+        ("numbers are rounded to float32, as they are held or as they are written",),
     ),
 )
 
@@ -511,7 +511,7 @@ FEEDBACK = (
         PLAIN,
         "closed-loop target",
         {"written": labels_written_in_float32},
-        ("numbers are rounded to float32 when they are written",),
+        ("numbers are rounded to float32, as they are held or as they are written",),
     ),
     Misled(
         "labels are made to sum to 1",
@@ -700,9 +700,33 @@ def reversed_integral(port, now, target):
     return change / port.s["controller.tau"]
 
 
+def k_p_twice(port, now, target):
+    if target is None:
+        return 0 * now.z
+    return port.s["controller.k_p"] * (port.error(now.u_out, target) + now.z)
+
+
+def steps_twice_as_long(port, y, f, dt):
+    return Port.advance(port, y, f, 2 * dt)
+
+
 REVERSED_ON_PATH = {"control": reversed_control, "integral_derivative": reversed_integral}
 
 PATHS = (
+    Misled(
+        "path: steps twice as long",
+        "tuned-activations",
+        "open-loop trajectory",
+        {"advance": steps_twice_as_long},
+        ("states lie twice as far apart",),
+    ),
+    Misled(
+        "path: k_p where k_i belongs",
+        PLAIN,
+        "closed-loop trajectory",
+        {"control": k_p_twice},
+        ("k_p stands where k_i belongs",),
+    ),
     *[
         Misled(f"path: {name}", trace, f"{loop}-loop trajectory", change, says)
         for name, trace, loop, change, says in (

@@ -358,7 +358,7 @@ OPEN_PATH_MISTAKES = (
         "the step of time is half as long",
         "tuned-activations",
         {"advance": lambda port, y, f, dt: Port.advance(port, y, f, dt / 2)},
-        says="half as long",
+        says="half as far apart",
     ),
 )
 

@@ -180,14 +180,14 @@ COINCIDENCES = (
                 Port.batch_mean(port, states, l) * len(states) / port.n_out
             )
         },
-        (OVER_OUTPUTS,),
+        ("divided by one less than its size", OVER_OUTPUTS),
     ),
     Misled(
         "losses are divided by the number of outputs in place of the batch's size",
         "exact-inverse",
         "losses",
         scaled_losses(lambda port, seen: len(seen.ys) / port.n_out),
-        (OVER_OUTPUTS,),
+        ("divided by one less than its size", OVER_OUTPUTS),
     ),
     Misled(
         "Q has slopes at the drive",

@@ -56,6 +56,10 @@ MEAN_INHIBITION_ROWS: list[Row] = [
         partial(learning.mean_with, lambda r: r.sum(axis=0)),
     ),
     (
+        "the sum over the batch is divided by one less than its size: r̄ takes in its mean",
+        partial(learning.mean_with, lambda r: r.sum(axis=0) / max(len(r) - 1, 1)),
+    ),
+    (
         "the sum over the batch is divided by the number of outputs: r̄ takes in its mean",
         learning.mean_over_outputs,
     ),

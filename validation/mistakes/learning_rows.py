@@ -41,6 +41,10 @@ LOSSES_ROWS: list[Row] = [
         losses.mean_over_outputs,
     ),
     (
+        "sums over the batch are divided by one less than its size: losses are means over it",
+        losses.over_one_less,
+    ),
+    (
         "sums over the batch are divided by the number of outputs: losses are means over the batch",
         losses.over_outputs,
     ),

@@ -67,6 +67,12 @@ def over_outputs(setting: Setting) -> Arrays:
     return _times(setting, trace.inputs.shape[1] / trace.configuration.sizes[-1])
 
 
+def over_one_less(setting: Setting) -> Arrays | None:
+    """Divide the sum over the batch by one less than its size."""
+    batch = setting.trace.inputs.shape[1]
+    return _times(setting, batch / (batch - 1)) if batch > 1 else None
+
+
 def torch_mean(setting: Setting) -> Arrays | None:
     """Give Σ (y − u_out)² over the number of outputs, of a squared error."""
     configuration = setting.trace.configuration

@@ -163,7 +163,7 @@ def control_left(settings: Sequence[Setting]) -> str:
         )
     return (
         f"{residual} while all layers rest under this c; the gains in κ, the target or the error e "
-        "are others, or the search stopped early"
+        "are others, c was rounded or changed when it had been found, or the search stopped early"
     )
 
 
@@ -194,8 +194,8 @@ def potential_left(settings: Sequence[Setting]) -> str:
     return (
         f"u_E does not solve u_E + φ_I(u_I) = a: the residual u_E + φ_I(u_I) − a is "
         f"{per_layer[layer]:.2g} in hidden layer {layer}, while all that follows from u_E fits; "
-        "the drive a = h W + b (inputs, weights, biases) or φ_I is another, or the search stopped "
-        "early"
+        "the drive a = h W + b (inputs, weights, biases) or φ_I is another, u_E was rounded when "
+        "it had been found, or the search stopped early"
     )
 
 

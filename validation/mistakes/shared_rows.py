@@ -35,6 +35,10 @@ INTEGRAL_ONLY: Row = (
     "the controller is integral only: c = k_p e + k_i z",
     settings(controller={"k_p": 0.0}),
 )
+K_P_FOR_K_I: Row = (
+    "k_p stands where k_i belongs: c = k_p e + k_i z",
+    settings_from(lambda c: {"controller": {"k_i": c.controller.k_p}}),
+)
 
 ERRORS_OF_A_MEAN: list[Row] = [
     (words, partial(dynamics.error_times, factor))
@@ -124,7 +128,8 @@ IN_MEMORY = "arrays are column-major: the last index is to run fastest"
 ORDERS = (order.written_column_major, order.read_column_major)
 OF_MEMORY: list[Row] = [(IN_MEMORY, arrays("*", order.in_a_file(change))) for change in ORDERS]
 IN_FLOAT32: Row = (
-    "numbers are rounded to float32 when they are written, and another precision is said",
+    "numbers are rounded to float32, as they are held or as they are written, and another "
+    "precision is said",
     arrays("*", lambda setting, array: order.in_float32(array)),
 )
 PARAMETERS_IN_FLOAT32 = (

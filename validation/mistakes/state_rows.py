@@ -25,6 +25,7 @@ from .shared_rows import (
     INPUTS_OVER_256,
     INPUTS_SIGNED,
     INTEGRAL_ONLY,
+    K_P_FOR_K_I,
     OF_LAYERS,
     OF_MEMORY,
     OF_PRECISION,
@@ -147,8 +148,14 @@ OF_PATHS: list[Row] = [
         "each of the first steps is kept: of trajectory.every steps one is",
         paths.each_step_kept,
     ),
-    ("steps are half as long as trajectory.dt", partial(paths.in_other_steps, 1 / 2)),
-    ("steps are twice as long as trajectory.dt", partial(paths.in_other_steps, 2)),
+    (
+        "states lie half as far apart: trajectory.dt or .every is halved",
+        partial(paths.in_other_steps, 1 / 2),
+    ),
+    (
+        "states lie twice as far apart: trajectory.dt or .every is doubled",
+        partial(paths.in_other_steps, 2),
+    ),
     (
         "states are kept one step late: the first step, and each trajectory.every-th after it",
         paths.kept_a_step_late,
@@ -206,6 +213,7 @@ CLOSED_PATH_ROWS: list[Row] = [
     ),
     PROPORTIONAL_ONLY,
     INTEGRAL_ONLY,
+    K_P_FOR_K_I,
     GAINS_EXCHANGED,
     SOFTMAX_LEFT_OUT,
     *ERRORS_OF_A_MEAN,
@@ -323,6 +331,7 @@ CLOSED_LOOP_ROWS: list[Row] = [
     READOUT_FEEDBACK,
     PROPORTIONAL_ONLY,
     INTEGRAL_ONLY,
+    K_P_FOR_K_I,
     (
         "the leak is left out of the steady gain: κ = k_p + k_i / leak",
         settings(controller={"leak": 1.0}),
@@ -344,6 +353,7 @@ CLOSED_LOOP_ROWS: list[Row] = [
             ),
             (PROPORTIONAL_ONLY[0], lambda c: c.k_p),
             (INTEGRAL_ONLY[0], lambda c: c.k_i / c.leak),
+            (K_P_FOR_K_I[0], lambda c: c.k_p + c.k_p / c.leak),
         )
         for integral in ("e / leak", "e", "of c")
     ],
