@@ -145,6 +145,7 @@ def slope_at_drive(port, state, l):
 
 
 OVER_OUTPUTS = "divided by the number of outputs"
+K_P_FOR_K_I = "k_p stands where k_i belongs"
 IN_A_LOOP, AT_THE_DRIVE = "the slopes of a loop", "taken at the drive a"
 COINCIDENCES = (
     *[
@@ -540,7 +541,7 @@ PATHS = (
         "exact-inverse",
         "open-loop trajectory",
         {"advance": lambda port, y, f, dt: Port.advance(port, y, f, 2 * dt)},
-        ("steps are twice as long",),
+        ("states lie twice as far apart",),
     ),
     Misled(
         "the path is of the last batch",
@@ -653,10 +654,16 @@ OTHERS = (
         )
         for trace, part, said, coincides in (
             ("exact-inverse", "p", "the controller is proportional only", ()),
-            ("exact-inverse", "i", "the controller is integral only", ()),
+            # By default k_i is twice k_p: k_i alone is k_p in both places.
+            ("exact-inverse", "i", "the controller is integral only", (K_P_FOR_K_I,)),
             # Of three outputs, κ = 0.2 is a third, and 0.4 two thirds, of what it should be.
             ("one-hidden-mse", "p", "the controller is proportional only", ("a mean over the",)),
-            ("one-hidden-mse", "i", "the controller is integral only", ("torch's mean",)),
+            (
+                "one-hidden-mse",
+                "i",
+                "the controller is integral only",
+                (K_P_FOR_K_I, "torch's mean"),
+            ),
         )
     ],
     Misled(
