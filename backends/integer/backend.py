@@ -33,6 +33,7 @@ from ...refimpl import (
 from ...refimpl.integers import (
     Arithmetic,
     Chance,
+    Chip,
     EndStates,
     Here,
     Overflows,
@@ -336,18 +337,19 @@ class IntegerBackend:
         )
 
     def _path_out(self, states: list[NetworkState], recording: Recording) -> NetworkState:
-        kept = [self._state_out(state) for state in states[:: recording.every]]
+        asked = states[: recording.n_steps + 1 : recording.every]
+        kept = [self._state_out(state) for state in asked]
         return map_arrays(lambda *arrays: np.stack(arrays), *kept)
 
-    def _ticking(self, recording: Recording):  # type: ignore[no-untyped-def]
+    def _ticking(self, recording: Recording) -> Chip:
         if recording.method != "euler":
             raise ArgumentError(
                 f"recording.method is {recording.method}: integers go by ticks of explicit "
                 "Euler, which method euler records"
             )
+        # An arithmetic has one tick at least; what was not asked for is not kept.
         about = dataclasses.replace(self.arithmetic, ticks=max(recording.n_steps, 1))
-        chip = dataclasses.replace(self._chip, arithmetic=about)
-        return chip
+        return dataclasses.replace(self._chip, arithmetic=about)
 
     def _counts(self, batch: int) -> EndStateCounts:
         return EndStateCounts(integrated=batch)

@@ -127,6 +127,24 @@ def refuse_what_has_no_integers(network: NetworkConfiguration, arithmetic: Arith
                 f"arithmetic: {n} products of {first} ({form[first]}) and {second} "
                 f"({form[second]}) may need {bits} bits: the sums here have 63"
             )
+    # Terms of a tick are brought to one point: to that of its sums of products.
+    point = max(
+        max(form["input"].fraction, form["rate"].fraction) + form["weight"].fraction,
+        form["control"].fraction + form["feedback"].fraction,
+    )
+    for name in ("potential", "rate", "control", "bias"):
+        bits = form[name].width + max(point - form[name].fraction, 0) + 2
+        if bits > 63:
+            raise ConfigurationError(
+                f"arithmetic.{name} is {form[name]}: beside sums with {point} bits after the point "
+                f"it may need {bits} bits, and they have 63"
+            )
+    dropped = point - form["potential"].fraction + max(arithmetic.shift_E, arithmetic.shift_I)
+    if dropped > 62:
+        raise ConfigurationError(
+            f"arithmetic: a tick would drop {dropped} bits of a change, and there are 62; take "
+            "fewer after the point, or smaller shifts"
+        )
     sum_fraction = min(form["input"].fraction, form["rate"].fraction) + form["weight"].fraction
     for name in ("bias", "potential"):
         if form[name].fraction > sum_fraction:

@@ -136,6 +136,9 @@ def test_a_path_ends_where_the_end_state_is():
     under_control = backend.closed_loop_trajectory(record, x, Q, target, end)
     np.testing.assert_array_equal(under_control.z[-1], closed.z)
     np.testing.assert_array_equal(under_control.u_I[0][0], end.u_I[0])
+    nothing = backend.open_loop_trajectory(Recording(method="euler", n_steps=0), x)
+    assert nothing.u_out.shape == (1, 13, 3)
+    assert not np.any(nothing.u_E[0])
     with pytest.raises(ArgumentError, match="method euler"):
         backend.open_loop_trajectory(Recording(), x)
 

@@ -442,6 +442,22 @@ def test_impossible_arithmetics_are_refused(changes, words):
         ({"normalization": "power-of-two"}, {"feedback": Feedback(norm=3.0)}, "a power of 2"),
         ({"preset": "wide"}, {"sizes": (100_000, 3, 2)}, "bits: the sums here have 63"),
         ({"bias": "32.31"}, {}, "cannot take in more"),
+        # Of 62 bits after the point the sums have, a potential would lie 59 bits up.
+        ({"weight": "20.31", "rate": "20.31", "potential": "8.3", "table_bits": 4}, {}, "have 63"),
+        (
+            {
+                "weight": "16.23",
+                "rate": "16.20",
+                "table_bits": 2,
+                "table_range": 3,
+                "shift_E": 20,
+                "shift_I": 20,
+                "input": "16.20",
+                "potential": "8.0",
+            },
+            {},
+            "would drop",
+        ),
     ],
 )
 def test_networks_that_integers_do_not_have_are_refused(about, network, words):

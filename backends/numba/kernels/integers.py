@@ -202,8 +202,8 @@ def take_in(state, change, n, shift, rounding, word, first_index, limit):
             n_unfit += value != fitting
             state[i] = fitting
         return n_unfit
-    always, odd, negative = rounding_of(rounding, shift)
-    down = np.int64(shift)
+    down = np.int64(min(shift, 62))
+    always, odd, negative = rounding_of(rounding, down)
     for i in range(n):
         step = change[i]
         step += always + ((step >> down) & odd) + ((step >> np.int64(63)) & negative)
