@@ -229,11 +229,11 @@ def _hint_in_words(result: StageResult) -> list[str]:
             f"  no mistake is known that gives this path; the {result.hint_from} fails too"
         )
         whose = "its"
-    comes = f"{whose} numbers come of a usual mistake"
+    comes = f"{whose} numbers are those of a usual mistake"
     if not result.is_usual:
         comes = f"no mistake is known that gives {whose} numbers, but they show this"
     elif result.unseen:
-        comes = f"{whose} numbers would come of a usual mistake"
+        comes = f"{whose} numbers would be those of a usual mistake"
     explained = f"it explains {_share(1 - result.unexplained)} of the deviation"
     return [*lines, f"  {comes}: {result.hint}", f"  {explained}"]
 

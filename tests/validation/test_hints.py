@@ -25,6 +25,7 @@ from disinhib.validation.mistakes.catalogue import USUAL_MISTAKES
 
 from .fault import CASES, PLAIN, READOUT_FREE, THRESHOLD, map_parameters, resting
 from .faults import FAULTS
+from .fifth_hand import FOREIGN
 from .fourth_hand import STRANGE
 from .second_hand import MISTAKES
 from .third_hand import MISLED
@@ -102,7 +103,7 @@ def test_every_usual_mistake_is_made_by_somebody():
     """A row that no fault makes may name nothing for ever: one did, where it was refused."""
     made = {fault.hint for fault in FAULTS if fault.hint} | TESTED_HERE
     made |= {mistake.says for mistake in MISTAKES if mistake.says}
-    made |= {words for misled in (*MISLED, *STRANGE) for words in misled.says}
+    made |= {words for misled in (*MISLED, *STRANGE, *FOREIGN) for words in misled.says}
     hints = {hint for rows in USUAL_MISTAKES.values() for hint, _ in rows if isinstance(hint, str)}
     assert {hint for hint in hints if not any(words in hint for words in made)} == set()
 

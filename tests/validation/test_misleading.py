@@ -9,6 +9,7 @@ import pytest
 from disinhib.experiments.conformance.report import TraceReport, explanation
 from disinhib.validation import compare, first_deviation, named_arithmetic
 
+from .fifth_hand import FOREIGN, SAMPLE as SAMPLE_OF_FOREIGN
 from .fourth_hand import REVERSED_ON_PATH, SAMPLE as SAMPLE_OF_STRANGE, STRANGE
 from .second_hand import port_candidate, trace_named
 from .second_hand_port import Port
@@ -34,7 +35,11 @@ def lines_of(results):
     "misled",
     [
         pytest.param(misled, id=misled.name, marks=[] if misled in sample else [pytest.mark.slow])
-        for listed, sample in ((MISLED, SAMPLE), (STRANGE, SAMPLE_OF_STRANGE))
+        for listed, sample in (
+            (MISLED, SAMPLE),
+            (STRANGE, SAMPLE_OF_STRANGE),
+            (FOREIGN, SAMPLE_OF_FOREIGN),
+        )
         for misled in listed
     ],
 )
@@ -50,7 +55,7 @@ def test_no_hint_misleads(misled):
         assert any(said in hint for hint in named), first.hint
     assert not misled.says or first.is_usual == misled.is_usual
     words = "\n".join(lines_of(results))
-    assert ("come of a usual mistake" in words) == bool(misled.says and misled.is_usual)
+    assert ("are those of a usual mistake" in words) == bool(misled.says and misled.is_usual)
     assert ("no mistake is known that gives these numbers" in words) == bool(
         misled.says and not misled.is_usual
     )
@@ -162,7 +167,7 @@ def test_what_was_left_out_is_not_taken_for_right(name, change, left_out, stage,
     if says:
         last = unseen.split(", ", maxsplit=1)[0]
         assert first.hint.endswith(f"(in {last}, not given)")
-        assert any("would come of a usual mistake" in line for line in lines)
+        assert any("would be those of a usual mistake" in line for line in lines)
     assert bool(first.hint) == bool(says)
 
 

@@ -29,9 +29,10 @@ from .feedback_rows import (
 )
 from .learning_rows import GRADIENTS_ROWS, LOSSES_ROWS, UPDATE_ROWS
 from .mistake import Row
+from .other_values import DT, SHORT_NUMBERS, other_values
 from .state_rows import CLOSED_LOOP_ROWS, CLOSED_PATH_ROWS, OPEN_LOOP_ROWS, OPEN_PATH_ROWS
 
-USUAL_MISTAKES: dict[Stage, list[Row]] = {
+ROWS: dict[Stage, list[Row]] = {
     OPEN_LOOP_PATH: OPEN_PATH_ROWS,
     CLOSED_LOOP_PATH: CLOSED_PATH_ROWS,
     OPEN_LOOP: OPEN_LOOP_ROWS,
@@ -43,6 +44,7 @@ USUAL_MISTAKES: dict[Stage, list[Row]] = {
     GRADIENTS: GRADIENTS_ROWS,
     UPDATE: UPDATE_ROWS,
 }
+USUAL_MISTAKES = {stage: [*rows, *SHORT_NUMBERS] for stage, rows in ROWS.items()}
 
 NOT_CONVERGED: Row = (recognised.potential_left, recognised.potential_not_converged)
 NOT_AT_REST: Row = (paths.time_integrated, paths.not_yet_at_rest)
@@ -51,10 +53,14 @@ FACTORS: Row = (recognised.factors_in_words, recognised.a_factor_each)
 IF_NOTHING_SIMPLER: dict[Stage, list[Row]] = {CLOSED_LOOP_TARGET: [LABELS_IN_ANOTHER_ORDER]}
 """Mistakes that give much of what others do: named where no other explains what was found."""
 OBSERVATIONS: dict[Stage, list[Row]] = {
-    OPEN_LOOP: [NOT_AT_REST, NOT_CONVERGED],
-    MEAN_INHIBITION: [FACTOR, FACTORS],
-    FEEDBACK: [FACTOR, FACTORS],
+    OPEN_LOOP_PATH: other_values("activation_", "tau_", DT),
+    CLOSED_LOOP_PATH: other_values("activation_", "tau_", DT, "controller."),
+    OPEN_LOOP: [*other_values("activation_"), NOT_AT_REST, NOT_CONVERGED],
+    MEAN_INHIBITION: [*other_values("mean_inhibition.", "activation_I"), FACTOR, FACTORS],
+    FEEDBACK: [*other_values("activation_", "feedback.clip"), FACTOR, FACTORS],
+    CLOSED_LOOP_TARGET: other_values("feedback.nudge"),
     CLOSED_LOOP: [
+        *other_values("controller.", "activation_"),
         (recognised.factors_in_words, recognised.integral_times_factor),
         (recognised.control_left, recognised.control_not_converged),
         NOT_CONVERGED,
@@ -64,7 +70,11 @@ OBSERVATIONS: dict[Stage, list[Row]] = {
         (recognised.loss_factor_in_words, recognised.one_factor_of_losses),
         (recognised.loss_factors_in_words, recognised.a_factor_each_of_losses),
     ],
-    GRADIENTS: [FACTOR, FACTORS],
-    UPDATE: [FACTOR, FACTORS],
+    GRADIENTS: [
+        *other_values("activation_", "mean_inhibition.fixed_point"),
+        FACTOR,
+        FACTORS,
+    ],
+    UPDATE: [*other_values("optimizer."), FACTOR, FACTORS],
 }
 """What numbers show where no mistake that is known gives them: no mistakes, but where to look."""

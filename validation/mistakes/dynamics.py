@@ -100,6 +100,13 @@ def inputs_cut(setting: Setting) -> Trace:
     return dataclasses.replace(setting.trace, inputs=np.trunc(setting.trace.inputs))
 
 
+def input_left_out(number: int, setting: Setting) -> Trace:
+    """Put zero for one of a sample's inputs."""
+    inputs = setting.trace.inputs.copy()
+    inputs[..., number] = 0
+    return dataclasses.replace(setting.trace, inputs=inputs)
+
+
 def next_batch(setting: Setting) -> Trace | None:
     """Give each step the batch of the step after it, the last one the first."""
     inputs = setting.trace.inputs
@@ -316,6 +323,31 @@ def readout_of_potentials(setting: Setting) -> Arrays:
 def output_as_probabilities(setting: Setting) -> Arrays:
     """Write the softmax of the output."""
     return {**setting.right, "u_out": softmax(setting.right["u_out"])}
+
+
+def output_as_rates(setting: Setting) -> Arrays:
+    """Write φ_E of the output."""
+    right, phi = setting.right, setting.trace.configuration.activation_E
+    return {**right, "u_out": rate(phi, right["u_out"])}
+
+
+def output_of_the_open_loop(setting: Setting) -> Arrays:
+    """Write the open loop's output for that under control."""
+    return {**setting.right, "u_out": setting.circuit.open_loop.u_out}
+
+
+def output_without_control(setting: Setting) -> Arrays | None:
+    """Write φ_E(u_E^L) W_out where the output has c."""
+    right, configuration = setting.right, setting.trace.configuration
+    if not configuration.feedback.to_readout:
+        return None
+    return {**right, "u_out": right["u_out"] - _control(setting, right)}
+
+
+def read_output_fastest(Q: np.ndarray) -> np.ndarray:
+    """Read (batch, n_out, n_l) as (batch, n_l, n_out)."""
+    batch, n_out, n = Q.shape
+    return np.swapaxes(Q.reshape(batch, n, n_out), 1, 2)
 
 
 def excitation_unchanged(setting: Setting) -> Arrays:

@@ -36,6 +36,11 @@ def without_sharpness(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
     return slope(phi, u) / phi.sharpness
 
 
+def mirrored(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
+    """Give s k σ(−v) for s k σ(v)."""
+    return slope(phi, 2 * phi.shift - u)
+
+
 def without_scale(phi: SoftReLU, u: np.ndarray) -> np.ndarray:
     """Give k σ for φ' = s k σ."""
     return slope(phi, u) / phi.scale
@@ -124,6 +129,24 @@ def unnormalised(setting: Setting) -> Trace | None:
     loose = chain(setting, condition=_loose)
     assert loose is not None
     return with_part(setting.trace, setting.step, "feedback", FEEDBACK.form.value(loose))
+
+
+def without_inhibitory_slope(setting: Setting) -> Trace | None:
+    """Give the closed loop feedback weights without φ_I', where right ones were written."""
+    if (FEEDBACK, setting.step) in setting.left:
+        return None
+    found = chain(setting, slope_I=no_slope)
+    assert found is not None
+    return with_part(setting.trace, setting.step, "feedback", FEEDBACK.form.value(found))
+
+
+def of_the_loop_before(setting: Setting) -> Trace | None:
+    """Give the trace whose open loop is that of the step before."""
+    trace, step = setting.trace, setting.step
+    earlier = trace.steps[max(step - 1, 0)].circuit
+    if len(trace.steps) < 2 or earlier is None:
+        return None
+    return with_part(trace, step, "open_loop", earlier.open_loop)
 
 
 def _loose(feedback: Feedback, Q: np.ndarray) -> np.ndarray:

@@ -17,10 +17,12 @@ from .shared_rows import (
     OF_MEMORY,
     OF_SAMPLES,
     OF_STEPS,
+    OF_THE_FIRST_STEP,
     OF_WEIGHTS,
     SILENT_SAMPLES,
+    SLOPE_MIRRORED,
     SOFTMAX_OVER_BATCH,
-    without,
+    of_slopes,
 )
 
 MEAN_INHIBITION_ROWS: list[Row] = [
@@ -44,6 +46,10 @@ MEAN_INHIBITION_ROWS: list[Row] = [
     (
         "the mean is taken in the closed loop: it belongs to the open loop",
         learning.mean_in_closed_loop,
+    ),
+    (
+        "r̄ takes in one sample after another: it takes in the batch's mean once",
+        learning.mean_sample_by_sample,
     ),
     ("the rate of the mean potential: it is the mean of the rates", learning.rate_of_mean),
     (
@@ -133,6 +139,25 @@ FEEDBACK_ROWS: list[Row] = [
         feedback.of_the_closed_loop,
     ),
     ("Q is that of the step before", order.of_the_step_before),
+    OF_THE_FIRST_STEP,
+    (
+        "Q is taken at the open loop of the step before: each step has its own",
+        givens(feedback.of_the_loop_before),
+    ),
+    (
+        "all samples have the first sample's Q: each has its own",
+        arrays("*", lambda setting, array: array[:1] + 0 * array),
+    ),
+    *[
+        (
+            f"{what} column-major in Q: weights are (n_in, n_out), the last index fastest",
+            givens(partial(order.of_part, part, order.read_column_major)),
+        )
+        for what, part in (
+            ("W_out is read", "readout"),
+            ("weights of hidden layers are read", "weights"),
+        )
+    ],
     (
         "the slopes of a loop, φ' / (1 + φ_I' φ_E'): Q has φ_E' and φ_I' alone",
         partial(feedback.chain, in_loop=True),
@@ -249,8 +274,11 @@ FEEDBACK_ROWS: list[Row] = [
         "normalised unit by unit: the norm is of the whole matrix Q^l of a sample",
         partial(feedback.chain, condition=partial(feedback.normalised_over, axis=-2)),
     ),
-    *without("sharpness k", feedback.without_sharpness),
-    *without("scale s", feedback.without_scale),
+    *of_slopes(
+        "the sharpness k is left out of {}: φ' = s k σ(k (u − m))", feedback.without_sharpness
+    ),
+    *of_slopes("the scale s is left out of {}: φ' = s k σ(k (u − m))", feedback.without_scale),
+    *of_slopes(SLOPE_MIRRORED, feedback.mirrored),
     *OF_WEIGHTS[1:],
     *OF_STEPS,
     *OF_SAMPLES,
@@ -317,6 +345,10 @@ TARGET_ROWS: list[Row] = [
             partial(order.labels_of_another_step, lambda step, n_steps: min(step + 1, n_steps - 1)),
         )
     ],
+    (
+        "labels are those of the first step: each step has its own",
+        givens(partial(order.labels_of_another_step, lambda step, n_steps: 0)),
+    ),
     (
         "all samples have the first sample's label: each has its own",
         givens(partial(order.labels_with, lambda y: y[:1] + 0 * y)),

@@ -78,6 +78,16 @@ def mean_with(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> A
     return _mean(setting, [change(r) for r in _inhibitory_rates(setting)])
 
 
+def mean_sample_by_sample(setting: Setting) -> Arrays:
+    """Take in one sample after another, ρ of each."""
+    rho = setting.trace.configuration.mean_inhibition.rate
+    means = list(learner_before(setting.trace, setting.step).mean_inhibition)
+    for l, r in enumerate(_inhibitory_rates(setting)):
+        for sample in r:
+            means[l] = (1 - rho) * means[l] + rho * sample
+    return layer_arrays("r_I", tuple(means))
+
+
 def mean_over_outputs(setting: Setting) -> Arrays:
     """Take in the sum over the batch over the number of outputs."""
     n_out = setting.trace.configuration.sizes[-1]
@@ -524,6 +534,46 @@ def readout_with(
     return {**setting.right, "readout/weight": mean_outer_product(sent, delta)}
 
 
+def readout_of_potentials(setting: Setting) -> Arrays | None:
+    """Let the readout's synapses hear potentials; by its own δ, of the loop that it learns in."""
+    configuration, circuit = setting.trace.configuration, setting.circuit
+    if configuration.rule == "backprop":
+        return None
+    if configuration.feedback.to_readout:
+        u_E = circuit.closed_loop.u_E[-1]
+        W_out = learner_before(setting.trace, setting.step).parameters.readout
+        delta = rate(configuration.activation_E, u_E) @ W_out - circuit.closed_loop.u_out
+    else:
+        u_E, y = circuit.open_loop.u_E[-1], setting.trace.targets[setting.step]
+        delta = -error(configuration.loss, circuit.open_loop.u_out, y)
+    return {**setting.right, "readout/weight": mean_outer_product(u_E, delta)}
+
+
+def gradients_with_decay(setting: Setting) -> Arrays | None:
+    """Add so much of the parameters to the gradients as fits best in all steps."""
+    part = _decay_in_gradients(setting)
+    if part is None:
+        return None
+    parameters = named_arrays(learner_before(setting.trace, setting.step).parameters)
+    return {name: g + part * parameters[name] for name, g in setting.right.items()}
+
+
+def _decay_in_gradients(setting: Setting) -> float | None:
+    added = size = 0.0
+    for one in setting.beside:
+        parameters = named_arrays(learner_before(one.trace, one.step).parameters)
+        for name, found in one.found.items():
+            added += float(np.sum((found - one.right[name]) * parameters[name]))
+            size += float(np.sum(parameters[name] ** 2))
+    return added / size if added > 0 else None
+
+
+def gradients_with_decay_in_words(settings: Sequence[Setting]) -> str:
+    """Say how much of the parameters is in the gradients."""
+    part = _decay_in_gradients(settings[0])
+    return f"{part:.3g} times the parameters is in the gradients: there is no weight decay"
+
+
 def between_loops(setting: Setting, loss: str) -> np.ndarray:
     """Open-loop output less that under control."""
     return np.asarray(setting.circuit.open_loop.u_out - setting.circuit.closed_loop.u_out)
@@ -794,6 +844,7 @@ def adam(
     from_the_start: bool = False,
     of_arrays: bool = False,
     fewest: int | None = None,
+    largest: bool = False,
     weights: Callable[[float], float] = complement,
     second_weights: Callable[[float], float] | None = None,
     size: Callable[[Any], Any] = np.square,
@@ -801,7 +852,8 @@ def adam(
     """Adam with its ingredients open to exchange: what moves, its count, memory and β.
 
     The mistake is made in this step, on moments that were right so far, or from the start. Of
-    arrays, each adds to the count; the count is no less than `fewest`.
+    arrays, each adds to the count; the count is no less than `fewest`. With `largest`, the second
+    moment that moves is the largest so far.
     """
     optimizer = setting.trace.configuration.optimizer
     if optimizer.name != "adam":
@@ -826,11 +878,13 @@ def adam(
         m, v = first_moments[name], second_moments[name]
         if from_the_start or not kept:
             m, v = np.zeros_like(p), np.zeros_like(p)
+        most = np.zeros_like(p)
         for g in gradients if from_the_start else gradients[-1:]:
             m = b_1 * m + weights(b_1) * g[name]
             v = b_2 * v + (second_weights or weights)(b_2) * size(g[name])
+            most = np.maximum(most, v)
         sums = (sum_of_weights(beta, count) for beta in (beta_1, beta_2))
-        step = move(m, v, *sums, optimizer.epsilon)
+        step = move(m, most if largest else v, *sums, optimizer.epsilon)
         found[name] = p - optimizer.learning_rate * step
     return found
 

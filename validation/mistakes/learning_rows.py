@@ -22,9 +22,11 @@ from .shared_rows import (
     INPUTS_SIGNED,
     OF_MEMORY,
     OF_STEPS,
+    OF_THE_FIRST_STEP,
     OF_WEIGHTS,
     ORDERS,
     PARAMETERS_IN_FLOAT32,
+    SLOPE_MIRRORED,
     SOFTMAX_OVER_BATCH,
 )
 
@@ -117,6 +119,12 @@ LOSSES_ROWS: list[Row] = [
         losses.of_squared_error,
     ),
     ("right samples are given as a part of all: they are counted", losses.fraction),
+    ("wrong samples are counted: right ones are", losses.counted_wrong),
+    (
+        "right samples are counted after the update: they are of the parameters before it",
+        losses.counted_after_the_update,
+    ),
+    ("right samples are added up over the steps: each has its own", losses.counted_so_far),
     (
         "right samples are counted in the closed loop: predictions are of the open one",
         losses.counted_in_closed_loop,
@@ -175,6 +183,8 @@ GRADIENTS_ROWS: list[Row] = [
         learning.not_cleared,
     ),
     ("gradients are those of the step before", order.of_the_step_before),
+    OF_THE_FIRST_STEP,
+    (learning.gradients_with_decay_in_words, learning.gradients_with_decay),
     (
         "the gradients of backprop, where the rule is another",
         settings_from(lambda c: {"rule": "backprop"}),
@@ -273,6 +283,10 @@ GRADIENTS_ROWS: list[Row] = [
         partial(learning.written_out, slope_of=feedback.without_scale),
     ),
     (
+        SLOPE_MIRRORED.format("φ_E'"),
+        partial(learning.written_out, slope_of=feedback.mirrored),
+    ),
+    (
         "the sharpness k is left out of the tangent: δ = 1/φ'(u₀), φ' = s k σ(k (u − m))",
         partial(learning.written_out, estimate_of=learning.tangent_without_sharpness),
     ),
@@ -328,6 +342,10 @@ GRADIENTS_ROWS: list[Row] = [
     (
         "presynaptic potentials: g(W) has presynaptic rates",
         partial(learning.written_out, sent_of=dynamics.potential),
+    ),
+    (
+        "the readout hears presynaptic potentials: g(W) has presynaptic rates",
+        learning.readout_of_potentials,
     ),
     *[
         (
@@ -418,6 +436,10 @@ UPDATE_ROWS: list[Row] = [
         )
     ],
     ("Adam has Nesterov's momentum: it has none", learning.nesterov),
+    (
+        "Adam's second moment is the largest so far, as in AMSGrad: it is v",
+        partial(learning.adam, largest=True, from_the_start=True),
+    ),
     ("Adam has no root: m̂ / (√v̂ + ε)", partial(learning.adam, move=learning.without_root)),
     (
         "Adam's second moment is corrected after the root: √(v / (1 − β₂^t))",

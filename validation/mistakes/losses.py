@@ -241,3 +241,32 @@ def counted_in_closed_loop(setting: Setting) -> Arrays | None:
         return None
     u_out, y = setting.circuit.closed_loop.u_out, setting.trace.targets[setting.step]
     return {**setting.right, N_CORRECT: np.asarray(count_correct(u_out, y), dtype=np.float64)}
+
+
+def counted_wrong(setting: Setting) -> Arrays:
+    """Count the samples that are not right."""
+    right = setting.right
+    return {**right, N_CORRECT: setting.trace.inputs.shape[1] - right[N_CORRECT]}
+
+
+def counted_after_the_update(setting: Setting) -> Arrays:
+    """Count by the outputs of the parameters that the step left."""
+    trace, step = setting.trace, setting.step
+    parameters = trace.steps[step].parameters_after
+    x, y = trace.inputs[step], trace.targets[step]
+    if trace.configuration.rule == "backprop":
+        u_out = forward(trace.configuration, parameters, x)[1]
+    else:
+        one = dataclasses.replace(
+            trace, initial_parameters=parameters, inputs=x[None], targets=y[None], steps=()
+        )
+        u_out = computed(dataclasses.replace(setting, trace=one, step=0))["open_loop"].u_out
+    return {**setting.right, N_CORRECT: np.asarray(count_correct(u_out, y), dtype=np.float64)}
+
+
+def counted_so_far(setting: Setting) -> Arrays | None:
+    """Add up the right samples of all steps so far."""
+    if len(setting.trace.steps) < 2:
+        return None
+    so_far = [one.right[N_CORRECT] for one in setting.beside if one.step <= setting.step]
+    return {**setting.right, N_CORRECT: np.sum(so_far, axis=0)}

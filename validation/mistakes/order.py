@@ -76,6 +76,18 @@ def of_weights(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> 
     return changed_parameters(setting.trace, changed)
 
 
+def of_part(
+    part: str, change: Callable[[np.ndarray], np.ndarray], setting: Setting
+) -> Trace | None:
+    """Change the memory of some parameters, which every step begins with."""
+    return changed_parameters(
+        setting.trace,
+        lambda parameters: dataclasses.replace(
+            parameters, **{part: map_arrays(change, getattr(parameters, part))}
+        ),
+    )
+
+
 def in_the_first_step(result: Result) -> Result:
     """Make a mistake with the parameters that were given, not with those that were learnt."""
 
@@ -180,6 +192,23 @@ def of_the_step_before(setting: Setting) -> Arrays | None:
     return run_reference(dataclasses.replace(setting, step=max(setting.step - 1, 0)), setting.trace)
 
 
+def of_the_first_step(setting: Setting) -> Arrays | None:
+    """Give what the stage should have given in the first step."""
+    if len(setting.trace.steps) < 2:
+        return None
+    return run_reference(dataclasses.replace(setting, step=0), setting.trace)
+
+
+def steps_reversed(setting: Setting) -> Arrays | None:
+    """Give what belongs to the step as far from the end, of the parameters that stand there."""
+    trace, n_steps = setting.trace, len(setting.trace.steps)
+    if n_steps < 2:
+        return None
+    mirrored = dataclasses.replace(trace, steps=trace.steps[::-1])
+    place = dataclasses.replace(setting, step=n_steps - 1 - setting.step)
+    return run_reference(place, mirrored)
+
+
 def first_initial_parameters_of(change: Callable[[np.ndarray], np.ndarray]) -> Result:
     """Change the parameters that were given, and go on from there with nothing wrong."""
     return in_the_first_step(givens(partial(of_weights, change)))
@@ -189,6 +218,14 @@ def parameters_of_the_step_before(setting: Setting) -> Trace | None:
     """Begin a step with the parameters that the one before it began with."""
     step = setting.step
     return _beginning_with(setting, learner_before(setting.trace, max(step - 1, 0)).parameters)
+
+
+def part_of_the_step_before(part: str, setting: Setting) -> Trace | None:
+    """Begin a step with some of the parameters that the one before it began with."""
+    trace, step = setting.trace, setting.step
+    stale = getattr(learner_before(trace, max(step - 1, 0)).parameters, part)
+    now = learner_before(trace, step).parameters
+    return _beginning_with(setting, dataclasses.replace(now, **{part: stale}))
 
 
 def initial_parameters(setting: Setting) -> Trace | None:

@@ -312,6 +312,15 @@ def of_the_second_batch(setting: Setting) -> Trace | None:
     return second
 
 
+def target_of_another_step(which: int, setting: Setting) -> Trace | None:
+    """Give the path the target of another step's samples."""
+    steps = setting.trace.steps
+    circuit = steps[which].circuit if len(steps) > 1 else None
+    if circuit is None:
+        return None
+    return with_part(setting.trace, 0, "closed_loop_target", circuit.closed_loop_target)
+
+
 def hard_label_as_target(setting: Setting) -> Trace | None:
     """Give the path a label of 1 on the class and 0 elsewhere, where feedback is strong."""
     return dynamics.hard_label_as_target(setting) if setting.trace.steps else None

@@ -23,6 +23,10 @@ PROPORTIONAL_ONLY: Row = (
     "the controller is proportional only: c = k_p e + k_i z",
     settings(controller={"k_i": 0.0}),
 )
+SOFTMAX_OF_SQUARES: Row = (
+    "a softmax is in the error: with squares e = target − u_out",
+    settings_from(lambda c: {"loss": "softmax-cross-entropy"} if c.loss == "mse" else {}),
+)
 GAINS_EXCHANGED: Row = (
     "k_p and k_i are exchanged: c = k_p e + k_i z",
     settings_from(lambda c: {"controller": {"k_p": c.controller.k_i, "k_i": c.controller.k_p}}),
@@ -67,9 +71,8 @@ def inputs_times(factor: float) -> Result:
     return givens(partial(dynamics.inputs_times, factor))
 
 
-def without(factor: str, slope_of: Callable[[SoftReLU, np.ndarray], np.ndarray]) -> list[Row]:
-    """Slopes without one of their factors, both or either."""
-    words = f"the {factor} is left out of {{}}: φ' = s k σ(k (u − m))"
+def of_slopes(words: str, slope_of: Callable[[SoftReLU, np.ndarray], np.ndarray]) -> list[Row]:
+    """Slopes of another kind in the feedback weights, both or either; {} in words is which."""
     return [
         (
             words.format("φ_E' and φ_I'"),
@@ -89,6 +92,13 @@ INPUTS_SIGNED: Row = (
     "byte inputs are read as signed: they are 0 to 255",
     givens(dynamics.inputs_signed),
 )
+INPUTS_LEFT_OUT: list[Row] = [
+    (
+        f"the {which} input is left out: all drive the first layer",
+        givens(partial(dynamics.input_left_out, number)),
+    )
+    for which, number in (("first", 0), ("last", -1))
+]
 INPUTS_CUT: Row = ("inputs are cut to whole numbers", givens(dynamics.inputs_cut))
 FIRST_BATCH: Row = (
     "each step is given the first batch: step t is given batch t",
@@ -100,6 +110,7 @@ BIAS_SUBTRACTED: Row = (
     givens(dynamics.bias_subtracted),
 )
 BIAS_TWICE: Row = ("biases are added twice: a = h W + b", givens(dynamics.bias_twice))
+SLOPE_MIRRORED = "σ(−k (u − m)) stands in {}: φ' = s k σ(k (u − m))"
 SOFTMAX_OVER_BATCH = "the softmax goes over the batch: it goes over the outputs of a sample"
 HARD_LABELS = (
     "labels are 1 on the class and 0 elsewhere: those of the trace are softened, 0.99 and "
@@ -123,7 +134,23 @@ OF_STEPS: list[Row] = [
         "parameters are the initial ones in every step: each begins with what the last one left",
         givens(order.initial_parameters),
     ),
+    *[
+        (
+            f"{what} of the step before: each step begins with what the last one left",
+            givens(partial(order.part_of_the_step_before, part)),
+        )
+        for what, part in (
+            ("the readout is that", "readout"),
+            ("hidden weights are those", "weights"),
+            ("biases are those", "biases"),
+        )
+    ],
 ]
+OF_THE_FIRST_STEP: Row = (
+    "all is that of the first step: each step has its own",
+    order.of_the_first_step,
+)
+OF_STEPS_REVERSED: Row = ("steps are in reverse order: the first is 0000", order.steps_reversed)
 IN_MEMORY = "arrays are column-major: the last index is to run fastest"
 ORDERS = (order.written_column_major, order.read_column_major)
 OF_MEMORY: list[Row] = [(IN_MEMORY, arrays("*", order.in_a_file(change))) for change in ORDERS]

@@ -21,6 +21,7 @@ from .shared_rows import (
     HARD_LABELS,
     IN_FLOAT32,
     INPUTS_CUT,
+    INPUTS_LEFT_OUT,
     INPUTS_NOT_SCALED,
     INPUTS_OVER_256,
     INPUTS_SIGNED,
@@ -31,14 +32,20 @@ from .shared_rows import (
     OF_PRECISION,
     OF_SAMPLES,
     OF_STEPS,
+    OF_STEPS_REVERSED,
+    OF_THE_FIRST_STEP,
     OF_WEIGHTS,
     PROPORTIONAL_ONLY,
     READOUT_FEEDBACK,
     SOFTMAX_LEFT_OUT,
+    SOFTMAX_OF_SQUARES,
     SOFTMAX_OVER_BATCH,
 )
 
 ERROR_REVERSED = "the sign of the error: e = target − output, c = k_p e + k_i z"
+Q_READ_OUTPUT_FASTEST = (
+    "feedback weights are read with the output fastest: Q^l is (B, n_out, n_l), the unit fastest"
+)
 OF_ANOTHER_SAMPLE = "feedback weights are another sample's: each has its own"
 
 OF_STATES: list[Row] = [
@@ -88,6 +95,7 @@ OF_STATES: list[Row] = [
     INPUTS_OVER_256,
     INPUTS_SIGNED,
     INPUTS_CUT,
+    *INPUTS_LEFT_OUT,
     ("rates are given where potentials belong", dynamics.rates),
     (
         "the excitatory arrays hold rates: they are to hold potentials",
@@ -100,6 +108,10 @@ OF_STATES: list[Row] = [
     (
         "the output is given as probabilities: u_out is a potential, without softmax",
         dynamics.output_as_probabilities,
+    ),
+    (
+        "the output is given as a rate: u_out is a potential, without φ_E",
+        dynamics.output_as_rates,
     ),
     ("excitatory and inhibitory potentials are exchanged", dynamics.exchanged_populations),
     OF_LAYERS,
@@ -216,7 +228,19 @@ CLOSED_PATH_ROWS: list[Row] = [
     K_P_FOR_K_I,
     GAINS_EXCHANGED,
     SOFTMAX_LEFT_OUT,
+    SOFTMAX_OF_SQUARES,
     *ERRORS_OF_A_MEAN,
+    (
+        "c_int is to be the integral z, not the control signal c",
+        dynamics.control_as_integral,
+    ),
+    *[
+        (
+            f"the path's target is that of the {words} step: it is that of step 0",
+            givens(partial(paths.target_of_another_step, which)),
+        )
+        for words, which in (("second", 1), ("last", -1))
+    ],
     (
         "the path's target is the label where weak feedback nudges",
         givens(paths.label_as_target),
@@ -251,6 +275,7 @@ CLOSED_PATH_ROWS: list[Row] = [
         "all samples have the first sample's feedback weights",
         givens(partial(paths.feedback_with, lambda Q: Q[:1] + 0 * Q)),
     ),
+    (Q_READ_OUTPUT_FASTEST, givens(partial(paths.feedback_with, dynamics.read_output_fastest))),
     *[
         (OF_ANOTHER_SAMPLE, givens(partial(paths.feedback_with, partial(np.roll, shift=n, axis=0))))
         for n in (-1, 1)
@@ -280,6 +305,8 @@ OPEN_LOOP_ROWS: list[Row] = [
     ),
     (IN_FLOAT32[0], dynamics.rounded_when_written),
     ("all is that of the step before: steps count from 0000", order.of_the_step_before),
+    OF_THE_FIRST_STEP,
+    OF_STEPS_REVERSED,
     ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
     (
         "potentials inhibit where rates do: at rest u_E + φ_I(u_I) = a",
@@ -307,6 +334,7 @@ OPEN_LOOP_ROWS: list[Row] = [
 CLOSED_LOOP_ROWS: list[Row] = [
     *OF_STATES,
     *OF_STEPS,
+    OF_THE_FIRST_STEP,
     (
         "the sign of the control: c Q is taken from u_I, c = k_p e + k_i z, e = target − output",
         givens(dynamics.feedback_negated),
@@ -315,6 +343,24 @@ CLOSED_LOOP_ROWS: list[Row] = [
     (
         "feedback weights are applied that are not normalised, and normalised ones written",
         givens(feedback.unnormalised),
+    ),
+    (
+        "feedback weights are applied without φ_I', and right ones written",
+        givens(feedback.without_inhibitory_slope),
+    ),
+    (
+        Q_READ_OUTPUT_FASTEST,
+        givens(
+            partial(dynamics.feedback_with, lambda from_top, Q: dynamics.read_output_fastest(Q))
+        ),
+    ),
+    (
+        "the output is that of the open loop: it is moved by what reaches it, and by c",
+        dynamics.output_of_the_open_loop,
+    ),
+    (
+        "the output is given without c: u_out = φ_E(u_E^L) W_out + c with feedback.to_readout",
+        dynamics.output_without_control,
     ),
     *[
         (words, givens(partial(dynamics.of_another_sample, n, part)))
@@ -327,6 +373,7 @@ CLOSED_LOOP_ROWS: list[Row] = [
     ("the label is the target where weak feedback nudges", givens(dynamics.label_as_target)),
     (HARD_LABELS, givens(dynamics.hard_label_as_target)),
     SOFTMAX_LEFT_OUT,
+    SOFTMAX_OF_SQUARES,
     (SOFTMAX_OVER_BATCH, recognised.error_over_the_batch),
     READOUT_FEEDBACK,
     PROPORTIONAL_ONLY,
