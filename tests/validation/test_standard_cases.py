@@ -50,7 +50,7 @@ def test_every_rule_loss_and_option_is_there():
             assert any(f[:2] == (rule, loss) for f in found)
     assert {c.configuration.n_hidden for c in CASES.values()} >= {1, 2, 3, 4, 5}
     assert any(c.configuration.activation_E != c.configuration.activation_I for c in CASES.values())
-    assert len(CASES) == len(list(standard_cases())) == 84
+    assert len(CASES) == len(list(standard_cases())) == 85
 
 
 def test_the_extremes_are_extreme():

@@ -245,6 +245,16 @@ def _special_cases() -> Iterator[StandardCase]:
         weight_scale=0.0,
     )
     yield StandardCase("without-biases", replace(threshold, bias=False))
+    # A mean over the batch shows where no norm follows it, and factors where no two are equal.
+    yield StandardCase(
+        "averaged-unnormalised",
+        replace(
+            plain,
+            sizes=(6, 8, 5, 3),
+            controller=Controller(k_p=0.3, k_i=0.7, leak=0.6),
+            feedback=Feedback(average=True, normalize=False),
+        ),
+    )
     # With neither gain nothing is to be searched for, and the integral is not c over its gain.
     yield StandardCase(
         "without-gain", replace(plain, controller=Controller(k_p=0.0, k_i=0.0, leak=0.5))
