@@ -615,9 +615,49 @@ def probe_command(
     samples: Annotated[int, whole(help="Of the training set.")] = 500,
 ) -> None:
     """Measure how large a network's quantities are, and propose formats."""
-    from .probe import probe_run
+    from .chips import probe_run
 
     probe_run(run, width, samples)
+
+
+IntegerPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--arithmetic", metavar="PRESET", help="Of integers; else the run's own, or int16."
+    ),
+]
+
+
+@arithmetic_app.command("distance")
+def distance_command(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
+    preset: IntegerPreset = None,
+    given_settings: GivenSettings = None,
+    samples: Annotated[int, whole(help="Of the training set.")] = 100,
+    each: Annotated[bool, typer.Option("--each", help="Also by each quantity's format.")] = False,
+) -> None:
+    """Say how far a step in integers is from floating point: by ticks, tables and rounding."""
+    from .chips import report_distance
+
+    report_distance(run, preset, given_settings or [], samples, each)
+
+
+@arithmetic_app.command("cost")
+def cost_command(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
+    ],
+    preset: IntegerPreset = None,
+    given_settings: GivenSettings = None,
+) -> None:
+    """Count multiplications, lookups and bits moved for one sample."""
+    from .chips import report_cost
+
+    report_cost(run, preset, given_settings or [])
 
 
 @app.command("compare")

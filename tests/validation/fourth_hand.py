@@ -638,7 +638,11 @@ STATES = (
         "without-leak",
         "closed loop",
         {"integral": lambda port, c, e: 0.8 * Port.integral(port, c, e)},
-        ("right but for a factor: c_int is 0.8 times",),
+        (
+            "right but for a factor: c_int is 0.8 times",
+            # Without a leak, where c rests says nothing of κ.
+            "they are those of controller.k_i 2.5",
+        ),
         is_usual=False,
     ),
 )

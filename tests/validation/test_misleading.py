@@ -55,7 +55,7 @@ def test_no_hint_misleads(misled):
         assert any(said in hint for hint in named), first.hint
     assert not misled.says or first.is_usual == misled.is_usual
     words = "\n".join(lines_of(results))
-    assert ("are those of a usual mistake" in words) == bool(misled.says and misled.is_usual)
+    assert ("those of a usual mistake" in words) == bool(misled.says and misled.is_usual)
     assert ("no mistake is known that gives these numbers" in words) == bool(
         misled.says and not misled.is_usual
     )

@@ -374,7 +374,10 @@ FACTORS = (
         "linear-threshold",
         "mean inhibition",
         {"updated_means": lambda port, *a: [1.3 * r for r in Port.updated_means(port, *a)]},
-        ("all is right but for a factor: it is 1.3 times what it should be",),
+        (
+            "all is right but for a factor: it is 1.3 times what it should be",
+            "they are those of activation_I.scale 1.3",
+        ),
         is_usual=False,
     ),
     Misled(

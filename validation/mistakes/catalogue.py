@@ -56,12 +56,12 @@ OBSERVATIONS: dict[Stage, list[Row]] = {
     OPEN_LOOP_PATH: other_values("activation_", "tau_", DT),
     CLOSED_LOOP_PATH: other_values("activation_", "tau_", DT, "controller."),
     OPEN_LOOP: [*other_values("activation_"), NOT_AT_REST, NOT_CONVERGED],
-    MEAN_INHIBITION: [*other_values("mean_inhibition.", "activation_I"), FACTOR, FACTORS],
-    FEEDBACK: [*other_values("activation_", "feedback.clip"), FACTOR, FACTORS],
+    MEAN_INHIBITION: [FACTOR, FACTORS, *other_values("mean_inhibition.", "activation_I")],
+    FEEDBACK: [FACTOR, FACTORS, *other_values("activation_", "feedback.clip")],
     CLOSED_LOOP_TARGET: other_values("feedback.nudge"),
     CLOSED_LOOP: [
-        *other_values("controller.", "activation_"),
         (recognised.factors_in_words, recognised.integral_times_factor),
+        *other_values("controller.", "activation_"),
         (recognised.control_left, recognised.control_not_converged),
         NOT_CONVERGED,
         NOT_AT_REST,
@@ -71,10 +71,10 @@ OBSERVATIONS: dict[Stage, list[Row]] = {
         (recognised.loss_factors_in_words, recognised.a_factor_each_of_losses),
     ],
     GRADIENTS: [
-        *other_values("activation_", "mean_inhibition.fixed_point"),
         FACTOR,
         FACTORS,
+        *other_values("activation_", "mean_inhibition.fixed_point"),
     ],
-    UPDATE: [*other_values("optimizer."), FACTOR, FACTORS],
+    UPDATE: [FACTOR, FACTORS, *other_values("optimizer.")],
 }
 """What numbers show where no mistake that is known gives them: no mistakes, but where to look."""

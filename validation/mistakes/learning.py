@@ -536,9 +536,10 @@ def readout_with(
 
 def readout_of_potentials(setting: Setting) -> Arrays | None:
     """Let the readout's synapses hear potentials; by its own δ, of the loop that it learns in."""
-    configuration, circuit = setting.trace.configuration, setting.circuit
+    configuration = setting.trace.configuration
     if configuration.rule == "backprop":
         return None
+    circuit = setting.circuit
     if configuration.feedback.to_readout:
         u_E = circuit.closed_loop.u_E[-1]
         W_out = learner_before(setting.trace, setting.step).parameters.readout

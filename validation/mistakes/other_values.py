@@ -13,6 +13,7 @@ from ...refimpl import ConfigurationError, NetworkConfiguration
 from ..judge import Arrays, with_part
 from .ignored import settings_of
 from .mistake import LOOKED_AT, Row, Setting, run_reference
+from .recognised import SAME_FACTOR
 
 MOST_ITERATIONS = 12
 """Of the search for a value; Newton's method on one number doubles its digits in each."""
@@ -173,7 +174,7 @@ def _fitted(name: str, setting: Setting) -> float | None:
             return None
         if abs(step) <= FOUND:
             break
-    return value_at(t)
+    return value_at(t) if abs(t) > SAME_FACTOR else None
 
 
 # Numbers written with too few digits.

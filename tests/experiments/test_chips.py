@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from disinhib.experiments.probe import probed_ranges
+from disinhib.experiments.chips import probed_ranges
 from disinhib.experiments.trained import load
 from disinhib.refimpl import feedback_weights, open_loop_end_state, rate
 from disinhib.refimpl.integers import QUANTITIES
