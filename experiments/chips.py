@@ -35,7 +35,7 @@ from ..refimpl import (
 from ..refimpl.integers import QUANTITIES, Arithmetic, Format, arithmetic
 from .output import say, tell_user, terminal_console, working
 from .trained import TrainedNetwork, load
-from .training import parse_settings, soft_labels
+from .training import parse_arithmetic, soft_labels
 
 console = terminal_console()
 HEADROOM = 1.25
@@ -447,14 +447,7 @@ def _chip_of(
     network: TrainedNetwork, preset: str | None, given_settings: Iterable[str]
 ) -> Arithmetic:
     """The run's own integers, or those of a preset; with some settings changed."""
-    given = parse_settings(given_settings)
-    changes = {}
-    for name, value in given.items():
-        section, _, key = name.rpartition(".")
-        if section != "arithmetic" or key == "preset":
-            raise ConfigurationError(f"--set {name}: only settings of [arithmetic] belong here")
-        changes[key] = value
-    own = network.configuration.arithmetic
-    if preset is None and own is not None:
-        return replace(own, **changes)
-    return arithmetic(preset or "int16", **changes)
+    given, own = parse_arithmetic(preset, given_settings), network.configuration.arithmetic
+    if own is not None and "preset" not in given:
+        return replace(own, **given)
+    return arithmetic(given.pop("preset", "int16"), **given)

@@ -121,6 +121,18 @@ GivenSettings = Annotated[
         help="Any setting, as in controller.k_p=0.3; may be given again.",
     ),
 ]
+IntegerPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--arithmetic", metavar="PRESET", help="Of integers; else the run's own, or int16."
+    ),
+]
+ArithmeticSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Of integers, as in arithmetic.weight=8.6; repeatable."
+    ),
+]
 Threads = Annotated[int | None, whole(help="Threads; else all processors.")]
 ThreadsOfEach = Annotated[
     int | None,
@@ -510,15 +522,24 @@ def evaluate_command(
     backend: Annotated[str | None, typer.Option(help="Else the one that trained it.")] = None,
     dtype: Annotated[Precision | None, typer.Option(help="Else that of the training.")] = None,
     threads: Threads = None,
+    preset: IntegerPreset = None,
+    given_settings: ArithmeticSettings = None,
 ) -> None:
     """Evaluate a trained network on a part of its data; the run is not changed."""
     from .trained import evaluate_run
+    from .training import parse_arithmetic
 
+    integers = parse_arithmetic(preset, given_settings or []) or None
     evaluate_run(
         run,
         str(split.value),
         data_dir=data_dir,
-        chosen={"backend": backend, "dtype": _chosen(dtype), "threads": threads},
+        chosen={
+            "backend": backend,
+            "dtype": _chosen(dtype),
+            "threads": threads,
+            "arithmetic": integers,
+        },
         confusion_file=confusion_file,
         predictions_file=predictions_file,
         json_file=json_file,
@@ -591,10 +612,7 @@ def export_command(
             help="Arrays, a PyTorch module, or integers for C or for Verilog's $readmemh."
         ),
     ] = ExportFormat["npz"],
-    arithmetic: Annotated[
-        str | None,
-        typer.Option(metavar="PRESET", help="Of integers; else the run's own, or int16."),
-    ] = None,
+    arithmetic: IntegerPreset = None,
     samples: Annotated[
         int | None, whole(help="Of the test set, with all their ticks; else 2.")
     ] = None,
@@ -620,14 +638,6 @@ def probe_command(
     probe_run(run, width, samples)
 
 
-IntegerPreset = Annotated[
-    str | None,
-    typer.Option(
-        "--arithmetic", metavar="PRESET", help="Of integers; else the run's own, or int16."
-    ),
-]
-
-
 @arithmetic_app.command("distance")
 def distance_command(
     run: Annotated[
@@ -635,7 +645,7 @@ def distance_command(
         typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
     ],
     preset: IntegerPreset = None,
-    given_settings: GivenSettings = None,
+    given_settings: ArithmeticSettings = None,
     samples: Annotated[int, whole(help="Of the training set.")] = 100,
     each: Annotated[bool, typer.Option("--each", help="Also by each quantity's format.")] = False,
 ) -> None:
@@ -652,7 +662,7 @@ def cost_command(
         typer.Argument(metavar="RUN", help="A run's directory, or a checkpoint.", readable=False),
     ],
     preset: IntegerPreset = None,
-    given_settings: GivenSettings = None,
+    given_settings: ArithmeticSettings = None,
 ) -> None:
     """Count multiplications, lookups and bits moved for one sample."""
     from .chips import report_cost

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -566,6 +566,7 @@ def load(
     backend: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    arithmetic: str | Mapping[str, Any] | None = None,
     notify: Callable[[str], None] = tell_user,
 ) -> TrainedNetwork:
     """Load a trained network.
@@ -576,6 +577,9 @@ def load(
         A run's directory, whose newest whole checkpoint is taken, or a checkpoint.
     backend, dtype, threads : optional
         To run it with; else those that trained it.
+    arithmetic : str or mapping, optional
+        To run it in integers: a preset's name, or settings of ``[arithmetic]``, as
+        ``{"weight": "8.6"}``, which change those that trained it, or else the preset int16.
     notify : callable
         Told, a line each, of damaged checkpoints and of the one taken in their place; else they are
         told on standard error.
@@ -600,8 +604,14 @@ def load(
     else:
         source, checkpoint = path, read_checkpoint(path)
     chosen = {"backend": backend, "dtype": dtype, "threads": threads}
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {name: one for name, one in chosen.items() if one is not None}
     saved, learner = dict(checkpoint.configuration), checkpoint.learner
+    if arithmetic is not None:
+        changes = {"preset": arithmetic} if isinstance(arithmetic, str) else dict(arithmetic)
+        own = {} if "preset" in changes else saved.get("arithmetic") or {}
+        given["arithmetic"] = {**own, **changes}
+        if backend is None and saved.get("backend") not in INTEGER_BACKENDS:
+            backend = given["backend"] = "integer"
     if backend in INTEGER_BACKENDS and saved.get("backend") not in INTEGER_BACKENDS:
         # What was learnt in floating point is used, and not gone on with.
         saved["optimizer"] = {**saved.get("optimizer", {}), "name": "sgd"}

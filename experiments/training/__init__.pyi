@@ -13,6 +13,7 @@ from .configuration import (
     checked_path as checked_path,
     dotted as dotted,
     load_run_configuration as load_run_configuration,
+    parse_arithmetic as parse_arithmetic,
     parse_settings as parse_settings,
     read_toml as read_toml,
     run_configuration as run_configuration,

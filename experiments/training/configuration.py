@@ -29,7 +29,7 @@ from ...refimpl import (
     shown,
     whole_number,
 )
-from ...refimpl.integers import Arithmetic, Format, arithmetic
+from ...refimpl.integers import QUANTITIES, Arithmetic, Format, arithmetic
 from ..output import replace_text
 from .data import Data
 from .schedule import Schedule
@@ -399,7 +399,23 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
             )
         if name in settings:
             raise ConfigurationError(f"--set {shown(text)}: {name} is given twice")
-        settings[name] = _toml_value(value)
+        parsed = _toml_value(value)
+        # 16.10 is a format there, and no number that may lose its zero.
+        is_format = section == "arithmetic" and key in QUANTITIES and isinstance(parsed, float)
+        settings[name] = value if is_format else parsed
+    return settings
+
+
+def parse_arithmetic(preset: str | None, texts: Iterable[str]) -> dict[str, Any]:
+    """Read settings of `[arithmetic]` alone, NAME=VALUE each, and the name of a preset."""
+    settings: dict[str, Any] = {} if preset is None else {"preset": preset}
+    for name, value in parse_settings(texts).items():
+        section, _, key = name.rpartition(".")
+        if section != "arithmetic":
+            raise ConfigurationError(f"--set {name}: only settings of [arithmetic] belong here")
+        if key in settings:
+            raise ConfigurationError(f"--set {name}: --arithmetic says {preset} already")
+        settings[key] = value
     return settings
 
 
