@@ -2,7 +2,7 @@
 
 A trace is an HDF5 file of int64 arrays: what a port is given (tables, constants, inputs, labels,
 start), and under `steps/0000` and so on what it comes to, every tick of it. Answers are such a
-file, or a directory of plain ones. What is wrong is looked for by making the usual mistakes.
+file, or a directory of plain ones. What is wrong with them: `integer_mistakes`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from ..refimpl import (
     Learner,
     MeanInhibition,
     NetworkConfiguration,
-    NetworkState,
     Optimizer,
     OptimizerState,
     Parameters,
@@ -34,26 +33,22 @@ from ..refimpl import (
 )
 from ..refimpl.integers import (
     Arithmetic,
-    Chance,
     Chip,
     Format,
-    Here,
     Overflows,
     Table,
     arithmetic,
-    backprop as backprop_of,
     chip_of,
-    closed_loop,
-    closed_loop_target,
-    feedback_weights,
     multiplier,
-    open_loop,
-    plasticity_gradients as gradients_of,
     quantized,
-    shifted,
-    tick,
-    updated,
-    updated_mean_inhibition as mean_of,
+)
+from .integer_mistakes import (
+    Asked,
+    Making,
+    all_stages,
+    mistakes_that_give,
+    named_parameters,
+    parameters_named,
 )
 from .storage import FileError, read_array, reading, write_signed_file
 
@@ -132,50 +127,11 @@ def _answers(
     inputs: np.ndarray,
     targets: np.ndarray,
     overflows: Overflows,
-    kind: type[Here] = Here,
-    ticked: Callable[..., NetworkState] = tick,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """All that a port comes to, in order."""
-    for number, (x, y) in enumerate(zip(inputs, targets, strict=True)):
-        path, parameters, r_bar = f"steps/{number:04d}", learner.parameters, learner.mean_inhibition
-        here = kind(overflows, Chance(chip.arithmetic.seed, learner.optimizer.n_steps))
-        if chip.network.rule == "backprop":
-            u_out, g = backprop_of(chip, parameters, x, y, here)
-            yield f"{path}/output/u_out", u_out
-        else:
-            opened = list(open_loop(chip, parameters, x, here, ticked))
-            yield from _path(f"{path}/open_loop", opened, with_z=False)
-            if chip.network.rule == "linear-threshold":
-                r_bar = mean_of(chip, r_bar, opened[-1], here)
-                for l, r in enumerate(r_bar):
-                    yield f"{path}/mean_inhibition/r_bar_{l}", r
-            Q = feedback_weights(chip, parameters, opened[-1], here)
-            for l, Q_l in enumerate(Q):
-                yield f"{path}/feedback_weights/Q_{l}", Q_l
-            target = closed_loop_target(chip, opened[-1].u_out, y, here)
-            yield f"{path}/target/target", target
-            closed = list(closed_loop(chip, parameters, x, Q, target, opened[-1], here, ticked))
-            yield from _path(f"{path}/closed_loop", closed, with_z=True)
-            g = gradients_of(chip, parameters, x, y, opened[-1], closed[-1], r_bar, here)
-        yield from _parameters(f"{path}/gradients", g)
-        learner = updated(chip, learner, g, r_bar, here)
-        yield from _parameters(f"{path}/parameters", learner.parameters)
-
-
-def _path(path: str, states: list[NetworkState], with_z: bool) -> Iterator[tuple[str, np.ndarray]]:
-    for l in range(len(states[0].u_E)):
-        yield f"{path}/u_E_{l}", np.stack([state.u_E[l] for state in states])
-        yield f"{path}/u_I_{l}", np.stack([state.u_I[l] for state in states])
-    yield f"{path}/u_out", np.stack([state.u_out for state in states])
-    if with_z:
-        yield f"{path}/z", np.stack([state.z for state in states])
-
-
-def _parameters(path: str, parameters: Parameters) -> Iterator[tuple[str, np.ndarray]]:
-    for l, (W, b) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
-        yield f"{path}/hidden_{l}_weight", W
-        yield f"{path}/hidden_{l}_bias", b
-    yield f"{path}/readout_weight", parameters.readout
+    for path, arrays in all_stages(Making(chip), learner, inputs, targets, overflows):
+        for name, array in arrays.items():
+            yield f"{path}/{name}", array
 
 
 # Files.
@@ -186,7 +142,7 @@ def questions(trace: IntegerTrace) -> Arrays:
     chip, start = chip_of(trace.configuration, trace.arithmetic), trace.initial
     batch = trace.inputs.shape[1]
     arrays = {"inputs": trace.inputs, "targets": trace.targets}
-    arrays |= dict(_parameters("initial", start.parameters))
+    arrays |= {f"initial/{k}": a for k, a in named_parameters(start.parameters).items()}
     arrays |= {f"initial/r_bar_{l}": r for l, r in enumerate(start.mean_inhibition)}
     for item in dataclasses.fields(chip.tables):
         table: Table = getattr(chip.tables, item.name)
@@ -298,14 +254,11 @@ def read_integer_trace(path: str | os.PathLike[str]) -> IntegerTrace:
     except (ConfigurationError, TypeError, KeyError) as problem:
         raise FileError(f"{path}: settings: {problem}") from problem
     L = network.n_hidden
+    initial = {k.removeprefix("initial/"): a for k, a in arrays.items() if k.startswith("initial")}
     start = Learner(
-        Parameters(
-            tuple(arrays[f"initial/hidden_{l}_weight"] for l in range(L)),
-            tuple(arrays[f"initial/hidden_{l}_bias"] for l in range(L)),
-            arrays["initial/readout_weight"],
-        ),
+        parameters_named(initial, L),
         OptimizerState(0),
-        tuple(arrays[f"initial/r_bar_{l}"] for l in range(L)),
+        tuple(initial[f"r_bar_{l}"] for l in range(L)),
     )
     overflows = Overflows()
     x, y = arrays["inputs"], arrays["targets"]
@@ -360,6 +313,9 @@ def _datasets(file: h5py.File) -> list[str]:
 
 # Where a port differs, and why.
 
+MOST_NAMED = 4
+"""Of mistakes that give the same integers."""
+
 
 @dataclass(frozen=True)
 class FirstDifference:
@@ -372,7 +328,7 @@ class FirstDifference:
     expected: int
     form: Format
     n_other: int  # of the array's integers at that tick
-    mistakes: tuple[str, ...]  # what gives just the port's integers, in words
+    mistakes: tuple[str, ...]  # what gives all integers of this stage and before it, in words
 
     def __str__(self) -> str:
         """Several lines: where, the two in binary, and what it may be."""
@@ -385,7 +341,11 @@ class FirstDifference:
             f"  found    {_binary(self.found, self.form)}  {self.found}",
             f"  expected {_binary(self.expected, self.form)}  {self.expected}",
         ]
-        return "\n".join([*lines, *(f"  hint: {one}" for one in self.mistakes)])
+        hints = [
+            f"  {'or of' if number else 'these are the integers of a usual mistake'}: {one}"
+            for number, one in enumerate(self.mistakes)
+        ]
+        return "\n".join([*lines, *hints])
 
 
 def _binary(value: int, form: Format) -> str:
@@ -435,6 +395,13 @@ def first_integer_difference(trace: IntegerTrace, answers: Arrays) -> FirstDiffe
     expected, given = trace.answers[array], answers[array]
     if tick_number:
         expected, given = expected[tick_number - 1], given[tick_number - 1]
+    asked = Asked(
+        chip_of(trace.configuration, trace.arithmetic),
+        trace.initial,
+        trace.inputs,
+        trace.targets,
+        trace.answers,
+    )
     return FirstDifference(
         array,
         tick_number,
@@ -443,7 +410,7 @@ def first_integer_difference(trace: IntegerTrace, answers: Arrays) -> FirstDiffe
         int(expected[place]),
         format_of_answer(trace, array),
         int(np.count_nonzero(given != expected)),
-        tuple(_mistakes(trace, answers, array, tick_number)),
+        tuple(islice(mistakes_that_give(asked, answers, array, tick_number), MOST_NAMED)),
     )
 
 
@@ -470,169 +437,3 @@ def _first(
                     place = tuple(int(i) for i in np.argwhere(one)[0])
                     return name, number, place
     return None
-
-
-def _mistakes(trace: IntegerTrace, answers: Arrays, array: str, tick_number: int) -> Iterator[str]:
-    """Of the usual mistakes, those that give the port's integers where the right ones do not.
-
-    All of that tick, or of that array, and all before it.
-    """
-    for words, made in MISTAKES.items():
-        try:
-            wrong = made(trace)
-        except ConfigurationError:
-            continue
-        if wrong is None:
-            continue
-        is_it = True
-        for name, values in wrong:
-            if name in answers:
-                given, until = answers[name], slice(None)
-                stage = array.rpartition("/")[0]
-                if tick_number and name.rpartition("/")[0] == stage:
-                    until = slice(tick_number)
-                is_it = np.array_equal(given[until], values[until])
-            if not is_it or name == _last_of(trace, array):
-                break
-        if is_it:
-            yield words
-
-
-def _last_of(trace: IntegerTrace, array: str) -> str:
-    """The last array of the same stage."""
-    stage = array.rpartition("/")[0]
-    return [name for name in trace.answers if name.rpartition("/")[0] == stage][-1]
-
-
-Made = Iterator[tuple[str, np.ndarray]] | None
-
-
-def _with(trace: IntegerTrace, **changes: Any) -> Made:
-    """Answers of another arithmetic; None where it is the trace's own."""
-    about = replace(trace.arithmetic, **changes)
-    if about == trace.arithmetic:
-        return None
-    return _again(trace, chip_of(trace.configuration, about))
-
-
-def _again(trace: IntegerTrace, chip: Chip, **how: Any) -> Made:
-    return _answers(chip, trace.initial, trace.inputs, trace.targets, Overflows(), **how)
-
-
-def _by(trace: IntegerTrace, **how: Any) -> Made:
-    """Answers of the trace's own arithmetic, taken otherwise."""
-    return _again(trace, _own_chip(trace), **how)
-
-
-def _shifts_exchanged(trace: IntegerTrace) -> Made:
-    about = trace.arithmetic
-    return _with(trace, shift_E=about.shift_I, shift_I=about.shift_E)
-
-
-def _own_chip(trace: IntegerTrace) -> Chip:
-    return chip_of(trace.configuration, trace.arithmetic)
-
-
-class Wraps(Here):
-    """What does not fit wraps around."""
-
-    def fitted(self, values: np.ndarray, form: Format, quantity: str) -> np.ndarray:
-        """Keep the lower bits."""
-        return ((values - form.smallest) & ((1 << form.width) - 1)) + form.smallest
-
-
-class Grows(Here):
-    """What does not fit is kept as it is."""
-
-    def fitted(self, values: np.ndarray, form: Format, quantity: str) -> np.ndarray:
-        """Keep all bits."""
-        return values
-
-
-def _logical(bits: int) -> type[Here]:
-    class ShiftsLogically(Here):
-        """The sign is not kept by a shift to the right."""
-
-        def dropped(
-            self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
-        ) -> np.ndarray:
-            """Shift as an unsigned word is."""
-            kept = values & ((1 << bits) - 1) if bits < 63 else values
-            down = np.maximum(shift, 0)
-            moved = np.where(
-                values < 0, (kept >> down) & ((1 << max(bits - 1, 1)) - 1), kept >> down
-            )
-            right = super().dropped(values, shift, rounding, place, layer)
-            return np.where((values < 0) & (np.asarray(shift) > 0), moved, right)
-
-    return ShiftsLogically
-
-
-def _rounds_products(trace: IntegerTrace) -> Made:
-    """Each product rounded before the sum, to the bits of the first factor."""
-    about, own = trace.arithmetic, _own_chip(trace)
-    bits = about.weight.fraction
-
-    def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        products = a[..., :, None] * b
-        return np.sum(shifted(products, bits, about.rounding), axis=-2) << bits
-
-    if max(trace.configuration.sizes) > 4096:
-        return None
-    return _again(trace, replace(own, multiply=multiply))
-
-
-def _tables_changed(trace: IntegerTrace, change: Callable[[Table], Table]) -> Made:
-    own = _own_chip(trace)
-    names = [item.name for item in dataclasses.fields(own.tables)]
-    changed = {name: change(getattr(own.tables, name)) for name in names}
-    return _again(trace, replace(own, tables=type(own.tables)(**changed)))
-
-
-def _off_by_one(table: Table) -> Table:
-    return replace(table, entries=np.append(table.entries[1:], table.entries[-1]))
-
-
-def _not_interpolated(table: Table) -> Table:
-    return replace(table, interpolates=False)
-
-
-def _in_place(*arguments: Any) -> NetworkState:
-    """u_E moves first, and I units and the readout see what it has become."""
-    chip, parameters, a_1, state, control, here = arguments
-    first = tick(chip, parameters, a_1, state, control, here)
-    second = tick(chip, parameters, a_1, replace(state, u_E=first.u_E), control, here)
-    return NetworkState(first.u_E, second.u_I, second.u_out, first.z)
-
-
-MISTAKES: dict[str, Callable[[IntegerTrace], Made]] = {
-    **{
-        f"rounded by {way}, where the trace's rounding is another": partial(_with, rounding=way)
-        for way in ("floor", "truncate", "nearest-even", "nearest-away", "stochastic")
-    },
-    **{
-        f"updates are rounded by {way}, where update_rounding is another": partial(
-            _with, update_rounding=way
-        )
-        for way in ("floor", "truncate", "nearest-even", "nearest-away", "stochastic")
-    },
-    "what does not fit wraps around: it is to saturate": partial(_by, kind=Wraps),
-    "what does not fit is kept: it is to saturate to its format": partial(_by, kind=Grows),
-    "products are rounded one by one: the sum is exact, and rounded once": _rounds_products,
-    "tables are off by one entry": partial(_tables_changed, change=_off_by_one),
-    "tables are not interpolated: they are to be, between their entries": partial(
-        _tables_changed, change=_not_interpolated
-    ),
-    **{
-        f"a shift of {bits}-bit words to the right is logical: it is to keep the sign": partial(
-            _by, kind=_logical(bits)
-        )
-        for bits in (32, 64)
-    },
-    "u_E is updated before I units and readout have seen it: all move at once": partial(
-        _by, ticked=_in_place
-    ),
-    "shift_E and shift_I are exchanged": _shifts_exchanged,
-    "seed is taken for 0": partial(_with, seed=0),
-}
-"""Usual mistakes in words, and what a port comes to that makes one."""

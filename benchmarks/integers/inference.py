@@ -1,7 +1,7 @@
 """Networks trained in float32, run in integers: `python benchmarks/integers/inference.py STUDIES`.
 
-STUDIES has the runs of `float32.toml`. Writes results/inference.csv: test accuracy by rule, seed and
-the one thing in which the arithmetic differs from the preset int16.
+STUDIES has the runs of `float32.toml`. Writes results/inference.csv: test accuracy by rule, seed
+and the one thing in which the arithmetic differs from the preset int16.
 """
 
 import csv

@@ -1,0 +1,797 @@
+"""What mistake gives a port's integers: the usual ones of hardware, each made and compared.
+
+A mistake is a way to compute (`Making`). It is tried where the port first differs, from what the
+port had right before it: one tick, or one stage. What gives the port's integers there is then made
+from the start, and has to give every integer that the port gave up to the end of that stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..refimpl import (
+    ConfigurationError,
+    Learner,
+    NetworkConfiguration,
+    NetworkState,
+    OptimizerState,
+    Parameters,
+    map_arrays,
+)
+from ..refimpl.integers import (
+    NORMALIZATIONS,
+    ROUNDINGS,
+    SITES,
+    Chance,
+    Chip,
+    Format,
+    Here,
+    Multiplier,
+    Overflows,
+    Table,
+    backprop,
+    chip_of,
+    closed_loop_target,
+    drive,
+    feedback_weights,
+    plasticity_gradients,
+    resting_state,
+    shifted,
+    tick,
+    updated,
+    updated_mean_inhibition,
+)
+
+Arrays = dict[str, np.ndarray]
+Control = tuple[tuple[np.ndarray, ...], np.ndarray] | None
+"""Q and target, or None in open loop."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How integers are come to: what is fixed, how bits are dropped and kept, how a tick is taken.
+
+    `of_target` and `of_state` change what control and learning are given.
+    """
+
+    chip: Chip
+    kind: Callable[[Overflows, Chance], Here] = Here
+    ticked: Callable[..., NetworkState] = tick
+    of_labels: Callable[[np.ndarray], np.ndarray] = lambda y: y
+    of_parameters: Callable[[Parameters], Parameters] = lambda parameters: parameters
+    of_gradients: Callable[[Parameters], Parameters] = lambda gradients: gradients
+    of_feedback: Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]] = lambda Q: Q
+    r_bar_is_late: bool = False
+
+    def here(self, step: int, overflows: Overflows | None = None) -> Here:
+        """Where step number so and so begins."""
+        seed = self.chip.arithmetic.seed
+        return self.kind(Overflows() if overflows is None else overflows, Chance(seed, step))
+
+
+# The stages of a step, by what each is called in an answer's path.
+
+
+def stages_of(network: NetworkConfiguration) -> tuple[str, ...]:
+    """In the order in which they follow from one another."""
+    if network.rule == "backprop":
+        return ("output", "gradients", "parameters")
+    mean = ("mean_inhibition",) if network.rule == "linear-threshold" else ()
+    return (
+        "open_loop", *mean, "feedback_weights", "target", "closed_loop", "gradients", "parameters",
+    )  # fmt: skip
+
+
+def ticks_of_stage(
+    making: Making,
+    stage: str,
+    parameters: Parameters,
+    x: np.ndarray,
+    start: NetworkState,
+    control: Control,
+    here: Here,
+    after: int = 0,
+) -> Iterator[NetworkState]:
+    """States after the ticks of a loop, from the state after so many of them."""
+    chip, parameters = making.chip, making.of_parameters(parameters)
+    a_1 = drive(chip, x, "input", parameters.weights[0], parameters.biases[0], here)
+    n, state = chip.arithmetic.ticks, start
+    first = n if stage == "closed_loop" else 0
+    for number in range(after + 1, n + 1):
+        at = here.at_tick(first + number)
+        state = making.ticked(chip, parameters, a_1, state, control, at)
+        yield state
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a stage has of those before it; only what it needs is there."""
+
+    learner: Learner
+    x: np.ndarray
+    y: np.ndarray
+    opened: NetworkState | None = None
+    r_bar: tuple[np.ndarray, ...] = ()
+    Q: tuple[np.ndarray, ...] = ()
+    target: np.ndarray | None = None
+    closed: NetworkState | None = None
+    gradients: Parameters | None = None
+
+
+def single_stage(making: Making, stage: str, given: Given, here: Here) -> Arrays:
+    """What a stage without ticks comes to, by the names of its arrays."""
+    chip, learner, y = making.chip, given.learner, making.of_labels(given.y)
+    parameters = making.of_parameters(learner.parameters)
+    if stage == "output":
+        return {"u_out": backprop(chip, parameters, given.x, y, here)[0]}
+    if stage == "gradients" and chip.network.rule == "backprop":
+        return named_parameters(
+            making.of_gradients(backprop(chip, parameters, given.x, y, here)[1])
+        )
+    if stage == "parameters":
+        assert given.gradients is not None
+        moved = updated(chip, learner, given.gradients, learner.mean_inhibition, here)
+        return named_parameters(moved.parameters)
+    opened = given.opened
+    assert opened is not None
+    if stage == "mean_inhibition":
+        r_bar = updated_mean_inhibition(chip, learner.mean_inhibition, opened, here)
+        return {f"r_bar_{l}": r for l, r in enumerate(r_bar)}
+    if stage == "feedback_weights":
+        Q = making.of_feedback(feedback_weights(chip, parameters, opened, here))
+        return {f"Q_{l}": Q_l for l, Q_l in enumerate(Q)}
+    if stage == "target":
+        return {"target": closed_loop_target(chip, opened.u_out, y, here)}
+    assert given.closed is not None
+    r_bar = learner.mean_inhibition if making.r_bar_is_late else given.r_bar
+    g = plasticity_gradients(chip, parameters, given.x, y, opened, given.closed, r_bar, here)
+    return named_parameters(making.of_gradients(g))
+
+
+def named_parameters(parameters: Parameters) -> Arrays:
+    """By the names of an answer's arrays."""
+    named: Arrays = {}
+    for l, (W, b) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
+        named |= {f"hidden_{l}_weight": W, f"hidden_{l}_bias": b}
+    return {**named, "readout_weight": parameters.readout}
+
+
+def parameters_named(arrays: Arrays, n_hidden: int) -> Parameters:
+    """The reverse."""
+    return Parameters(
+        tuple(arrays[f"hidden_{l}_weight"] for l in range(n_hidden)),
+        tuple(arrays[f"hidden_{l}_bias"] for l in range(n_hidden)),
+        arrays["readout_weight"],
+    )
+
+
+def named_states(states: list[NetworkState], with_z: bool) -> Arrays:
+    """All ticks of a loop, one after the other in front."""
+    named: Arrays = {}
+    for l in range(len(states[0].u_E)):
+        named[f"u_E_{l}"] = np.stack([state.u_E[l] for state in states])
+        named[f"u_I_{l}"] = np.stack([state.u_I[l] for state in states])
+    named["u_out"] = np.stack([state.u_out for state in states])
+    return {**named, "z": np.stack([state.z for state in states])} if with_z else named
+
+
+def all_stages(
+    making: Making,
+    learner: Learner,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    overflows: Overflows | None = None,
+) -> Iterator[tuple[str, Arrays]]:
+    """All that a port comes to, a stage at a time, by its path `steps/0000/open_loop`."""
+    network, seen = making.chip.network, overflows or Overflows()
+    for number, (x, y) in enumerate(zip(inputs, targets, strict=True)):
+        here = making.here(learner.optimizer.n_steps, seen)
+        given = Given(learner, x, y, r_bar=learner.mean_inhibition)
+        for stage in stages_of(network):
+            if stage in ("open_loop", "closed_loop"):
+                start, control = _start(stage, given), _control(stage, given)
+                parameters = learner.parameters
+                ticks = ticks_of_stage(making, stage, parameters, x, start, control, here)
+                states = list(ticks)
+                found = named_states(states, with_z=stage == "closed_loop")
+            else:
+                found = single_stage(making, stage, given, here)
+            yield f"steps/{number:04d}/{stage}", found
+            given = with_stage(given, stage, found, network.n_hidden)
+        learner = learner_after(given, found, network.n_hidden)
+
+
+def learner_after(given: Given, parameters: Arrays, n_hidden: int) -> Learner:
+    """What the next step begins with."""
+    moved = parameters_named(parameters, n_hidden)
+    n_steps = given.learner.optimizer.n_steps + 1
+    return Learner(moved, OptimizerState(n_steps), given.r_bar)
+
+
+def with_stage(given: Given, stage: str, found: Arrays, n_hidden: int) -> Given:
+    """Take what a stage came to into what the next ones are given."""
+    if stage in ("open_loop", "closed_loop"):
+        z = found["z"][-1] if "z" in found else np.zeros_like(found["u_out"][-1])
+        end = NetworkState(
+            tuple(found[f"u_E_{l}"][-1] for l in range(n_hidden)),
+            tuple(found[f"u_I_{l}"][-1] for l in range(n_hidden)),
+            found["u_out"][-1],
+            z,
+        )
+        if stage == "open_loop":
+            return replace(given, opened=end)
+        return replace(given, closed=end)
+    if stage == "mean_inhibition":
+        return replace(given, r_bar=tuple(found[f"r_bar_{l}"] for l in range(n_hidden)))
+    if stage == "feedback_weights":
+        return replace(given, Q=tuple(found[f"Q_{l}"] for l in range(n_hidden)))
+    if stage == "target":
+        return replace(given, target=found["target"])
+    if stage == "gradients":
+        return replace(given, gradients=parameters_named(found, n_hidden))
+    return given
+
+
+def _start(stage: str, given: Given) -> NetworkState:
+    if stage == "open_loop":
+        return resting_state(given.learner.parameters, len(given.x))
+    assert given.opened is not None
+    return replace(given.opened, z=np.zeros_like(given.opened.z))
+
+
+def _control(stage: str, given: Given) -> Control:
+    if stage == "open_loop":
+        return None
+    assert given.target is not None
+    return given.Q, given.target
+
+
+# Which mistake it is.
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trace, of which `answers` are by path, and a chip that would give them."""
+
+    chip: Chip
+    initial: Learner
+    inputs: np.ndarray
+    targets: np.ndarray
+    answers: Arrays
+
+
+def mistakes_that_give(asked: Asked, found: Arrays, array: str, tick_number: int) -> Iterator[str]:
+    """In words, the mistakes that give what was found, and not what was to be.
+
+    Parameters
+    ----------
+    asked : Asked
+        The trace.
+    found : dict of array
+        What a port gave, by path; what it left out is not compared.
+    array : str
+        Path of the array that differs first.
+    tick_number : int
+        The tick, from 1; 0 where there are none.
+    """
+    path = array.rpartition("/")[0]
+    place = _Place.of(asked, path, tick_number)
+    for words, made in MISTAKES.items():
+        try:
+            making = made(asked.chip)
+            if making is None or not _gives_here(making, place, found):
+                continue
+        except (ConfigurationError, IndexError):
+            # Another arithmetic may not be possible for this network.
+            continue
+        if _gives_all(making, asked, found, path):
+            yield words
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a port first differs, and what it had until then."""
+
+    path: str
+    stage: str
+    number: int
+    tick_number: int
+    given: Given
+    before: NetworkState | None  # the tick
+    right: Arrays  # of the stage
+
+    @staticmethod
+    def of(asked: Asked, path: str, tick_number: int) -> _Place:
+        network, answers = asked.chip.network, asked.answers
+        _, step, stage = path.split("/")
+        number, L = int(step), network.n_hidden
+
+        def stage_of(n: int, name: str) -> Arrays:
+            head = f"steps/{n:04d}/{name}/"
+            return {k.removeprefix(head): a for k, a in answers.items() if k.startswith(head)}
+
+        learner = asked.initial
+        for n in range(number):
+            given = Given(learner, asked.inputs[n], asked.targets[n], r_bar=learner.mean_inhibition)
+            if "mean_inhibition" in stages_of(network):
+                given = with_stage(given, "mean_inhibition", stage_of(n, "mean_inhibition"), L)
+            learner = learner_after(given, stage_of(n, "parameters"), L)
+        given = Given(
+            learner, asked.inputs[number], asked.targets[number], r_bar=learner.mean_inhibition
+        )
+        for name in stages_of(network):
+            if name == stage:
+                break
+            given = with_stage(given, name, stage_of(number, name), L)
+        right, before = stage_of(number, stage), None
+        if tick_number:
+            before = _start(stage, given)
+            if tick_number > 1:
+                until = {k: a[: tick_number - 1] for k, a in right.items()}
+                ended = with_stage(given, stage, until, L)
+                before = ended.opened if stage == "open_loop" else ended.closed
+        return _Place(path, stage, number, tick_number, given, before, right)
+
+
+def _gives_here(making: Making, place: _Place, found: Arrays) -> bool:
+    """Whether a mistake gives what was found, from what was right until then."""
+    here = making.here(place.given.learner.optimizer.n_steps)
+    if place.before is None:
+        made = single_stage(making, place.stage, place.given, here)
+    else:
+        control = _control(place.stage, place.given)
+        states = ticks_of_stage(
+            making, place.stage, place.given.learner.parameters, place.given.x, place.before,
+            control, here, place.tick_number - 1,
+        )  # fmt: skip
+        made = named_states([next(states)], with_z=place.stage == "closed_loop")
+    differs = False
+    for name, array in made.items():
+        path = f"{place.path}/{name}"
+        right = place.right[name]
+        if place.tick_number:
+            right = right[place.tick_number - 1][None]
+        differs = differs or not np.array_equal(array, right)
+        if path in found:
+            given = found[path]
+            given = given[place.tick_number - 1][None] if place.tick_number else given
+            if not np.array_equal(array, given):
+                return False
+    return differs
+
+
+def _gives_all(making: Making, asked: Asked, found: Arrays, last: str) -> bool:
+    """Whether a mistake, made from the start, gives all that was found up to a stage's end."""
+    for path, made in all_stages(making, asked.initial, asked.inputs, asked.targets):
+        for name, array in made.items():
+            given = found.get(f"{path}/{name}")
+            if given is not None and not np.array_equal(given, array):
+                return False
+        if path == last:
+            return True
+    return True
+
+
+# The mistakes.
+
+Made = Callable[[Chip], Making | None]
+
+
+def _other(chip: Chip, **changes: Any) -> Making | None:
+    """Another arithmetic; None where it is the chip's own."""
+    about = replace(chip.arithmetic, **changes)
+    return None if about == chip.arithmetic else Making(chip_of(chip.network, about))
+
+
+def _other_network(
+    chip: Chip, change: Callable[[NetworkConfiguration], dict[str, Any]]
+) -> Making | None:
+    """Other settings of the model; a dictionary changes some of a part."""
+    network = chip.network
+    changes = {
+        name: replace(getattr(network, name), **value) if isinstance(value, dict) else value
+        for name, value in change(network).items()
+    }
+    other = replace(network, **changes)
+    return None if other == network else Making(chip_of(other, chip.arithmetic))
+
+
+class _Wraps(Here):
+    """What does not fit wraps around."""
+
+    def fitted(self, values: np.ndarray, form: Format, quantity: str) -> np.ndarray:
+        """Keep the lower bits."""
+        return _wrapped(values, form.width)
+
+
+def _wrapped(values: np.ndarray, width: int) -> np.ndarray:
+    half = 1 << (width - 1)
+    return ((values + half) & ((1 << width) - 1)) - half
+
+
+class _Grows(Here):
+    """What does not fit is kept as it is."""
+
+    def fitted(self, values: np.ndarray, form: Format, quantity: str) -> np.ndarray:
+        """Keep all bits."""
+        return values
+
+
+class _IsSymmetric(Here):
+    """The smallest integer is the opposite of the largest."""
+
+    def fitted(self, values: np.ndarray, form: Format, quantity: str) -> np.ndarray:
+        """Saturate to it."""
+        return np.maximum(super().fitted(values, form, quantity), -form.largest)
+
+
+def _accumulator(width: int, wraps: bool) -> type[Here]:
+    class Accumulates(Here):
+        def accumulated(self, sums: np.ndarray, _: int) -> np.ndarray:
+            limit = 1 << (width - 1)
+            return _wrapped(sums, width) if wraps else np.clip(sums, -limit, limit - 1)
+
+    return Accumulates
+
+
+def _logical(bits: int) -> type[Here]:
+    class ShiftsLogically(Here):
+        """The sign is not kept by a shift to the right."""
+
+        def dropped(
+            self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
+        ) -> np.ndarray:
+            """Shift as an unsigned word is."""
+            down = np.maximum(shift, 0)
+            if bits < 64:
+                moved = (values & ((1 << bits) - 1)) >> down
+            else:
+                unsigned = values.astype(np.uint64) >> np.asarray(down, dtype=np.uint64)
+                moved = unsigned.astype(np.int64)
+            right = super().dropped(values, shift, rounding, place, layer)
+            return np.where((values < 0) & (np.asarray(shift) > 0), moved, right)
+
+    return ShiftsLogically
+
+
+def _rounds(sites: tuple[str, ...], way: str) -> type[Here]:
+    class RoundsThere(Here):
+        def dropped(
+            self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
+        ) -> np.ndarray:
+            used = way if place in sites else rounding
+            return super().dropped(values, shift, used, place, layer)
+
+    return RoundsThere
+
+
+def _by_chance(change: Callable[[Chance, int], tuple[Chance, int]]) -> type[Here]:
+    """Random bits of another place in the run, of (chance, site)."""
+
+    class TakesOtherBits(Here):
+        def dropped(
+            self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
+        ) -> np.ndarray:
+            chance, site = change(self.chance, 64 * SITES.index(place) + layer)
+            return shifted(values, shift, rounding, chance, site)
+
+    return TakesOtherBits
+
+
+def _rounds_products(chip: Chip, bits: int, way: str | None = None) -> Making | None:
+    """Each product rounded before the sum, to as many bits less."""
+    if bits < 1 or max(chip.network.sizes) > 4096:
+        return None
+
+    def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        products = a[..., :, None] * b
+        return np.sum(shifted(products, bits, way or chip.arithmetic.rounding), axis=-2) << bits
+
+    return Making(replace(chip, multiply=multiply))
+
+
+def _rounds_products_to(chip: Chip, quantity: str, way: str | None) -> Making | None:
+    """To the bits after the point of a quantity; of the first layer's inputs or of rates alike."""
+    about = chip.arithmetic
+    return _rounds_products(
+        chip, about.rate.fraction + about.weight.fraction - about.format_of(quantity).fraction, way
+    )
+
+
+def _tables(chip: Chip, change: Callable[[Table], Table], *names: str) -> Making:
+    """All tables, or some, are others."""
+    every = names or tuple(item.name for item in dataclasses.fields(chip.tables))
+    changed = {name: change(getattr(chip.tables, name)) for name in every}
+    return Making(replace(chip, tables=replace(chip.tables, **changed)))
+
+
+def _one_up(table: Table) -> Table:
+    return replace(table, entries=np.append(table.entries[1:], table.entries[-1]))
+
+
+def _one_down(table: Table) -> Table:
+    return replace(table, entries=np.insert(table.entries[:-1], 0, table.entries[0]))
+
+
+def _not_interpolated(table: Table) -> Table:
+    return replace(table, interpolates=False)
+
+
+def _interpolated(table: Table) -> Table:
+    return replace(table, interpolates=True)
+
+
+def _in_order(
+    chip: Chip,
+    parameters: Parameters,
+    a_1: Any,
+    state: NetworkState,
+    control: Control,
+    here: Here,
+    *,
+    moves: tuple[str, ...],
+) -> NetworkState:
+    """Parts of the state move one after the other, each seeing those that have moved.
+
+    A part is u_E, u_I, u_out, z, or `layers`: each layer's u_E and u_I, from below.
+    """
+    now = state
+    for move in moves:
+        if move == "layers":
+            for l in range(len(state.u_E)):
+                new = tick(chip, parameters, a_1, now, control, here)
+                now = replace(
+                    now,
+                    u_E=(*now.u_E[:l], new.u_E[l], *now.u_E[l + 1 :]),
+                    u_I=(*now.u_I[:l], new.u_I[l], *now.u_I[l + 1 :]),
+                )
+        elif move == "u_E from below":
+            for l in range(len(state.u_E)):
+                new = tick(chip, parameters, a_1, now, control, here)
+                now = replace(now, u_E=(*now.u_E[:l], new.u_E[l], *now.u_E[l + 1 :]))
+        else:
+            new = tick(chip, parameters, a_1, now, control, here)
+            now = replace(now, **{part: getattr(new, part) for part in move.split("+")})
+    return now
+
+
+def _ticked(chip: Chip, *moves: str) -> Making:
+    return Making(chip, ticked=partial(_in_order, moves=moves))
+
+
+def _transposed(parameters: Parameters) -> Parameters:
+    def turned(W: np.ndarray) -> np.ndarray:
+        return W.ravel().reshape(W.shape, order="F") if W.ndim == 2 else W
+
+    return map_arrays(turned, parameters)
+
+
+def _without_biases(parameters: Parameters) -> Parameters:
+    return replace(parameters, biases=tuple(0 * b for b in parameters.biases))
+
+
+def _swapped(first: str, second: str, chip: Chip) -> Making | None:
+    about = chip.arithmetic
+    return _other(chip, **{first: getattr(about, second), second: getattr(about, first)})
+
+
+def _shift_by(name: str, n: int, chip: Chip) -> Making | None:
+    shift = getattr(chip.arithmetic, name) + n
+    return None if shift < 0 else _other(chip, **{name: shift})
+
+
+def _kind(kind: type[Here], chip: Chip) -> Making:
+    return Making(chip, kind=kind)
+
+
+PLACES = {
+    "tables": ("rate_E", "rate_I", "slope_E", "slope_I", "offset", "gain", "exponential",
+               "reciprocal", "inverse_root"),
+    "states": ("u_E", "u_I", "u_out", "integral"),
+}  # fmt: skip
+"""Sites that are usually written as one function."""
+
+
+def _mistakes() -> Iterator[tuple[str, Made]]:
+    for way in ROUNDINGS:
+        yield (
+            f"rounded by {way}, where the trace's rounding is another",
+            partial(_other, rounding=way),
+        )
+    for way in ROUNDINGS:
+        yield (
+            f"updates are rounded by {way}, where update_rounding is another",
+            partial(_other, update_rounding=way),
+        )
+    for names, sites in (*PLACES.items(), *((site, (site,)) for site in SITES)):
+        for way in ROUNDINGS[:-1]:
+            yield (
+                f"{names}: rounded by {way} there alone",
+                partial(_kind, _rounds(sites, way)),
+            )
+    yield "what does not fit wraps around: it is to saturate", partial(_kind, _Wraps)
+    yield (
+        "what does not fit is kept: it is to saturate to its format",
+        partial(_kind, _Grows),
+    )
+    yield (
+        "the smallest integer is left out: −2^(width − 1) is to be had",
+        partial(_kind, _IsSymmetric),
+    )
+    for width in (16, 18, 20, 22, 24, 26, 28, 32, 40, 48):
+        for wraps, what in ((False, "saturate at"), (True, "wrap around in")):
+            yield (
+                f"sums of products {what} {width} bits: the accumulator has another width, or is "
+                "to saturate",
+                partial(_kind, _accumulator(width, wraps)),
+            )
+    ways: tuple[str | None, ...] = (None, "floor", "truncate")
+    for one_by_one in ways:
+        rounding = f", by {one_by_one}" if one_by_one else ""
+        for quantity in ("weight", "rate", "potential"):
+            yield (
+                f"products are rounded one by one{rounding}, to the bits of {quantity}: the sum is "
+                "exact, and rounded once",
+                partial(_rounds_products_to, quantity=quantity, way=one_by_one),
+            )
+        for bits in (8, 16):
+            yield (
+                f"products are rounded one by one{rounding}, by {bits} bits: the sum is exact, and "
+                "rounded once",
+                partial(_rounds_products, bits=bits, way=one_by_one),
+            )
+    tables: list[tuple[str, tuple[str, ...]]] = [
+        ("", ()),
+        *((f" ({name})", (name,)) for name in PLACES["tables"]),
+    ]
+    for where, looked_up in tables:
+        for change, words in (
+            (_one_up, "tables are off by one entry: the next is read"),
+            (_one_down, "tables are off by one entry: the one before is read"),
+            (
+                _not_interpolated,
+                "tables are not interpolated: they are to be, between their entries",
+            ),
+            (
+                _interpolated,
+                "tables are interpolated: without it entries are as they stand",
+            ),
+        ):
+            yield f"{words}{where}", partial(_changed_tables, change, looked_up)
+    for bits in (16, 32, 64):
+        yield (
+            f"a shift of {bits}-bit words to the right is logical: it is to keep the sign",
+            partial(_kind, _logical(bits)),
+        )
+    for moves, words in (
+        (("u_E", "u_I+u_out+z"), "u_E is updated before I units and readout have seen it"),
+        (("u_E", "u_I", "u_out", "z"), "u_E, u_I, u_out and z are updated one after the other"),
+        (("u_E from below", "u_I+u_out+z"), "u_E is updated layer by layer, I units after it"),
+        (
+            ("layers", "u_out", "z"),
+            "layers are updated one by one, the readout after them",
+        ),
+        (("z", "u_E+u_I+u_out"), "z is updated before control acts"),
+        (("z", "layers", "u_out"), "z and then the layers are updated one after the other"),
+        (("u_out", "u_E+u_I+z"), "u_out is updated before control has seen it"),
+        (("u_E+u_I+z", "u_out"), "the readout sees layers that have moved"),
+        (("u_I", "u_E+u_out+z"), "u_I is updated before u_E has seen it"),
+    ):
+        yield f"{words}: all move at once", partial(_moved_in_order, moves)
+    for first, second in (("shift_E", "shift_I"), ("shift_E", "shift_c"), ("shift_I", "shift_c")):
+        yield f"{first} and {second} are exchanged", partial(_swapped, first, second)
+    for name in ("shift_E", "shift_I", "shift_c"):
+        for n, by in ((1, "one too many"), (-1, "one too few")):
+            yield f"{name} is {by}", partial(_shift_by, name, n)
+    for way in NORMALIZATIONS:
+        yield f"normalization is {way}", partial(_other, normalization=way)
+    yield from _of_chance()
+    yield from _of_the_model()
+
+
+def _changed_tables(
+    change: Callable[[Table], Table], names: tuple[str, ...], chip: Chip
+) -> Making | None:
+    return _tables(chip, change, *names)
+
+
+def _moved_in_order(moves: tuple[str, ...], chip: Chip) -> Making:
+    return _ticked(chip, *moves)
+
+
+def _of_chance() -> Iterator[tuple[str, Made]]:
+    yield "seed is taken for 0", partial(_other, seed=0)
+    changes: tuple[tuple[str, Callable[[Chance, int], tuple[Chance, int]]], ...] = (
+        ("ticks of random bits count from 0: from 1", lambda c, s: (_at(c, max(c.tick - 1, 0)), s)),
+        ("random bits have no tick", lambda c, s: (_at(c, 0), s)),
+        (
+            "learning steps of random bits count from 1: from 0",
+            lambda c, s: (replace(c, step=c.step + 1), s),
+        ),
+        ("random bits have no step", lambda c, s: (replace(c, step=0), s)),
+        ("sites of random bits have no layer", lambda c, s: (c, s - s % 64)),
+        ("layers of random bits count from 1: from 0", lambda c, s: (c, s + 1)),
+        (
+            "biases have the random bits of weights: 32 is added to their layer",
+            lambda c, s: (c, s - 32 if s % 64 >= 32 else s),
+        ),
+        ("sites of random bits count from 1: from 0", lambda c, s: (c, s + 64)),
+        ("seed is one too many", lambda c, s: (replace(c, seed=c.seed + 1), s)),
+    )
+    for words, change in changes:
+        yield words, partial(_kind, _by_chance(change))
+
+
+def _at(chance: Chance, tick_number: int) -> Chance:
+    return replace(chance, tick=tick_number)
+
+
+def _of_the_model() -> Iterator[tuple[str, Made]]:
+    changes: tuple[tuple[str, Callable[[NetworkConfiguration], dict[str, Any]]], ...] = (
+        ("strong and weak feedback are exchanged",
+         lambda n: {"feedback": {"strong": not n.feedback.strong}}),
+        ("the other loss",
+         lambda n: {"loss": "mse" if n.loss != "mse" else "softmax-cross-entropy"}),
+        ("`+ c` drives the readout unless feedback.to_readout is off, and the reverse",
+         lambda n: {"feedback": {"to_readout": not n.feedback.to_readout}}),
+        ("Q is averaged over the batch where it is not to be, or the reverse",
+         lambda n: {"feedback": {"average": not n.feedback.average}}),
+        ("Q is not clipped", lambda n: {"feedback": {"clip": None}}),
+        ("Q is not normalised", lambda n: {"feedback": {"normalize": False}}),
+        ("k_p and k_i are exchanged",
+         lambda n: {"controller": {"k_p": n.controller.k_i, "k_i": n.controller.k_p}}),
+        ("the leak is left out: z takes e − leak z", lambda n: {"controller": {"leak": 0.0}}),
+        ("φ_E and φ_I are exchanged",
+         lambda n: {"activation_E": n.activation_I, "activation_I": n.activation_E}),
+        ("the rule is exact-inverse", lambda n: {"rule": "exact-inverse"}),
+        ("the tangent is at the running mean", lambda n: {"rule": "linear-threshold"}),
+        ("the tangent is at mean_inhibition.fixed_point",
+         lambda n: {"rule": "linear-threshold-fixed"}),
+        ("the tangent is at mean_inhibition.init",
+         lambda n: {"rule": "linear-threshold-fixed",
+                    "mean_inhibition": {"fixed_point": n.mean_inhibition.init}}),
+        ("biases are learnt where `bias` is false", lambda n: {"bias": True}),
+    )  # fmt: skip
+    for words, change in changes:
+        yield words, partial(_other_settings, change)
+    for name, words in (
+        ("k_p", "k_p e"),
+        ("k_i", "k_i z"),
+        ("eta", "the update"),
+        ("leak", "leak z"),
+    ):
+        yield f"the sign of {words}", partial(_constant_negated, name)
+    yield "weights are read column-major", partial(_making, of_parameters=_transposed)
+    yield "biases are left out", partial(_making, of_parameters=_without_biases)
+    yield (
+        "the sign of Q: c Q is taken from u_I",
+        partial(_making, of_feedback=lambda Q: tuple(-one for one in Q)),
+    )
+    yield "the sign of g", partial(_making, of_gradients=partial(map_arrays, np.negative))
+    yield "r̄ takes in the batch after it was used: before", partial(_making, r_bar_is_late=True)
+
+
+def _other_settings(
+    change: Callable[[NetworkConfiguration], dict[str, Any]], chip: Chip
+) -> Making | None:
+    return _other_network(chip, change)
+
+
+def _constant_negated(name: str, chip: Chip) -> Making:
+    constant: Multiplier = getattr(chip, name)
+    changed: dict[str, Any] = {name: Multiplier(-constant.m, constant.shift)}
+    return Making(replace(chip, **changed))
+
+
+def _making(chip: Chip, **how: Any) -> Making:
+    return Making(chip, **how)
+
+
+MISTAKES: dict[str, Made] = dict(_mistakes())
+"""Usual mistakes in words, and how a port computes that makes one."""
