@@ -838,7 +838,7 @@ def record_command(
         ),
     ] = None,
 ) -> None:
-    """Record learning steps by the reference in float64, every stage of them."""
+    """Record learning steps by the reference, every stage in float64 or every tick in integers."""
     from .conformance import record, record_standard
 
     if cases is not None:
@@ -846,6 +846,10 @@ def record_command(
         return
     settings = list(given_settings or [])
     if arithmetic is not None:
+        if any(text.partition("=")[0].strip() == "arithmetic.preset" for text in settings):
+            raise ConfigurationError(
+                f"--set arithmetic.preset: --arithmetic says {arithmetic} already"
+            )
         settings.append(f"arithmetic.preset={arithmetic}")
     record(config, out, steps, trajectories, backend, dtype.value, settings)
 

@@ -394,6 +394,9 @@ def _other_network(
 ) -> Making | None:
     """Other settings of the model; a dictionary changes some of a part."""
     network = chip.network
+    if network.rule == "backprop" and "rule" in change(network):
+        # It has other stages.
+        return None
     changes = {
         name: replace(getattr(network, name), **value) if isinstance(value, dict) else value
         for name, value in change(network).items()
@@ -612,7 +615,7 @@ def _mistakes() -> Iterator[tuple[str, Made]]:
     for names, sites in (*PLACES.items(), *((site, (site,)) for site in SITES)):
         for way in ROUNDINGS[:-1]:
             yield (
-                f"{names}: rounded by {way} there alone",
+                f"{names}: rounded by {way} there, where the trace's rounding is another",
                 partial(_kind, _rounds(sites, way)),
             )
     yield "what does not fit wraps around: it is to saturate", partial(_kind, _Wraps)
@@ -623,6 +626,10 @@ def _mistakes() -> Iterator[tuple[str, Made]]:
     yield (
         "the smallest integer is left out: −2^(width − 1) is to be had",
         partial(_kind, _IsSymmetric),
+    )
+    yield (
+        "sums of products are kept as they are: they are to saturate to the accumulator",
+        partial(_kind, _accumulator(62, wraps=False)),
     )
     for width in (16, 18, 20, 22, 24, 26, 28, 32, 40, 48):
         for wraps, what in ((False, "saturate at"), (True, "wrap around in")):

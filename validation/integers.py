@@ -283,6 +283,11 @@ def read_integer_answers(path: str | os.PathLike[str], trace: IntegerTrace) -> A
         for file_of_array in sorted(path.glob("*.i64")):
             if file_of_array.stem in known:
                 name = known[file_of_array.stem]
+                if file_of_array.stat().st_size % 8:
+                    raise FileError(
+                        f"{file_of_array} has {file_of_array.stat().st_size} bytes: integers of 8 "
+                        "bytes are needed"
+                    )
                 found[name] = np.fromfile(file_of_array, dtype="<i8").astype(np.int64)
             elif file_of_array.stem.startswith("steps"):
                 raise FileError(f"{file_of_array}: the trace asks for no such array")

@@ -182,6 +182,7 @@ def judge_answers(
     if rtol is not None and not 0 < rtol < 1:
         raise ConfigurationError(f"--rtol is {rtol}: a number between 0 and 1 is needed")
     if is_integer_trace(golden):
+        _refuse_of_floats(precision, rtol, show_power, files)
         return _judge_integers(golden, candidate, complete)
     traces, _ = find_traces([golden])
     with files.going_on():
@@ -218,6 +219,23 @@ def judge_answers(
         return 1 if without or (complete and missing) else code
 
 
+def _refuse_of_floats(
+    precision: str | None, rtol: float | None, show_power: bool, files: ReportFiles
+) -> None:
+    """Refuse what a trace of integers has no use for: it has no allowances, and one difference."""
+    given: dict[str, Any] = {
+        "--precision": precision,
+        "--rtol": rtol,
+        "--power": show_power or None,
+    }
+    given |= {"--json": files.json_file, "--html": files.html_file, "--junit": files.junit_file}
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigurationError(
+                f"{option}: a trace of integers is compared bit by bit, and told on the screen"
+            )
+
+
 def _judge_integers(golden: Path, candidate: Path, complete: bool) -> int:
     """Say where a port's integers first differ from a trace's; 1 if they do."""
     trace = read_integer_trace(golden)
@@ -226,13 +244,18 @@ def _judge_integers(golden: Path, candidate: Path, complete: bool) -> int:
         found = first_integer_difference(trace, answers)
     missing = len(trace.answers) - len(answers)
     if found is not None:
-        say(console, str(found), "bold red")
-        return 1
-    numbers = sum(array.size for array in answers.values())
-    say(console, f"All {numbers:,} integers of {len(answers)} arrays are equal.")
+        for line in str(found).splitlines():
+            say(console, line, "bold red")
+    else:
+        _say_that_all_is_equal(answers)
     if missing:
         say(console, f"{missing} of {len(trace.answers)} arrays were not given.")
-    return 1 if complete and missing else 0
+    return 1 if found is not None or (complete and missing) else 0
+
+
+def _say_that_all_is_equal(answers: dict[str, np.ndarray]) -> None:
+    numbers = sum(array.size for array in answers.values())
+    say(console, f"All {numbers:,} integers of {len(answers)} arrays are equal.")
 
 
 def _judged_answers(
@@ -334,8 +357,8 @@ def record(
         order = batch_order(configuration.seed, 0, n_samples, configuration.batch_size)
         if steps > len(order):
             raise ConfigurationError(
-                f"steps is {steps}: {dataset.name} has {len(order)} batches of "
-                f"{configuration.batch_size} an epoch"
+                f"--steps is {steps}: {dataset.name} has {len(order)} batches of "
+                f"{configuration.batch_size} an epoch; ask for fewer, or smaller batches"
             )
         indices = order[:steps]
         generator = random_generator(configuration.seed, "initial-parameters")
@@ -351,6 +374,13 @@ def record(
             integers = record_integer_trace(network, about, parameters, inputs, labels)
             write_integer_trace(integers, out)
             say(console, f"{steps} steps of {about.ticks} ticks in integers written to {out}")
+            unfit = ", ".join(f"{n:,} of {name}" for name, n in integers.overflows.items())
+            say(
+                console,
+                f"What did not fit: {unfit}."
+                if unfit
+                else "Everything fitted: this trace does not show whether a port saturates.",
+            )
             return
         trace = record_trace(
             network,

@@ -122,7 +122,7 @@ class Arithmetic:
             raise ConfigurationError(
                 f"Arithmetic.table_bits is {self.table_bits}: a table over potentials of "
                 f"±2^{self.table_range} with {self.potential.fraction} bits after the point has "
-                f"{self.table_range + self.potential.fraction + 1} bits of address at most"
+                f"{self.table_range + self.potential.fraction} bits of address at most"
             )
 
     def format_of(self, quantity: str) -> Format:

@@ -2126,7 +2126,7 @@ GRADIENT_MISTAKES = (
                 for name, g in Port.gradients(port, *arguments).items()
             }
         },
-        hint_expected=False,
+        says="0.01 times the parameters is in the gradients",
     ),
     Mistake(
         "gradients are clipped to a norm of 0.1",
