@@ -5,6 +5,7 @@ from .backend import (
     CompilesAhead as CompilesAhead,
     Evaluation as Evaluation,
     HasDevices as HasDevices,
+    HasOwnArithmetic as HasOwnArithmetic,
     PlacedData as PlacedData,
     TimesStages as TimesStages,
     TrainingMetrics as TrainingMetrics,

@@ -235,6 +235,17 @@ class CompilesAhead(Protocol):
 
 
 @runtime_checkable
+class HasOwnArithmetic(Protocol):
+    """What a backend also offers whose numbers are not those of a dtype: backprop's own forward.
+
+    Without it, the plain network's outputs are those of its parameters in floating point.
+    """
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """u_out of the plain network, (batch, n_out)."""
+
+
+@runtime_checkable
 class HasDevices(Protocol):
     """What the class of a backend also offers that works on devices of its own, such as GPUs."""
 

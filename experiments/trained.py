@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Column, Table
 
-from ..backends import Backend, backend_class
+from ..backends import Backend, HasOwnArithmetic, backend_class
 from ..datasets import SPLITS, Dataset, dataset_digest
 from ..refimpl import (
     ArgumentError,
@@ -243,6 +243,8 @@ class TrainedNetwork:
         if network.rule == "backprop":
             if not np.all(np.isfinite(flat)):
                 raise ArgumentError("x has values that are no finite numbers")
+            if isinstance(self.backend, HasOwnArithmetic):
+                return self.backend.forward(flat), EndStateCounts()
             return forward(network, self.parameters, flat)[1], EndStateCounts()
         found, opened = [np.zeros((0, network.sizes[-1]), flat.dtype)], EndStateCounts()
         for first in range(0, len(flat), AT_ONCE):

@@ -220,6 +220,12 @@ class IntegerBackend:
         r_bar = tuple(self._integers(r, "rate") for r in mean_inhibition)
         self._learner = updated(self._chip, self._learner, g, r_bar, self._here())
 
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """u_out of backprop's plain network."""
+        parameters = self._learner.parameters
+        u_out = forward(self._chip, parameters, self._integers(x, "input"), self._here())[2]
+        return self._numbers(u_out, "potential")
+
     # Trajectories: every tick is a step of explicit Euler.
 
     def open_loop_trajectory(self, recording: Recording, x: np.ndarray) -> NetworkState:

@@ -39,9 +39,9 @@ def case(rule, rates=SGD, **arithmetic):
 def fashion_cases():
     """Chosen points, of 50 ticks: the digits asked for no more."""
     return [
-        case(rule, FASHION_SGD, preset=preset, ticks=50)
+        case(rule, FASHION_SGD, weight=form, bias=form, ticks=50)
         for rule in FASHION_SGD
-        for preset in ("int16", "int8-weights")
+        for form in ("16.13", "8.6")
     ]
 
 

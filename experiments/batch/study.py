@@ -282,6 +282,13 @@ def _refuse_no_setting(name: str, source: str) -> None:
     raise ConfigurationError(f"{source}: there is no setting {shown(name)} to vary: {right}")
 
 
+def _refuse_preset(name: str, source: str) -> None:
+    if name == PRESET:
+        raise ConfigurationError(
+            f"{source}: {name} stands for many settings: it may stand in [base], or in a [[case]]"
+        )
+
+
 def _one(base: Mapping[str, Any], name: str, value: Any, source: str) -> Any:
     """A setting's value as a run has it, checked beside the base's others."""
     section, _, key = name.rpartition(".")
@@ -295,6 +302,7 @@ def _one(base: Mapping[str, Any], name: str, value: Any, source: str) -> Any:
 def _values(base: Mapping[str, Any], name: str, value: Any, source: str) -> tuple[Any, ...]:
     """All values of a setting that varies: a list, one alone, or of whole numbers "0-9,20"."""
     _refuse_no_setting(name, source)
+    _refuse_preset(name, source)
     is_whole = isinstance(base.get(name), int) and not isinstance(base.get(name), bool)
     if isinstance(value, str) and is_whole:
         value = whole_numbers(name, value, source)
@@ -344,12 +352,34 @@ def _case(base: Mapping[str, Any], case: Mapping[str, Any], source: str) -> dict
     """Settings that go together, as a run has them."""
     for name in case:
         _refuse_no_setting(name, source)
+    if PRESET in case:
+        case = _with_preset(base, case, source)
     settings: dict[str, Any] = dict(base)
     for name, value in case.items():
         section, _, key = name.rpartition(".")
         settings[section or key] = {**settings[section], key: value} if section else value
     whole = dotted(run_configuration(settings, source).as_dict())
     return {name: whole.get(name) for name in case}
+
+
+PRESET = "arithmetic.preset"
+"""A name for many settings, which a run has one by one."""
+
+
+def _with_preset(base: Mapping[str, Any], case: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Give a case the settings in which a preset of integers differs from the base's.
+
+    What the base says otherwise than the defaults stays, as it does in a run.
+    """
+    defaults = run_configuration({"backend": "integer"}, source).as_dict()["arithmetic"]
+    own = base.get("arithmetic") or defaults
+    said = {key: value for key, value in own.items() if value != defaults[key]}
+    here = {name.rpartition(".")[2]: value for name, value in case.items() if "arithmetic." in name}
+    settings = {**base, "arithmetic": {**said, **here}}
+    whole = run_configuration(settings, source).as_dict()["arithmetic"]
+    changes = {key: value for key, value in whole.items() if value != own[key] or key in here}
+    rest = {name: value for name, value in case.items() if "arithmetic." not in name}
+    return rest | {f"arithmetic.{key}": value for key, value in changes.items()}
 
 
 OPTIONS = ("sampler", "trials", "metric", "prune", "seeds")
@@ -407,6 +437,7 @@ DOMAIN = ("low", "high", "log", "step", "values")
 def _domain(base: Mapping[str, Any], name: str, domain: Any, source: str) -> dict[str, Any]:
     """From where a searched setting is taken, its ends checked as a run's."""
     _refuse_no_setting(name, source)
+    _refuse_preset(name, source)
     if name in ("seed", "epochs", "dataset", "data_dir", "start"):
         raise ConfigurationError(f"{source}: {name} is nothing to search for; it may vary")
     right = (

@@ -180,6 +180,22 @@ def test_settings_that_do_not_go_together_are_told_before_anything_is_written(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_case_may_be_a_preset_of_integers():
+    """It stands for the formats in which it differs; what the base says otherwise stays."""
+    source = {
+        "base": {"backend": "integer", "arithmetic": {"ticks": 50, "rate": "16.11"}},
+        "case": [
+            {"arithmetic.preset": "int16"},
+            {"arithmetic.preset": "int8-weights", "arithmetic.ticks": 25},
+        ],
+    }
+    own, narrow = (row.configuration().arithmetic for row in read_study(source).rows())
+    assert (str(own.weight), str(own.rate), own.ticks) == ("16.13", "16.11", 50)
+    assert (str(narrow.weight), str(narrow.rate), narrow.ticks) == ("8.6", "16.11", 25)
+    with pytest.raises(ConfigurationError, match="it may stand in"):
+        read_study({"base": source["base"], "vary": {"arithmetic.preset": ["int16", "wide"]}})
+
+
 def test_a_run_is_not_two_rows(tmp_path):
     """One of them would be left for ever, and who waits for it would be told of others at work."""
     source = {

@@ -359,7 +359,7 @@ def test_another_network_is_no_start(run, tmp_path, arguments, said):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", ["numpy", "numba", "integer"])
 def test_a_plain_network_is_evaluated_as_its_training_was(tmp_path, backend):
     """Backprop's has no inhibitory units: its outputs are not those of a circuit at rest."""
     out = tmp_path / "run"
@@ -379,7 +379,28 @@ def test_a_plain_network_is_evaluated_as_its_training_was(tmp_path, backend):
     for W, b in zip(parameters.weights, parameters.biases, strict=True):
         r = np.logaddexp(0, r @ W.astype(float) + b.astype(float))
     outputs = network.outputs(load_dataset("digits").test.images[:20] / 16)
-    np.testing.assert_allclose(outputs, r @ parameters.readout.astype(float), atol=1e-5)
+    within = 1e-2 if backend == "integer" else 1e-5
+    np.testing.assert_allclose(outputs, r @ parameters.readout.astype(float), atol=within)
+
+
+def test_a_network_runs_in_the_integers_that_are_asked_for(run, tmp_path):
+    x = load_dataset("digits").test.images[:20] / 16
+    coarse = load(run, arithmetic={"weight": "4.2", "bias": "4.2"})
+    for array, was in zip(coarse.parameters.weights, load(run).parameters.weights, strict=True):
+        np.testing.assert_array_equal(array, np.clip(np.round(was * 4), -8, 7) / 4)
+    # 24 bits after the point, and tables of 14 bits of address.
+    wide = load(run, dtype="float64", arithmetic="wide").outputs(x)
+    np.testing.assert_allclose(wide, load(run).outputs(x), atol=1e-5)
+    found, coarse = {}, "arithmetic.weight=4.2"
+    for name, given in {"16": ("--arithmetic", "int16"), "4": ("--set", coarse)}.items():
+        out = tmp_path / f"{name}.json"
+        assert disinhib("evaluate", run, *given, "--json", out).returncode == 0
+        found[name] = json.loads(out.read_text())["loss"]
+    exact = load(run).evaluate("test").loss
+    assert abs(found["16"] - exact) < 1e-3 < abs(found["4"] - exact)
+    result = disinhib("evaluate", run, "--backend", "numpy", "--arithmetic", "int16")
+    assert result.returncode == 2
+    assert "use backend integer" in one_line(result)
 
 
 def test_outputs_under_control_are_the_references(run, tmp_path):
