@@ -45,6 +45,20 @@ def fashion_cases():
     ]
 
 
+def smallest_cases():
+    """All that single studies found to be enough, at once; then what is left in 8 bits, too."""
+    eight = {"input": "8.7", "error": "8.6", "slope": "8.6", "feedback": "8.7", "mantissa": "8.6",
+             "sensitivity": "8.6"}  # fmt: skip
+    found = []
+    for rule in SGD:
+        tables = 8 if rule == "linear-threshold" else 5
+        few = {"weight": "6.4", "bias": "6.4", "ticks": 50, "table_bits": tables}
+        narrow = {**few, **eight, "tangent": "16.11"}
+        ways = [few, narrow, {**narrow, "normalization": "fixed"}, {**narrow, "weight": "8.6"}]
+        found += [case(rule, **way) for way in (ways if rule != "backprop" else ways[:2])]
+    return found
+
+
 def cases():
     """All of them, a list for each question."""
     circuit = ("exact-inverse", "linear-threshold")
@@ -73,6 +87,7 @@ def cases():
             for rule in SGD
             for way in ("floor", "truncate", "nearest-even", "nearest-away", "stochastic")
         ],
+        "smallest": smallest_cases(),
         "normalization": [
             case(rule, normalization=way)
             for rule in circuit

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from ...backends import PRECISIONS, CompilesAhead, backend_class, backend_descriptions
 from ...datasets import batch_order, random_generator
-from ...refimpl import ArgumentError, ConfigurationError, initial_parameters
+from ...refimpl import ArgumentError, ConfigurationError, Optimizer, initial_parameters
+from ...refimpl.integers import arithmetic as integer_arithmetic
 from ...validation import (
     Arithmetic,
     FileError,
@@ -72,6 +73,8 @@ def conform_backend(
 ) -> int:
     """Judge a backend by traces, the shipped ones if none is given; give the exit code."""
     files.refuse_unwritable()
+    if backend in INTEGER_BACKENDS:
+        return _conform_integers(paths, backend, method, show_power, files)
     with files.going_on():
         kind = backend_class(backend)
         traces, others = find_traces(paths or [shipped_directory()])
@@ -88,6 +91,68 @@ def conform_backend(
             print_report(console, report)
         files.write(settings, f"Conformance of {backend}", [*reports, *beside])
         return _summary(reports, beside)
+
+
+WIDE_TICKS, WIDE_PRECISION, WIDE_RATE = 800, "fixed20", 0.1
+"""Integers are judged at the preset wide: of its 24 bits after the point and tables of 14 bits of
+address, the tables leave an error of some last places of 20 bits."""
+
+
+def _conform_integers(
+    paths: Sequence[Path], backend: str, method: str, show_power: bool, files: ReportFiles
+) -> int:
+    """Judge integers by traces in floating point, made anew with plain descent; give the code."""
+    if method != "fixed-point" or show_power:
+        raise ConfigurationError(f"backend {backend}: integers go by ticks, and have no --power")
+    about = integer_arithmetic("wide", ticks=WIDE_TICKS)
+
+    class Wide(backend_class(backend)):  # type: ignore[misc]
+        def __init__(self, *network: Any, **how: Any) -> None:
+            super().__init__(*network, arithmetic=about, **how)
+
+    with files.going_on():
+        traces, _ = find_traces(paths or [shipped_directory()])
+        say(console, f"{backend}: preset wide, {WIDE_TICKS} ticks, plain descent by {WIDE_RATE}, "
+                     f"judged as {WIDE_PRECISION}")  # fmt: skip
+        reports = []
+        for path in traces:
+            trace = _announced_trace(path)
+            if not trace.steps:
+                say(console, f"{path.name}: no stages, left out", "dim")
+                continue
+            plain = Optimizer(name="sgd", learning_rate=WIDE_RATE)
+            with working(console, f"recording {path.name} with plain descent"):
+                trace = record_trace(
+                    dataclasses.replace(trace.configuration, optimizer=plain),
+                    trace.initial_parameters,
+                    trace.inputs,
+                    trace.targets,
+                    path=path,
+                )
+            reports.append(_judged_wide(trace, Wide, backend))
+            print_report(console, reports[-1])
+        if not reports:
+            raise ConfigurationError("no trace has stages by which integers could be judged")
+        files.write({"backend": backend}, f"Conformance of {backend}", reports)
+        return _summary(reports)
+
+
+def _judged_wide(trace: Trace, kind: Any, name: str) -> TraceReport:
+    doing = f"conforming {name} to {trace.path.name}"
+    with working(console, doing) as now:
+        results = conform(
+            trace,
+            kind,
+            np.dtype(np.float64),
+            progress=lambda stage: now(f"{doing}: {stage}"),
+            arithmetic=named_arithmetic(WIDE_PRECISION),
+        )
+    return TraceReport(
+        trace=str(trace.path),
+        candidate=f"{name}, wide, {WIDE_TICKS} ticks",
+        results=results,
+        stability=stability_in_words(trace),
+    )
 
 
 PROMISES = "beside the traces"

@@ -24,7 +24,15 @@ from disinhib.refimpl import (
     initial_parameters,
 )
 from disinhib.refimpl.integers import ROUNDINGS, arithmetic
-from disinhib.validation import named_arrays, read_checkpoint
+from disinhib.validation import (
+    conform,
+    named_arithmetic,
+    named_arrays,
+    read_checkpoint,
+    read_trace,
+    record_trace,
+    shipped_directory,
+)
 
 from ..experiments.test_command_line import disinhib, one_line
 from ..experiments.test_training import Watcher, new_run, without_times
@@ -251,3 +259,17 @@ def test_replicas_are_refused():
     )
     with pytest.raises(ConfigurationError, match="one network"):
         backend_class("integer")(network, two, np.float32, Solver())
+
+
+def test_integers_conform_to_floating_point_at_the_wide_format():
+    """24 bits after the point, tables of 14 bits of address, 800 ticks; 16 bits do not."""
+    result = disinhib("conform", "--backend", "integer", shipped_directory() / "one-hidden-mse.h5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "plain descent" in result.stdout
+    assert "of 1 traces agree" in result.stdout
+    trace = read_trace(shipped_directory() / "one-hidden-mse.h5")
+    plain = dataclasses.replace(trace.configuration, optimizer=SGD)
+    trace = record_trace(plain, trace.initial_parameters, trace.inputs, trace.targets)
+    judged_as = named_arithmetic("fixed20")
+    found = conform(trace, backend_class("integer"), np.dtype(np.float64), arithmetic=judged_as)
+    assert not all(stage.passed for stage in found)

@@ -96,6 +96,7 @@ def conform(
     dtype: np.dtype,
     method: str = "fixed-point",
     progress: Callable[[str], None] = lambda stage: None,
+    arithmetic: Arithmetic | None = None,
 ) -> list[StageResult]:
     """Judge a backend by a trace.
 
@@ -114,13 +115,15 @@ def conform(
         Way to the end states; trajectories are checked whatever it is.
     progress : callable
         Told the name of each stage before it runs.
+    arithmetic : Arithmetic, optional
+        By which it is judged, where that is not the dtype's.
 
     Returns
     -------
     list of StageResult
         In order of cause; only the stages that the trace has.
     """
-    return conform_each(trace, [backend_class], dtype, method, progress)[0]
+    return conform_each(trace, [backend_class], dtype, method, progress, arithmetic)[0]
 
 
 def conform_each(
@@ -129,13 +132,14 @@ def conform_each(
     dtype: np.dtype,
     method: str = "fixed-point",
     progress: Callable[[str], None] = lambda stage: None,
+    arithmetic: Arithmetic | None = None,
 ) -> list[list[StageResult]]:
     """Judge several backends by one trace, each as `conform` does.
 
     What rounding may do there is measured once.
     """
     solver = conformance_solver(trace, method, dtype)
-    arithmetic = float_arithmetic(dtype)
+    arithmetic = arithmetic or float_arithmetic(dtype)
 
     def begun() -> list[Backend]:
         return [
