@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ..backends import Backend, NumpyBackend, backend_class
+from ..backends import NumpyBackend, backend_class
 from ..refimpl import (
     ConfigurationError,
     NetworkConfiguration,
@@ -185,17 +185,35 @@ WIDER = {
 }
 """What the preset wide has room for a network at its start for, a trained one goes beyond."""
 
+FOR_FLOATS = "the widest, so that ticks and tables are not told from that"
+
 Quantities = dict[str, np.ndarray]
 
 
-def distances(
-    network: TrainedNetwork, about: Arithmetic, samples: int
-) -> dict[str, dict[str, float]]:
-    """How far a learning step in integers is from one in float64, and which part is whose.
+@dataclass(frozen=True)
+class Distance:
+    """How far a learning step in integers is from one in float64.
 
-    The step is taken four times, each with one thing more of the chip's: end states as float64
-    finds them, its ticks, its tables, all its formats and rounding. A part is the distance from one
-    to the next, and all from the first to the last.
+    Parameters
+    ----------
+    parts : dict
+        By quantity and then by part (`PARTS`): root mean square of the difference over that of the
+        quantity itself.
+    unfit, beyond : dict
+        How many values did not fit the chip's formats, and those that stand for floating point,
+        by quantity; where the latter has any, ticks and tables are not told from them.
+    """
+
+    parts: dict[str, dict[str, float]]
+    unfit: dict[str, int]
+    beyond: dict[str, int]
+
+
+def distances(network: TrainedNetwork, about: Arithmetic, samples: int) -> Distance:
+    """Take a step four times, each with one thing more of the chip's, and compare.
+
+    End states as float64 finds them, the chip's ticks, its tables, all its formats and rounding. A
+    part is the distance from one to the next, and all from the first to the last.
 
     Parameters
     ----------
@@ -206,24 +224,20 @@ def distances(
     samples : int
         Of the training set, one batch.
 
-    Returns
-    -------
-    dict
-        By quantity and then by part (`PARTS`): root mean square of the difference over that of the
-        quantity itself.
-
     Raises
     ------
     ConfigurationError
         As `probed_ranges`, or integers do not have what is configured.
     """
     rounded, tabulated, ticking = _chips(about)
-    steps = [_learning_step(network, one, samples) for one in (None, ticking, tabulated, rounded)]
+    taken = [_learning_step(network, one, samples) for one in (None, ticking, tabulated, rounded)]
+    steps = [step for step, _ in taken]
     pairs = dict(zip(PARTS, [*pairwise(steps), (steps[0], steps[-1])], strict=True))
-    return {
+    parts = {
         name: {part: _apart(one[name], two[name], exact) for part, (one, two) in pairs.items()}
         for name, exact in steps[0].items()
     }
+    return Distance(parts, taken[-1][1], taken[1][1])
 
 
 def distances_by_format(
@@ -235,12 +249,12 @@ def distances_by_format(
     `distances`.
     """
     _, wide, _ = _chips(about)
-    exact = _learning_step(network, wide, samples)
+    exact, _ = _learning_step(network, wide, samples)
     found = {}
     for quantity in QUANTITIES:
         changed: dict[str, Any] = {quantity: about.format_of(quantity)}
         one = replace(wide, rounding=about.rounding, **changed)
-        step = _learning_step(network, one, samples)
+        step, _ = _learning_step(network, one, samples)
         found[quantity] = {name: _apart(exact[name], step[name], exact[name]) for name in exact}
     return found
 
@@ -252,13 +266,15 @@ def _chips(about: Arithmetic) -> tuple[Arithmetic, Arithmetic, Arithmetic]:
     return about, replace(ticking, **tables), ticking
 
 
-def _learning_step(network: TrainedNetwork, about: Arithmetic | None, samples: int) -> Quantities:
-    """What a step gives, on a chip or in float64 at the fixed point."""
+def _learning_step(
+    network: TrainedNetwork, about: Arithmetic | None, samples: int
+) -> tuple[Quantities, dict[str, int]]:
+    """What a step gives, on a chip or in float64 at the fixed point; and what did not fit."""
     x, y = _training_samples(network, samples)
     learner, learnt = network.backend.learner(), network.backend.configuration
     plain = replace(learnt, optimizer=replace(learnt.optimizer, name="sgd"))
     parameters = map_arrays(lambda array: array.astype(np.float64), learner.parameters)
-    backend: Backend
+    backend: Any
     if about is None:
         backend = NumpyBackend(plain, parameters, np.float64, Solver())
     else:
@@ -269,7 +285,7 @@ def _learning_step(network: TrainedNetwork, about: Arithmetic | None, samples: i
     Q, target = backend.feedback_weights(opened), backend.closed_loop_target(opened, y)
     closed, _ = backend.closed_loop(x, Q, target, opened)
     g = backend.gradients(x, y, opened, closed, r_bar)
-    return {
+    found = {
         "u_E, open loop": np.concatenate(opened.u_E, axis=-1),
         "u_out, open loop": opened.u_out,
         "Q": np.concatenate(Q, axis=-1),
@@ -278,6 +294,7 @@ def _learning_step(network: TrainedNetwork, about: Arithmetic | None, samples: i
         "g of hidden layers": np.concatenate([W.ravel() for W in g.weights]),
         "g of the readout": g.readout,
     }
+    return found, {} if about is None else backend.take_overflows()
 
 
 def _apart(one: np.ndarray, two: np.ndarray, size_of: np.ndarray) -> float:
@@ -408,11 +425,15 @@ def report_distance(
     table = Table(title=f"off by, of its root mean square ({samples} samples)")
     for heading in ("", *PARTS):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, parts in found.items():
+    for name, parts in found.parts.items():
         table.add_row(name, *(f"{parts[part]:.1e}" for part in PARTS))
     console.print(table)
+    for unfit, of_what in ((found.unfit, "the chip's formats"), (found.beyond, FOR_FLOATS)):
+        if unfit:
+            counts = ", ".join(f"{n:,} of {name}" for name, n in unfit.items())
+            say(console, f"Did not fit {of_what}: {counts}.")
     if by_format:
-        names = list(found)
+        names = list(found.parts)
         table = Table(title="of rounding, by one quantity's format, all others wide")
         for heading in ("quantity", "format", *names):
             table.add_column(heading, justify="left" if heading == "quantity" else "right")

@@ -73,18 +73,20 @@ def test_what_cannot_be_is_refused(run, arguments, words):
 def test_each_part_of_the_distance_is_its_own(run):
     """Few ticks, coarse tables, narrow formats: each shows in its own part, and all in the sum."""
     network = load(run)
-    base = distances(network, arithmetic(ticks=400), 20)
+    base = distances(network, arithmetic(ticks=400), 20).parts
     name = "u_out, open loop"
-    few = distances(network, arithmetic(ticks=10), 20)
+    few = distances(network, arithmetic(ticks=10), 20).parts
     assert few[name]["ticks"] > 1e3 * base[name]["ticks"]
     assert few[name]["tables"] < 2 * base[name]["tables"]
-    coarse = distances(network, arithmetic(ticks=400, table_bits=3), 20)
+    coarse = distances(network, arithmetic(ticks=400, table_bits=3), 20).parts
     assert coarse[name]["tables"] > 100 * base[name]["tables"]
     assert coarse[name]["ticks"] == base[name]["ticks"]
-    narrow = distances(network, arithmetic(ticks=400, weight="8.5", bias="8.5"), 20)
+    narrow = distances(network, arithmetic(ticks=400, weight="8.5", bias="8.5"), 20).parts
     # Potentials round as before, and weights 256 times as coarsely.
     assert narrow[name]["rounding"] > 2 * base[name]["rounding"]
     assert narrow[name]["tables"] == base[name]["tables"]
+    assert distances(network, arithmetic(weight="6.6"), 20).unfit["weight"] > 0
+    assert distances(network, arithmetic(weight="6.6"), 20).beyond == {}
     for parts in (*base.values(), *few.values(), *narrow.values()):
         whole = parts["ticks"] + parts["tables"] + parts["rounding"]
         assert parts["all"] <= whole * (1 + 1e-9)
