@@ -17,6 +17,7 @@ from ..refimpl import ConfigurationError
 from ..refimpl.integers import arithmetic
 from ..validation import (
     FileError,
+    integer_arrays,
     record_integer_trace,
     write_c_header,
     write_memory_files,
@@ -72,14 +73,15 @@ def export_run(
     run: Path, to: str, out: Path, preset: str | None = None, samples: int | None = None
 ) -> None:
     """Write a network to a file, or to a directory with what reads it beside it."""
-    if to in ("c-header", "readmemh"):
+    if to == "npz" and out.suffix != ".npz":
+        raise ConfigurationError(f"{out}: a file FILE.npz is needed, or --to torch for a directory")
+    asks_for_integers = preset is not None or samples is not None
+    if to in ("c-header", "readmemh") or (to == "npz" and asks_for_integers):
         _export_integers(run, to, out, preset, SAMPLES if samples is None else samples)
         return
     for name, value in (("--arithmetic", preset), ("--samples", samples)):
         if value is not None:
-            raise ConfigurationError(f"{name} is of --to c-header and readmemh: --to is {to}")
-    if to == "npz" and out.suffix != ".npz":
-        raise ConfigurationError(f"{out}: a file FILE.npz is needed, or --to torch for a directory")
+            raise ConfigurationError(f"{name} is of integers, which --to {to} has not")
     refuse_files_of_run(run if run.is_dir() else run.parent, out)
     if to == "torch" and holds_a_run(out):
         raise ConfigurationError(f"{out} holds a run: choose another directory")
@@ -113,7 +115,7 @@ def _export_integers(run: Path, to: str, out: Path, preset: str | None, samples:
     refuse_files_of_run(run if run.is_dir() else run.parent, out)
     if to == "readmemh" and (holds_a_run(out) or (out.exists() and not out.is_dir())):
         raise ConfigurationError(f"{out} is a run or a file: choose another directory")
-    if to == "c-header":
+    if to != "readmemh":
         refuse_unwritable(out)
     with working(console, f"exporting {run}"):
         network = load(run, notify=tell_user)
@@ -139,6 +141,8 @@ def _export_integers(run: Path, to: str, out: Path, preset: str | None, samples:
         )
     if to == "c-header":
         write_output(out, lambda path, one: write_c_header(one, path), trace)
+    elif to == "npz":
+        write_output(out, _save, integer_arrays(trace))
     else:
         make_directory(out)
         write_memory_files(trace, out)

@@ -1,4 +1,5 @@
 from .hardware import (
+    integer_arrays as integer_arrays,
     write_c_header as write_c_header,
     write_memory_files as write_memory_files,
 )

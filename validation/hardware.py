@@ -1,6 +1,6 @@
-"""A trace in integers for hardware: one C header, or memory files that Verilog reads.
+"""A trace in integers for hardware: a C header, memory files that Verilog reads, or arrays.
 
-Both hold everything: what a chip is given, and what it comes to, tick by tick, for a testbench.
+All hold everything: what a chip is given, and what it comes to, tick by tick, for a testbench.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ def write_c_header(trace: IntegerTrace, path: str | os.PathLike[str]) -> None:
     `examples/port_c/integers.c` compiled with ``-DNETWORK_H`` reads it, and compares.
     """
     Path(path).write_text("".join(_header(trace)), encoding="utf-8")
+
+
+def integer_arrays(trace: IntegerTrace) -> dict[str, np.ndarray]:
+    """Every array by its name, and `settings`: lines of NAME VALUE, formats among them."""
+    arrays = {**questions(trace), **trace.answers}
+    settings = "\n".join(f"{name} {value}" for name, value in settings_lines(trace))
+    named = {name.replace("/", "."): array for name, array in arrays.items()}
+    return {**named, "settings": np.array(settings)}
 
 
 def _header(trace: IntegerTrace) -> Iterator[str]:

@@ -296,6 +296,20 @@ def test_a_header_for_c_is_its_own_testbench(tmp_path):
     assert wrong.stdout.startswith("steps.0000.open_loop.u_")
 
 
+def test_arrays_of_integers_are_those_of_the_trace(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "network.npz"
+    small = ("--set", "hidden=[5]", "--epochs", "1", "--set", "arithmetic.ticks=6")
+    assert disinhib("train", "--backend", "integer", *small, "--out", run).returncode == 0
+    result = disinhib("export", run, "--to", "npz", "--samples", "3", "--out", out)
+    assert result.returncode == 0, result.stderr
+    with np.load(out) as arrays:
+        assert arrays["steps.0000.closed_loop.z"].shape == (6, 3, 10)
+        assert arrays["initial.hidden_0_weight"].dtype == np.int64
+        assert "arithmetic.weight 16.13" in str(arrays["settings"]).splitlines()
+        # A tick of z from rest: all bits of e that its shift leaves.
+        assert np.all(np.abs(arrays["steps.0000.closed_loop.z"][0]) <= 2**14 >> 5)
+
+
 def test_memory_files_hold_two_s_complement_of_each_width(tmp_path):
     run, out = tmp_path / "run", tmp_path / "memories"
     small = ("--set", "hidden=[5]", "--epochs", "1")
@@ -325,7 +339,8 @@ def test_memory_files_hold_two_s_complement_of_each_width(tmp_path):
         (("--to", "c-header", "--out", "network.txt"), "FILE.h is needed"),
         (("--to", "c-header", "--out", "n.h", "--samples", "100000"), "as many as the test set"),
         (("--to", "c-header", "--out", "n.h", "--arithmetic", "int9"), "choose one of int16"),
-        (("--to", "npz", "--out", "n.npz", "--samples", "2"), "--to is npz"),
+        (("--to", "torch", "--out", "n", "--samples", "2"), "which --to torch has not"),
+        (("--to", "npz", "--out", "n.txt", "--samples", "2"), "FILE.npz is needed"),
     ],
 )
 def test_exports_that_cannot_be_are_refused(tmp_path, arguments, words):
