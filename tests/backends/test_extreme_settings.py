@@ -85,8 +85,8 @@ def corners(count):
 
 
 ALL = [*gains(), *sharpnesses(), *mixtures(100), *corners(50)]
-SAMPLE = [*itertools.islice(gains(), 2, None, 11), *itertools.islice(sharpnesses(), 1, None, 9)]
-SAMPLE += [*mixtures(3), *corners(1)]
+SAMPLE = [*itertools.islice(gains(), 2, None, 13), *itertools.islice(sharpnesses(), 1, None, 13)]
+SAMPLE += [*mixtures(2), *corners(1)]
 KINDS = [*itertools.product(LOSSES, DTYPES)]
 
 

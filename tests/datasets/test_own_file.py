@@ -209,13 +209,14 @@ def test_names_of_bytes_are_those_of_text(tmp_path):
     assert data.class_names == ("ant", "bee", "cat")
 
 
-def test_a_flipped_bit_is_one_line_or_no_change(tmp_path):
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_flipped_bit_is_one_line_or_no_change(tmp_path, every):
     """Every array has a checksum; of what is beside them only names and lengths matter."""
     path = tmp_path / "own.npz"
     np.savez_compressed(path, **arrays("u1", (3,)))
     whole, digest = path.read_bytes(), dataset_digest(load_dataset(str(path)))
     found = 0
-    for position in range(8 * len(whole)):
+    for position in range(0, 8 * len(whole), every):
         content = bytearray(whole)
         content[position // 8] ^= 1 << position % 8
         path.write_bytes(content)
@@ -224,7 +225,7 @@ def test_a_flipped_bit_is_one_line_or_no_change(tmp_path):
         assert is_found or line == digest
         assert "\n" not in line
         found += is_found
-    assert found > 4 * len(whole)
+    assert every * found > 4 * len(whole)
 
 
 def line_or_digest(path):

@@ -184,17 +184,18 @@ def test_a_file_cut_short_anywhere_is_one_line(tmp_path):
         refusal(path)
 
 
-def test_a_flipped_bit_is_one_line_or_other_data_or_no_change(tmp_path):
+@pytest.mark.parametrize("flips", [80, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_flipped_bit_is_one_line_or_other_data_or_no_change(tmp_path, flips):
     """HDF5 has no checksum of its own on arrays: another value is for the digest to tell."""
     path = tmp_path / "own.h5"
     written(path, **arrays("u1", (3,)))
     whole, generator = path.read_bytes(), np.random.default_rng(0)
     refused = 0
-    for _ in range(400):
+    for _ in range(flips):
         content = bytearray(whole)
         content[generator.integers(len(content))] ^= 1 << generator.integers(8)
         path.write_bytes(content)
         line = line_or_digest(path)
         refused += line.startswith(str(path))
         assert "\n" not in line
-    assert refused > 10
+    assert 40 * refused > flips
