@@ -564,6 +564,20 @@ def _in_order(
     return now
 
 
+def _with_control_added(
+    chip: Chip,
+    parameters: Parameters,
+    a_1: Any,
+    state: NetworkState,
+    control: Control,
+    here: Here,
+) -> NetworkState:
+    """−Q for Q in a tick, which others have as it should be."""
+    if control is not None:
+        control = tuple(-Q_l for Q_l in control[0]), control[1]
+    return tick(chip, parameters, a_1, state, control, here)
+
+
 def _ticked(chip: Chip, *moves: str) -> Making:
     return Making(chip, ticked=partial(_in_order, moves=moves))
 
@@ -680,14 +694,12 @@ def _mistakes() -> Iterator[tuple[str, Made]]:
         (("u_E", "u_I+u_out+z"), "u_E is updated before I units and readout have seen it"),
         (("u_E", "u_I", "u_out", "z"), "u_E, u_I, u_out and z are updated one after the other"),
         (("u_E from below", "u_I+u_out+z"), "u_E is updated layer by layer, I units after it"),
-        (
-            ("layers", "u_out", "z"),
-            "layers are updated one by one, the readout after them",
-        ),
+        (("layers", "u_out+z"), "layers are updated one by one, the readout after them"),
+        (("layers", "u_out", "z"), "layers are updated one by one, then the readout, and then z"),
         (("z", "u_E+u_I+u_out"), "z is updated before control acts"),
         (("z", "layers", "u_out"), "z and then the layers are updated one after the other"),
         (("u_out", "u_E+u_I+z"), "u_out is updated before control has seen it"),
-        (("u_E+u_I+z", "u_out"), "the readout sees layers that have moved"),
+        (("u_E+u_I", "u_out+z"), "the readout sees layers that have moved"),
         (("u_I", "u_E+u_out+z"), "u_I is updated before u_E has seen it"),
     ):
         yield f"{words}: all move at once", partial(_moved_in_order, moves)
@@ -780,6 +792,7 @@ def _of_the_model() -> Iterator[tuple[str, Made]]:
         "the sign of Q: c Q is taken from u_I",
         partial(_making, of_feedback=lambda Q: tuple(-one for one in Q)),
     )
+    yield "c Q is added to u_I: it is taken away", partial(_making, ticked=_with_control_added)
     yield "the sign of g", partial(_making, of_gradients=partial(map_arrays, np.negative))
     yield "r̄ takes in the batch after it was used: before", partial(_making, r_bar_is_late=True)
 

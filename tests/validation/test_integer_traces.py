@@ -164,6 +164,87 @@ MISTAKES = {
 }
 """What the hint says, and the change of the port that makes the mistake."""
 
+READ = (
+    "    Int low = t->entries[cell];\n    if (!t->interpolates) return low;\n"
+    "    Int rise = (t->entries[cell + 1] - low) * (a - (cell << t->cell_bits));\n"
+)
+READOUT = "        for (int k = 0; k < n_out; k++) {\n            int f, g;\n"
+BY_CHANCE = {"rounding": "stochastic", "seed": 4}
+MORE_MISTAKES = {
+    "tables are off by one entry: the one before is read": (
+        READ,
+        READ.replace("[cell]", "[cell ? cell - 1 : 0]").replace("[cell + 1]", "[cell]"),
+        {},
+    ),
+    "rate_E: rounded by floor there": (
+        "dropped(rise, t->cell_bits, rounding,",
+        "dropped(rise, t->cell_bits, t == &rate_E ? FLOOR : rounding,",
+        {},
+    ),
+    "sums of products saturate at 20 bits": (
+        'accumulator = (int)whole("arithmetic.accumulator");',
+        "accumulator = 20;",
+        {},
+    ),
+    "sums of products wrap around in 20 bits": (
+        "return clamped(n, -limit, limit - 1);",
+        "if (width == accumulator) return (Int)((uint64_t)n << (64 - width)) >> (64 - width);\n"
+        "    return clamped(n, -limit, limit - 1);",
+        {"accumulator": 20},
+    ),
+    "the readout sees layers that have moved": (
+        READOUT,
+        "        for (int i = 0; i < units(L - 1); i++)\n            r_E[L - 1][i] = looked_up("
+        "&rate_E, s->u_E[L - 1][(size_t)sample * units(L - 1) + i], L - 1, 0);\n" + READOUT,
+        {},
+    ),
+    "ticks of random bits count from 0": (
+        "tick_number = (uint32_t)(first + t);",
+        "tick_number = (uint32_t)(first + t - 1);",
+        BY_CHANCE,
+    ),
+    "layers of random bits count from 1": (
+        "random_bits(site, (uint32_t)i)",
+        "random_bits(site + 1, (uint32_t)i)",
+        BY_CHANCE,
+    ),
+    "shift_E is one too many": (
+        'shift_E = whole("arithmetic.shift_E")',
+        'shift_E = 1 + whole("arithmetic.shift_E")',
+        {},
+    ),
+    "the leak is left out": ("-z * leak.m", "-z * 0 * leak.m", {}),
+    "c Q is added to u_I": (
+        "wide = added(wide, f, -cQ, point(CONTROL)",
+        "wide = added(wide, f, cQ, point(CONTROL)",
+        {},
+    ),
+}
+"""Likewise, with what the trace's arithmetic has to be."""
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "hint",
+    [
+        pytest.param(hint, marks=() if hint.startswith("rate_E") else pytest.mark.slow)
+        for hint in MORE_MISTAKES
+    ],
+)
+def test_a_mistake_is_named_among_those_that_look_like_it(tmp_path, hint):
+    """Two hidden layers; what is named gives every integer of the stage, and so do few others."""
+    before, after, about = MORE_MISTAKES[hint]
+    source = SOURCE.read_text(encoding="utf-8")
+    assert source.count(before) == 1
+    wrong = built(tmp_path, source.replace(before, after))
+    trace = recorded(arithmetic(ticks=40, **about))
+    found = first_integer_difference(trace, answers_of(wrong, trace, tmp_path))
+    assert found is not None
+    named = [hint in one for one in found.mistakes]
+    assert named.count(True) == 1, str(found)
+    assert len(named) <= 2, str(found)
+
+
 QUICK = ("rounded by floor", "wraps around", "products are rounded one by one")
 
 
