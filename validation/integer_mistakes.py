@@ -41,6 +41,7 @@ from ..refimpl.integers import (
     drive,
     feedback_weights,
     plasticity_gradients,
+    random_bits,
     resting_state,
     shifted,
     tick,
@@ -474,6 +475,71 @@ def _rounds(sites: tuple[str, ...], way: str) -> type[Here]:
     return RoundsThere
 
 
+class _RoundsHalfUp(Here):
+    """Half a last bit is added, whatever the sign."""
+
+    def dropped(
+        self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
+    ) -> np.ndarray:
+        """Round what is to be rounded to the nearest."""
+        if not rounding.startswith("nearest"):
+            return super().dropped(values, shift, rounding, place, layer)
+        down = np.clip(np.asarray(shift, dtype=np.int64), 0, 62)
+        half = (np.int64(1) << down) >> 1
+        exact = shifted(values, np.minimum(shift, 0), "floor")
+        return (exact + half) >> down
+
+
+Bits = Callable[[Chance, int, np.ndarray], np.ndarray]
+
+
+def _by_bits(bits_of: Bits) -> type[Here]:
+    """Stochastic rounding by other bits, of (chance, site, values): 32 of them a value."""
+
+    class TakesOtherBits(Here):
+        def dropped(
+            self, values: np.ndarray, shift: Any, rounding: str, place: str, layer: int
+        ) -> np.ndarray:
+            if rounding != "stochastic":
+                return super().dropped(values, shift, rounding, place, layer)
+            down = np.clip(np.asarray(shift, dtype=np.int64), 0, 62)
+            exact = shifted(values, np.minimum(shift, 0), "floor")
+            bits = bits_of(self.chance, 64 * SITES.index(place) + layer, values).astype(np.int64)
+            return (exact + ((bits.reshape(values.shape) << 30) >> (62 - down))) >> down
+
+    return TakesOtherBits
+
+
+def _index_from_one(chance: Chance, site: int, values: np.ndarray) -> np.ndarray:
+    return random_bits(chance, site, values.size + 1)[1:]
+
+
+def _index_of_unit(chance: Chance, site: int, values: np.ndarray) -> np.ndarray:
+    each = values.size // len(values)
+    return np.tile(random_bits(chance, site, each), len(values))
+
+
+def _low_bits(chance: Chance, site: int, values: np.ndarray) -> np.ndarray:
+    """The lowest sixteen in the place of the highest."""
+    return random_bits(chance, site, values.size) << np.uint32(16)
+
+
+def _signed_hash(chance: Chance, site: int, values: np.ndarray) -> np.ndarray:
+    """Words are signed, so that a shift to the right keeps their sign."""
+
+    def mixed(words: np.ndarray) -> np.ndarray:
+        words = words ^ (words >> np.int32(16))
+        words = words * np.int32(0x7FEB352D)
+        words = words ^ (words >> np.int32(15))
+        words = words * np.uint32(0x846CA68B).astype(np.int32)
+        return words ^ (words >> np.int32(16))
+
+    word = np.zeros(1, dtype=np.int32)
+    for part in (chance.seed, chance.step, site, chance.tick):
+        word = mixed(word ^ np.array([part & 0xFFFFFFFF], dtype=np.uint32).astype(np.int32))
+    return mixed(np.arange(values.size, dtype=np.int32) ^ word).astype(np.uint32)
+
+
 def _by_chance(change: Callable[[Chance, int], tuple[Chance, int]]) -> type[Here]:
     """Random bits of another place in the run, of (chance, site)."""
 
@@ -530,6 +596,9 @@ def _interpolated(table: Table) -> Table:
     return replace(table, interpolates=True)
 
 
+FROM_BEFORE = " from before"
+
+
 def _in_order(
     chip: Chip,
     parameters: Parameters,
@@ -542,26 +611,33 @@ def _in_order(
 ) -> NetworkState:
     """Parts of the state move one after the other, each seeing those that have moved.
 
-    A part is u_E, u_I, u_out, z, or `layers`: each layer's u_E and u_I, from below.
+    A part is u_E, u_I, u_out, z; what is from before has seen nothing of it, and moves at the end.
+    Layers move from below, each layer's u_E and u_I at once, or one after the other.
     """
-    now = state
+    now, last = state, dict[str, Any]()
     for move in moves:
-        if move == "layers":
-            for l in range(len(state.u_E)):
+        if move.startswith("layers") or move == "u_E from below":
+            parts = {"layers": ["u_E+u_I"], "layers in place": ["u_E", "u_I"]}.get(move, ["u_E"])
+            for l, part in ((l, part) for l in range(len(state.u_E)) for part in parts):
                 new = tick(chip, parameters, a_1, now, control, here)
-                now = replace(
-                    now,
-                    u_E=(*now.u_E[:l], new.u_E[l], *now.u_E[l + 1 :]),
-                    u_I=(*now.u_I[:l], new.u_I[l], *now.u_I[l + 1 :]),
-                )
-        elif move == "u_E from below":
-            for l in range(len(state.u_E)):
-                new = tick(chip, parameters, a_1, now, control, here)
-                now = replace(now, u_E=(*now.u_E[:l], new.u_E[l], *now.u_E[l + 1 :]))
+                now = _with_layer(now, new, l, part.split("+"))
+        elif move.endswith(FROM_BEFORE):
+            new = tick(chip, parameters, a_1, state, control, here)
+            last = {part: getattr(new, part) for part in move.removesuffix(FROM_BEFORE).split("+")}
         else:
             new = tick(chip, parameters, a_1, now, control, here)
             now = replace(now, **{part: getattr(new, part) for part in move.split("+")})
-    return now
+    return replace(now, **last)
+
+
+def _with_layer(now: NetworkState, new: NetworkState, layer: int, parts: list[str]) -> NetworkState:
+    """Take over one layer's potentials, of one population or both."""
+    changed: dict[str, Any] = {}
+    for part in parts:
+        potentials = list(getattr(now, part))
+        potentials[layer] = getattr(new, part)[layer]
+        changed[part] = tuple(potentials)
+    return replace(now, **changed)
 
 
 def _with_control_added(
@@ -580,6 +656,10 @@ def _with_control_added(
 
 def _ticked(chip: Chip, *moves: str) -> Making:
     return Making(chip, ticked=partial(_in_order, moves=moves))
+
+
+def _output_fastest(Q: np.ndarray) -> np.ndarray:
+    return np.swapaxes(Q, 1, 2).reshape(Q.shape)
 
 
 def _transposed(parameters: Parameters) -> Parameters:
@@ -621,6 +701,10 @@ def _mistakes() -> Iterator[tuple[str, Made]]:
             f"rounded by {way}, where the trace's rounding is another",
             partial(_other, rounding=way),
         )
+    yield (
+        "rounded half up, n + half a last bit: nearest-even and nearest-away do otherwise at ties",
+        partial(_kind, _RoundsHalfUp),
+    )
     for way in ROUNDINGS:
         yield (
             f"updates are rounded by {way}, where update_rounding is another",
@@ -694,6 +778,23 @@ def _mistakes() -> Iterator[tuple[str, Made]]:
         (("u_E", "u_I+u_out+z"), "u_E is updated before I units and readout have seen it"),
         (("u_E", "u_I", "u_out", "z"), "u_E, u_I, u_out and z are updated one after the other"),
         (("u_E from below", "u_I+u_out+z"), "u_E is updated layer by layer, I units after it"),
+        (("u_E", "u_I", "u_out+z from before"), "u_I is updated after u_E has moved"),
+        (
+            ("u_E from below", "u_I+u_out+z from before"),
+            "u_E is updated layer by layer, all else of what was before",
+        ),
+        (
+            ("layers in place", "u_out+z from before"),
+            "layers are updated one by one, u_E before u_I, the readout of what was before",
+        ),
+        (
+            ("layers in place", "u_out+z"),
+            "layers are updated one by one, u_E before u_I, the readout after them",
+        ),
+        (
+            ("layers in place", "u_out", "z"),
+            "layers are updated one by one, u_E before u_I, then the readout, and then z",
+        ),
         (("layers", "u_out+z"), "layers are updated one by one, the readout after them"),
         (("layers", "u_out", "z"), "layers are updated one by one, then the readout, and then z"),
         (("z", "u_E+u_I+u_out"), "z is updated before control acts"),
@@ -745,6 +846,25 @@ def _of_chance() -> Iterator[tuple[str, Made]]:
     )
     for words, change in changes:
         yield words, partial(_kind, _by_chance(change))
+    yield "ticks of random bits begin anew under control: they go on", _ticks_anew
+    others: tuple[tuple[str, Bits], ...] = (
+        ("values are counted from 1 for random bits: from 0", _index_from_one),
+        ("values are counted anew in each sample for random bits: through all", _index_of_unit),
+        ("the low bits of random words are taken: the high ones", _low_bits),
+        ("shifts to the right in the mixer of random bits keep the sign: words have none",
+         _signed_hash),
+    )  # fmt: skip
+    for words, bits_of in others:
+        yield words, partial(_kind, _by_bits(bits_of))
+
+
+def _ticks_anew(chip: Chip) -> Making:
+    n = chip.arithmetic.ticks
+
+    def anew(chance: Chance, site: int) -> tuple[Chance, int]:
+        return _at(chance, chance.tick - n if chance.tick > n else chance.tick), site
+
+    return Making(chip, kind=_by_chance(anew))
 
 
 def _at(chance: Chance, tick_number: int) -> Chance:
@@ -793,6 +913,10 @@ def _of_the_model() -> Iterator[tuple[str, Made]]:
         partial(_making, of_feedback=lambda Q: tuple(-one for one in Q)),
     )
     yield "c Q is added to u_I: it is taken away", partial(_making, ticked=_with_control_added)
+    yield (
+        "feedback weights are written with the output fastest: (batch, outputs, units)",
+        partial(_making, of_feedback=lambda Q: tuple(map(_output_fastest, Q))),
+    )
     yield "the sign of g", partial(_making, of_gradients=partial(map_arrays, np.negative))
     yield "r̄ takes in the batch after it was used: before", partial(_making, r_bar_is_late=True)
 

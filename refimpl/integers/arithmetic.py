@@ -274,7 +274,7 @@ def shifted(
     `shift` may be an array that broadcasts to the values. Random bits are numbered through the
     values in the order in which they lie, so that an array has the samples of a batch first.
     """
-    down = np.clip(shift, 0, 62).astype(np.int64) if np.ndim(shift) else np.int64(max(shift, 0))
+    down = np.clip(np.asarray(shift, dtype=np.int64), 0, 62)
     values = values << (down - np.asarray(shift, dtype=np.int64) if np.any(shift < 0) else 0)
     # What is added before the bits are dropped; below 2^down, so that exact values stay.
     last = (np.int64(1) << down) - 1

@@ -86,7 +86,7 @@ def chip_of(network: NetworkConfiguration, arithmetic: Arithmetic) -> Chip:
         return multiplier(float(factor), arithmetic.multiplier)
 
     controller = network.controller
-    return Chip(
+    chip = Chip(
         network,
         arithmetic,
         tables_of(network, arithmetic),
@@ -97,6 +97,46 @@ def chip_of(network: NetworkConfiguration, arithmetic: Arithmetic) -> Chip:
         constant(network.mean_inhibition.rate),
         constant(network.optimizer.learning_rate),
     )
+    refuse_constants_beside_which_nothing_fits(chip)
+    return chip
+
+
+def refuse_constants_beside_which_nothing_fits(chip: Chip) -> None:
+    """Refuse factors so small, or so unlike, that terms brought to one point leave 63 bits.
+
+    A term is its bits, those of its factor among them, and its bits after the point.
+    """
+    form, bits = chip.arithmetic.format_of, chip.arithmetic.multiplier
+    e, z, u, r = (form(name) for name in ("error", "integral", "potential", "rate"))
+    difference = max(e.width + max(u.fraction - e.fraction, 0),
+                     u.width + max(e.fraction - u.fraction, 0)) + 1  # fmt: skip
+    sums = {
+        "controller.k_p and k_i are": [
+            (e.width + bits, e.fraction + chip.k_p.shift, chip.k_p.m),
+            (z.width + bits, z.fraction + chip.k_i.shift, chip.k_i.m),
+        ],
+        "controller.leak is": [
+            (e.width, e.fraction, 1),
+            (z.width + bits, z.fraction + chip.leak.shift, chip.leak.m),
+        ],
+        "feedback.nudge is": [
+            (u.width, u.fraction, 1),
+            (difference + bits, max(e.fraction, u.fraction) + chip.nudge.shift, chip.nudge.m),
+        ],
+        "mean_inhibition.rate is": [
+            (r.width, r.fraction, 1),
+            (r.width + 1 + bits, r.fraction + chip.rho.shift, chip.rho.m),
+        ],
+    }
+    for name, terms in sums.items():
+        own = [(width, fraction) for width, fraction, m in terms if m]
+        point = max((fraction for _, fraction in own), default=0)
+        most = max((width + point - fraction for width, fraction in own), default=0) + 1
+        if most > 63:
+            raise ConfigurationError(
+                f"{name} too small in integers, or too unlike: a sum may need {most} bits, and "
+                "sums have 63"
+            )
 
 
 def refuse_what_has_no_integers(network: NetworkConfiguration, arithmetic: Arithmetic) -> None:

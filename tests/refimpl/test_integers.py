@@ -110,6 +110,17 @@ def lowbias32(x):
     return x ^ (x >> 16)
 
 
+@pytest.mark.parametrize("way", ROUNDINGS)
+@pytest.mark.parametrize("shift", [63, 64, 67, 200])
+def test_more_bits_than_there_are_leave_what_62_leave(way, shift):
+    """By 63 every weight moved whose gradient was 0: an int64 has no 2^63."""
+    values = np.array([-(2**61), -5, -1, 0, 1, 5, 2**61])
+    np.testing.assert_array_equal(shifted(values, shift, way), shifted(values, 62, way))
+    some = np.full(values.shape, shift)
+    np.testing.assert_array_equal(shifted(values, some, way), shifted(values, 62, way))
+    assert shifted(values, shift, way)[3] == 0
+
+
 def test_random_bits_are_those_of_the_documented_counter():
     word = 0
     for part in (11, 22, 33, 44):
@@ -440,6 +451,11 @@ def test_impossible_arithmetics_are_refused(changes, words):
     [
         ({}, {"optimizer": Optimizer()}, "descend by sgd"),
         ({"normalization": "power-of-two"}, {"feedback": Feedback(norm=3.0)}, "a power of 2"),
+        # r̄ beside ρ times what it lacks: 16 bits, moved up by 15 + 53.
+        ({}, {"mean_inhibition": MeanInhibition(rate=1e-16)}, "mean_inhibition.rate is too small"),
+        ({}, {"controller": Controller(leak=1e-12)}, "controller.leak is too small"),
+        ({}, {"controller": Controller(k_p=1e-12, k_i=1.0)}, "k_p and k_i are too small"),
+        ({}, {"feedback": Feedback(strong=False, nudge=1e-13)}, "feedback.nudge is too small"),
         ({"preset": "wide"}, {"sizes": (100_000, 3, 2)}, "bits: the sums here have 63"),
         ({"bias": "32.31"}, {}, "cannot take in more"),
         # Of 62 bits after the point the sums have, a potential would lie 59 bits up.
