@@ -482,7 +482,40 @@ def decayed(port, xs, *given):
     return {name: array + 0.03 * port.p[name] for name, array in g.items()}
 
 
+def written_column_major(port, path, array):
+    """All arrays of two axes, as a language writes them whose first index runs fastest."""
+    path, array = Port.written(port, path, array)
+    return path, array.ravel(order="F").reshape(array.shape) if array.ndim == 2 else array
+
+
 REST = (
+    Misled(
+        "the slopes of max(v, 0)",
+        PLAIN,
+        "feedback weights",
+        {
+            "raw_feedback": lambda port, state: [0 * Q_l for Q_l in Port.raw_feedback(port, state)],
+            "normalized": lambda port, Q_l: Q_l,
+        },
+        ("all of it is zero, in every sample",),
+    ),
+    Misled(
+        "all arrays are written column-major",
+        PLAIN,
+        "open loop",
+        {"written": written_column_major, "trajectories": silent_path},
+        ("arrays are column-major",),
+    ),
+    Misled(
+        "six decimals, and no trajectories",
+        PLAIN,
+        "open loop",
+        {
+            "written": lambda port, path, array: to_six_decimals(port, path, array),
+            "trajectories": silent_path,
+        },
+        ("numbers have 6 decimals",),
+    ),
     Misled(
         "the last input is lost",
         SQUARES,
@@ -623,6 +656,15 @@ SHOWN = (
             ),
         )
     ],
+    Misled(
+        "r₀ is 0.1",
+        "linear-threshold-fixed-mse-default",
+        "gradients",
+        set_to(mean_inhibition__fixed_point=0.1),
+        # A φ_I ten times as large has the same u₀ at r₀ = 1, and so the same estimate.
+        ("mean_inhibition.fixed_point 0.1", "activation_I.scale 10"),
+        is_usual=False,
+    ),
     Misled(
         "six decimals",
         PLAIN,

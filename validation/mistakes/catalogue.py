@@ -73,7 +73,8 @@ OBSERVATIONS: dict[Stage, list[Row]] = {
     GRADIENTS: [
         FACTOR,
         FACTORS,
-        *other_values("activation_", "mean_inhibition.fixed_point"),
+        *other_values("mean_inhibition.fixed_point"),
+        *other_values("activation_"),
     ],
     UPDATE: [FACTOR, FACTORS, *other_values("optimizer.")],
 }

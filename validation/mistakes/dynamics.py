@@ -33,7 +33,6 @@ from ..judge import (
 )
 from ..trace import Trace
 from .mistake import Setting, changed_parameters, run_reference
-from .order import in_float32
 
 RateOf = Callable[[SoftReLU, np.ndarray], np.ndarray]
 BISECTIONS = 64
@@ -285,8 +284,8 @@ def computed(setting: Setting) -> dict[str, Any]:
     return run_to_gradients(reference, trace.inputs[step], trace.targets[step])
 
 
-def rounded_when_written(setting: Setting) -> Arrays | None:
-    """Give the open loop of a run that is right, in float32; what it learnt is not that."""
+def of_the_right_run(change: Callable[[np.ndarray], np.ndarray], setting: Setting) -> Arrays | None:
+    """Change the open loop of a right run when it is written; what it learnt is not that."""
     trace = setting.trace
     reference = NumpyBackend(
         trace.configuration, trace.initial_parameters, np.float64, setting.solver
@@ -294,7 +293,7 @@ def rounded_when_written(setting: Setting) -> Arrays | None:
     for x, y in zip(trace.inputs[: setting.step], trace.targets, strict=False):
         reference.learning_step(x, y)
     arrays = OPEN_LOOP.form.arrays(reference.open_loop(trace.inputs[setting.step])[0])
-    return {name: in_float32(array) for name, array in arrays.items()}
+    return {name: change(array) for name, array in arrays.items()}
 
 
 def rates_of(name: str, setting: Setting) -> Arrays:

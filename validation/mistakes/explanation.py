@@ -21,6 +21,8 @@ differ by a per cent, as no step and one a hundred times too small, only one is 
 FAR_BETTER = 0.25
 """And if, where more deviates than rounding would, it leaves no more than this of it, by root mean
 square: in coarse arithmetic, too, it must be far nearer to what was found than the right is."""
+SAME_NUMBERS = 1e-12
+"""Relative; two ways to the same numbers in float64 are no further apart."""
 MOST_NAMED = 3
 """Of mistakes that give the same numbers."""
 
@@ -162,6 +164,10 @@ def _are_equal(one: Arrays | None, other: Arrays | None, comparison: Comparison)
         return False
     return all(
         largest(deviation(one[name], other[name]))
-        <= max(2 * comparison.rounding.get(name, 0.0), np.finfo(np.float64).tiny)
+        <= max(
+            2 * comparison.rounding.get(name, 0.0),
+            SAME_NUMBERS * largest(one[name]),
+            np.finfo(np.float64).tiny,
+        )
         for name in comparison.found
     )

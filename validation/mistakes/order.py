@@ -283,7 +283,13 @@ def silent_samples(setting: Setting) -> list[int]:
 
 
 def silent_in_words(settings: Sequence[Setting]) -> str:
-    """Say which samples are left at zero."""
+    """Say which samples are left at zero, or that all are."""
+    batch = settings[0].trace.inputs.shape[1]
+    if all(len(silent_samples(setting)) == batch for setting in settings):
+        return (
+            "all of it is zero, in every sample: it was never filled, or a factor of it is 0, as "
+            "slopes like those of max(v, 0) are of units below their threshold"
+        )
     for setting in settings:
         samples = silent_samples(setting)
         if samples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ...refimpl import ConfigurationError, NetworkConfiguration
 from ..judge import Arrays, with_part
+from .dynamics import of_the_right_run
 from .ignored import settings_of
 from .mistake import LOOKED_AT, Row, Setting, run_reference
 from .recognised import SAME_FACTOR
@@ -23,6 +24,10 @@ DIFFERENCE = 1e-5
 """Relative change of a constant by which the slope is taken."""
 LEAST = 1e-6
 """Relative deviation of an array that says nothing of a constant."""
+STARTS = (0.0, -2.3, 2.3)
+"""Where the search begins: at the constant, a tenth of it and ten times it."""
+MOST_APART = 9.2
+"""Logarithm of ten thousand: what is further off is not another value, but none."""
 LONGEST_STEP = 1.5
 """Logarithm of the factor by which a step may change a constant."""
 FOUND = 1e-10
@@ -157,8 +162,17 @@ def _fitted(name: str, setting: Setting) -> float | None:
         ]
         return np.concatenate(parts)
 
-    t, here = 0.0, left(0.0)
-    first = float(np.linalg.norm(here))
+    first = float(np.linalg.norm(left(0.0)))
+    for begun in STARTS:
+        t = _searched(left, begun, AGAINST * first)
+        if t is not None:
+            return value_at(t) if SAME_FACTOR < abs(t) < MOST_APART else None
+    return None
+
+
+def _searched(left: Callable[[float], np.ndarray], t: float, limit: float) -> float | None:
+    """Newton's method from t on; None where more than the limit is left of a first step."""
+    here = left(t)
     for _ in range(MOST_ITERATIONS):
         slope = (left(t + DIFFERENCE) - here) / DIFFERENCE
         steepness = float(slope @ slope)
@@ -170,11 +184,11 @@ def _fitted(name: str, setting: Setting) -> float | None:
             step /= 4
             there = left(t + step)
         t, here = t + step, there
-        if np.linalg.norm(here) > AGAINST * first:
+        if not np.linalg.norm(here) <= limit:
             return None
         if abs(step) <= FOUND:
             break
-    return value_at(t) if abs(t) > SAME_FACTOR else None
+    return t
 
 
 # Numbers written with too few digits.
@@ -190,7 +204,10 @@ def _in_digits(digits: int, array: np.ndarray) -> np.ndarray:
     return np.array(texts, dtype=np.float64).reshape(array.shape)
 
 
-WAYS = {"decimals": _in_decimals, "significant digits": _in_digits}
+WAYS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {
+    "decimals": _in_decimals,
+    "significant digits": _in_digits,
+}
 
 
 def _digits(way: str, settings: Sequence[Setting]) -> int | None:
@@ -217,6 +234,12 @@ def _written_short(way: str, setting: Setting) -> Arrays | None:
     if digits is None:
         return None
     return {name: WAYS[way](digits, array) for name, array in setting.right.items()}
+
+
+def written_short_by_the_right_run(way: str, setting: Setting) -> Arrays | None:
+    """Give the open loop of a port that goes on from more digits than it writes."""
+    digits = _digits(way, setting.beside or [setting])
+    return None if digits is None else of_the_right_run(partial(WAYS[way], digits), setting)
 
 
 def _short_in_words(way: str, settings: Sequence[Setting]) -> str:

@@ -152,7 +152,10 @@ OF_THE_FIRST_STEP: Row = (
 )
 OF_STEPS_REVERSED: Row = ("steps are in reverse order: the first is 0000", order.steps_reversed)
 IN_MEMORY = "arrays are column-major: the last index is to run fastest"
-ORDERS = (order.written_column_major, order.read_column_major)
+ORDERS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    order.written_column_major,
+    order.read_column_major,
+)
 OF_MEMORY: list[Row] = [(IN_MEMORY, arrays("*", order.in_a_file(change))) for change in ORDERS]
 IN_FLOAT32: Row = (
     "numbers are rounded to float32, as they are held or as they are written, and another "

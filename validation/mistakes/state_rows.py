@@ -10,6 +10,7 @@ from ..judge import OPEN_LOOP
 from . import dynamics, feedback, order, paths, recognised
 from .ignored import ignored
 from .mistake import Row, arrays, givens, negated, settings, settings_from
+from .other_values import SHORT_NUMBERS, WAYS, written_short_by_the_right_run
 from .shared_rows import (
     ACTIVATIONS_EXCHANGED,
     BIAS_LEFT_OUT,
@@ -20,6 +21,7 @@ from .shared_rows import (
     GAINS_EXCHANGED,
     HARD_LABELS,
     IN_FLOAT32,
+    IN_MEMORY,
     INPUTS_CUT,
     INPUTS_LEFT_OUT,
     INPUTS_NOT_SCALED,
@@ -35,6 +37,7 @@ from .shared_rows import (
     OF_STEPS_REVERSED,
     OF_THE_FIRST_STEP,
     OF_WEIGHTS,
+    ORDERS,
     PROPORTIONAL_ONLY,
     READOUT_FEEDBACK,
     SOFTMAX_LEFT_OUT,
@@ -303,7 +306,12 @@ OPEN_LOOP_ROWS: list[Row] = [
         "the output is of potentials: u_out = φ_E(u_E^L) W_out",
         dynamics.readout_of_potentials,
     ),
-    (IN_FLOAT32[0], dynamics.rounded_when_written),
+    (IN_FLOAT32[0], partial(dynamics.of_the_right_run, order.in_float32)),
+    *[(IN_MEMORY, partial(dynamics.of_the_right_run, change)) for change in ORDERS],
+    *[
+        (words, partial(written_short_by_the_right_run, way))
+        for way, (words, _) in zip(WAYS, SHORT_NUMBERS, strict=True)
+    ],
     ("all is that of the step before: steps count from 0000", order.of_the_step_before),
     OF_THE_FIRST_STEP,
     OF_STEPS_REVERSED,
