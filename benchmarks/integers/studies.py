@@ -37,11 +37,13 @@ def case(rule, rates=SGD, **arithmetic):
 
 
 def fashion_cases():
-    """Chosen points, of 50 ticks: the digits asked for no more."""
+    """Chosen points, of 50 ticks, with which the digits do, and of 100."""
     return [
-        case(rule, FASHION_SGD, weight=form, bias=form, ticks=50)
+        case(rule, FASHION_SGD, weight=form, bias=form, ticks=ticks)
+        for ticks in (50, 100)
         for rule in FASHION_SGD
         for form in ("16.13", "8.6")
+        if ticks == 50 or rule != "backprop"
     ]
 
 
