@@ -37,14 +37,21 @@ def case(rule, rates=SGD, **arithmetic):
 
 
 def fashion_cases():
-    """Chosen points, of 50 ticks, with which the digits do, and of 100."""
-    return [
-        case(rule, FASHION_SGD, weight=form, bias=form, ticks=ticks)
-        for ticks in (50, 100)
+    """Chosen points, of 50 ticks, with which the digits do; one of 100, and two of finer steps."""
+    points = [
+        case(rule, FASHION_SGD, weight=form, bias=form, ticks=50)
         for rule in FASHION_SGD
         for form in ("16.13", "8.6")
-        if ticks == 50 or rule != "backprop"
     ]
+    exact = {"weight": "16.13", "bias": "16.13"}
+    fine = {"delta": "24.22", "gradient": "24.24"}
+    states = {"potential": "22.17", "rate": "20.16", "integral": "20.18"}
+    points += [
+        case("exact-inverse", FASHION_SGD, **exact, ticks=100),
+        case("exact-inverse", FASHION_SGD, **exact, ticks=50, **fine),
+        case("exact-inverse", FASHION_SGD, **exact, ticks=50, **fine, **states),
+    ]
+    return points
 
 
 def smallest_cases():
