@@ -42,14 +42,8 @@ from ..refimpl.integers import (
     multiplier,
     quantized,
 )
-from .integer_mistakes import (
-    Asked,
-    Making,
-    all_stages,
-    mistakes_that_give,
-    named_parameters,
-    parameters_named,
-)
+from .integer_making import Making, all_stages, named_parameters, parameters_named
+from .integer_mistakes import Asked, mistakes_that_give
 from .storage import FileError, read_array, reading, write_signed_file
 
 KIND = "disinhib integers"
