@@ -477,6 +477,12 @@ def readout_of_potentials(port, y, closed, opened):
     return closed.u_E[-1], delta
 
 
+def first_weight_forgotten(port, name, g):
+    _, v = Port.moments(port, name, g)
+    b = port.s["optimizer.beta_1"]
+    return b * port.m.get(name, 0 * g) + g, v
+
+
 def decayed(port, xs, *given):
     g = Port.gradients(port, xs, *given)
     return {name: array + 0.03 * port.p[name] for name, array in g.items()}
@@ -550,6 +556,24 @@ REST = (
         "optimiser update",
         {"adam": amsgrad},
         ("Adam's second moment is the largest so far",),
+    ),
+    Misled(
+        "1 − β₁ is forgotten",
+        PLAIN,
+        "optimiser update",
+        {"moments": first_weight_forgotten},
+        ("1 − β₁ is left out of Adam's m",),
+    ),
+    Misled(
+        "Q is summed over the batch",
+        "averaged-unnormalised",
+        "feedback weights",
+        {
+            "averaged": lambda port, Qs: [
+                [len(Qs) * Q_l for Q_l in Q] for Q in Port.averaged(port, Qs)
+            ]
+        },
+        ("the batch's Q are summed",),
     ),
     Misled(
         "the readout hears potentials",

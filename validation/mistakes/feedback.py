@@ -197,6 +197,14 @@ def clipped_above(feedback: Feedback, Q: np.ndarray) -> np.ndarray:
     return conditioned(dataclasses.replace(open_below, average=False), np.minimum(Q, limit))
 
 
+def summed_over_the_batch(setting: Setting) -> Arrays | None:
+    """Sum what is to be averaged, before it is clipped and normalised."""
+    if not setting.trace.configuration.feedback.average:
+        return None
+    batch = setting.trace.inputs.shape[1]
+    return chain(setting, condition=lambda feedback, Q: conditioned(feedback, batch * Q))
+
+
 def added_to_norm(setting: Setting) -> Arrays | None:
     """Give Q of norms to which a small number was added, that which fits best."""
     small = number_added(setting)

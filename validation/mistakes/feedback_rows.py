@@ -121,6 +121,10 @@ FEEDBACK_ROWS: list[Row] = [
         settings_from(lambda c: {"feedback": {"average": not c.feedback.average}}),
     ),
     (
+        "the batch's Q are summed: with feedback.average it is their mean",
+        feedback.summed_over_the_batch,
+    ),
+    (
         "normalised, where feedback.normalize is off",
         settings_from(lambda c: {"feedback": {"normalize": True}}),
     ),

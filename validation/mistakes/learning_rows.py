@@ -456,6 +456,15 @@ UPDATE_ROWS: list[Row] = [
         partial(learning.adam, weights=learning.full_weight, from_the_start=True),
     ),
     (
+        "1 − β₁ is left out of Adam's m ← β₁ m + (1 − β₁) g",
+        partial(
+            learning.adam,
+            weights=learning.full_weight,
+            second_weights=learning.complement,
+            from_the_start=True,
+        ),
+    ),
+    (
         "Adam's second moment takes in |g|: it takes in g²",
         partial(learning.adam, size=np.abs, from_the_start=True),
     ),

@@ -312,7 +312,10 @@ OPEN_LOOP_ROWS: list[Row] = [
         (words, partial(written_short_by_the_right_run, way))
         for way, (words, _) in zip(WAYS, SHORT_NUMBERS, strict=True)
     ],
-    ("all is that of the step before: steps count from 0000", order.of_the_step_before),
+    (
+        "all is that of the step before, kept or named one too high: steps count from 0000",
+        order.of_the_step_before,
+    ),
     OF_THE_FIRST_STEP,
     OF_STEPS_REVERSED,
     ("inhibition is left out: at rest u_E + φ_I(u_I) = a", dynamics.without_inhibition),
