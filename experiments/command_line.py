@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -159,7 +160,7 @@ def main() -> None:
     """Run the command line; whatever the user got wrong is said in one line."""
     try:
         with any_stream():
-            code = app(standalone_mode=False)
+            code = _command()(standalone_mode=False)
     except typer.TyperException as problem:
         # Typer's newer versions let their validator's own words through.
         message = problem.format_message().replace("Value error, ", "")
@@ -177,6 +178,12 @@ def main() -> None:
             raise
         _fail(*ending)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@cache
+def _command() -> Any:
+    # Once a process, which is a twentieth of a second each time.
+    return typer.main.get_command(app)
 
 
 def _ending(problem: Exception) -> tuple[str, int] | None:

@@ -23,6 +23,7 @@ from .training import (
     CHECKPOINT,
     CHOSEN_ANEW,
     DATA,
+    SECONDS_BETWEEN_PICTURES,
     CheckpointInterval,
     EpochRecord,
     Observer,
@@ -164,6 +165,8 @@ def _trained(
             position, records = train_run(
                 run, position, records, observer,
                 lambda: interrupted() or observer.told_to_end, interval,
+                # Of a directory that goes at once nobody sees a picture.
+                SECONDS_BETWEEN_PICTURES if is_kept else None,
             )  # fmt: skip
             number = interrupted()
     finally:

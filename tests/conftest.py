@@ -1,5 +1,6 @@
 """Before all tests: what Hypothesis may do. After them: what was measured."""
 
+import gc
 import importlib
 import os
 import signal
@@ -31,6 +32,13 @@ def step_by_step(monkeypatch):
     """A run looks up after every step: elsewhere it depends on the machine how many it takes."""
     epochs = importlib.import_module("disinhib.experiments.training.epochs")
     monkeypatch.setattr(epochs, "steps_at_once", lambda *_: 1)
+
+
+def pytest_collection_finish():
+    """What has been loaded stays: nobody need look for garbage in it over and over."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -20,6 +20,7 @@ from .configuration import (
 )
 from .data import Data as Data, load_data as load_data, soft_labels as soft_labels
 from .epochs import (
+    SECONDS_BETWEEN_PICTURES as SECONDS_BETWEEN_PICTURES,
     CheckpointInterval as CheckpointInterval,
     Observer as Observer,
     TrainingDiverged as TrainingDiverged,

@@ -7,6 +7,7 @@ goes on with it.
 from __future__ import annotations
 
 import os
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,8 @@ CHOICE_VARIABLE = "DISINHIB_BACKEND"
 
 COMPILING = 20.0
 """Seconds for which nobody is made to wait who would be done sooner without."""
+LOADING = 0.4
+"""Seconds that a process takes to load Numba with what it has compiled; CuPy takes longer."""
 
 SECONDS_A_SAMPLE, SECONDS_A_WEIGHT = 3e-5, 2.4e-9
 """What NumPy takes for a sample's learning step by fixed point, and for each weight of it: from
@@ -57,6 +60,9 @@ def asked_backend() -> str:
 
 
 def _fastest(configuration: RunConfiguration, sizes: tuple[int, ...], n_samples: int) -> str:
+    with_numpy = seconds_with_numpy(configuration, sizes, n_samples)
+    if with_numpy < LOADING and "numba" not in sys.modules:
+        return "numpy"
     dtype = np.dtype(configuration.dtype)
     cupy = _if_it_can_run("cupy")
     if cupy is not None and agrees_with_numpy(cupy, dtype):
@@ -68,7 +74,7 @@ def _fastest(configuration: RunConfiguration, sizes: tuple[int, ...], n_samples:
     is_compiled = getattr(numba, "is_compiled", lambda *_: True)
     if is_compiled(rule, method, dtype):
         return "numba"
-    return "numba" if seconds_with_numpy(configuration, sizes, n_samples) > COMPILING else "numpy"
+    return "numba" if with_numpy > COMPILING else "numpy"
 
 
 def _if_it_can_run(name: str) -> type[Backend] | None:

@@ -89,7 +89,7 @@ def train(
     observer: Observer,
     stop: Callable[[], int] = lambda: 0,
     interval: CheckpointInterval = CheckpointInterval(),
-    seconds_between_pictures: float = SECONDS_BETWEEN_PICTURES,
+    seconds_between_pictures: float | None = SECONDS_BETWEEN_PICTURES,
 ) -> tuple[Position, list[EpochRecord]]:
     """Train to the configured number of epochs, or until told to stop.
 
@@ -107,8 +107,8 @@ def train(
         Asked between steps; when it says so, a checkpoint is written there.
     interval : CheckpointInterval
         How often one is written anyway; one is at the end.
-    seconds_between_pictures : float
-        How often the curves are drawn after an epoch; they are at the end.
+    seconds_between_pictures : float or None
+        How often the curves are drawn after an epoch, and at the end they are; None is not at all.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def _train(
     observer: Observer,
     stop: Callable[[], int],
     saver: Saver,
-    seconds_between_pictures: float,
+    seconds_between_pictures: float | None,
 ) -> tuple[Position, list[EpochRecord]]:
     drawn, pace = time.perf_counter(), Pace()
     if position.epochs == 0 and position.steps == 0:
@@ -206,10 +206,11 @@ def _train(
         else:
             saver.passed(run, position, epochs=1, steps=0)
         observer.on_epoch(record)
-        if time.perf_counter() - drawn > seconds_between_pictures:
+        since = time.perf_counter() - drawn
+        if seconds_between_pictures is not None and since > seconds_between_pictures:
             draw_curves(run, records)
             drawn = time.perf_counter()
-    if records:
+    if records and seconds_between_pictures is not None:
         draw_curves(run, records)
     return position, records
 

@@ -27,10 +27,13 @@ def test_garbage_is_looked_for_as_before_once_all_is_loaded():
 
 
 def test_a_process_that_ends_has_written_all(tmp_path):
-    made = ("--hidden", "3", "--batch-size", "675", "--epochs", "1", "--backend", "numpy")
-    result = in_a_process("train", *made, "--out", "run", cwd=tmp_path)
+    made = ("--hidden", "3", "--batch-size", "675", "--epochs", "1")
+    chosen = {"DISINHIB_BACKEND": "auto", "PYTHONPROFILEIMPORTTIME": "1"}
+    result = in_a_process("train", *made, "--out", "run", cwd=tmp_path, **chosen)
     assert result.returncode == 0, result.stderr
     assert "Written to run" in result.stdout
+    assert " numpy\n" in result.stderr  # what is imported is told,
+    assert " numba\n" not in result.stderr  # and of so little work compiled code is no part
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"checkpoint.h5", "metrics.jsonl", "curves.png", "config.toml"} <= names
     assert "lock" not in names

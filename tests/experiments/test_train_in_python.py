@@ -1,6 +1,7 @@
 """`disinhib.train` and `disinhib.load`: what a user has who never leaves Python."""
 
 import csv
+import importlib
 import json
 import math
 import os
@@ -59,6 +60,16 @@ def test_without_out_nothing_is_kept_and_the_same_is_learnt(whole, tmp_path, mon
     assert same(network, whole[0])
     assert network.evaluate("test").accuracy == whole[0].evaluate("test").accuracy
     assert network.metrics["epoch"].tolist() == [1, 2, 3]
+
+
+def test_a_picture_that_nobody_will_see_is_not_drawn(tmp_path, monkeypatch):
+    drawn = []
+    epochs = importlib.import_module("disinhib.experiments.training.epochs")
+    monkeypatch.setattr(epochs, "draw_curves", lambda run, records: drawn.append(len(records)))
+    disinhib.train(**SETTINGS, **QUIET)
+    assert drawn == []
+    disinhib.train(**SETTINGS, **QUIET, out=tmp_path / "run")
+    assert drawn == [3]
 
 
 def test_once_more_is_no_more_work_and_more_epochs_are(whole, tmp_path):
