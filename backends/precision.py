@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def settings_as(configuration: Any, dtype: np.dtype) -> Any:
 
 def require_precision(where: str, value: Setting, dtype: np.dtype) -> None:
     """Refuse a number, called `where`, that a precision turns into 0 or into infinity."""
+    if isinstance(value, float) and dtype == np.float64 and math.isfinite(value):
+        return  # it is one, and backends are made by the thousand
     number = np.asarray(value)
     with np.errstate(over="ignore", under="ignore"):
         held = number.astype(dtype)

@@ -8,7 +8,6 @@ What has come of a run is a line in a file of the worker's own under `results/`.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import secrets
@@ -454,16 +453,18 @@ def trained(
     """Begin a row's run or go on with it, as `disinhib train` does; whether it came to its end."""
     place, wanted = Path(place), row.configuration()
     if holds_a_run(place):
-        run, position, records = resume(place, wanted.epochs, make_backend=make_backend)
+        run, position, records = resume(
+            place, wanted.epochs, make_backend=make_backend, draws=False
+        )
     else:
         run = begin(wanted, place, anew=True, make_backend=make_backend)
         position, records = Position(0), []
     for record in records:
         on_epoch(record)
     watching = _Watching(news, row, wanted.epochs, on_epoch)
-    # Nobody looks at curves of a run among many, before it has ended.
+    # Few look at the curves of a run among many, and to draw them takes longer than many a run.
     position, records = train(
-        run, position, records, watching, stop, INTERVAL, seconds_between_pictures=math.inf
+        run, position, records, watching, stop, INTERVAL, seconds_between_pictures=None
     )
     return run.configuration, records, _is_done(wanted, position, records)
 

@@ -144,6 +144,7 @@ def resume(
     notify: Callable[[str], None] = lambda line: None,
     chosen: Mapping[str, Any] = MappingProxyType({}),
     make_backend: Callable[..., Backend] | None = None,
+    draws: bool = True,
 ) -> tuple[Run, Position, list[EpochRecord]]:
     """Prepare to go on with a run.
 
@@ -159,6 +160,8 @@ def resume(
         Another `backend`, `dtype` or number of `threads` to go on with; None leaves one be.
     make_backend : callable, optional
         As for `begin`.
+    draws : bool
+        Whether its curves are drawn as far as it has come.
 
     Returns
     -------
@@ -200,8 +203,9 @@ def resume(
             write_run_configuration(directory / "config.toml", configuration)
         with writing(log):
             records = keep_records(log, position.epochs)
-        # A kill may have left a picture of fewer epochs than were saved, or of more.
-        draw_curves(run, records)
+        if draws:
+            # A kill may have left a picture of fewer epochs than were saved, or of more.
+            draw_curves(run, records)
         return run, position, records
 
 

@@ -102,13 +102,14 @@ SMALLER_ERROR = {"error": lambda port, u_out, target: 0.7 * Port.error(port, u_o
     ("name", "change", "left_out", "stage", "unseen", "says"),
     [
         ("plain-descent", SUMMED, "/gradients/", "optimiser update", "gradients", "summed over"),
-        (
+        pytest.param(
             "plain-descent",
             AT_ALL_RATES,
             "/gradients/",
             "optimiser update",
             "gradients",
             "rates where potentials belong: φ_E' is to be taken at u_E",
+            marks=pytest.mark.slow,
         ),
         (
             "exact-inverse",
@@ -118,21 +119,23 @@ SMALLER_ERROR = {"error": lambda port, u_out, target: 0.7 * Port.error(port, u_o
             "feedback weights",
             "the normalisation is missing",
         ),
-        (
+        pytest.param(
             "exact-inverse",
             UNNORMALISED,
             "/feedback/|/closed_loop/|trajectory|_loss",
             "gradients",
             "feedback weights, closed loop",
             "the normalisation is missing",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "weak-feedback",
             NUDGED_OUTSIDE,
             "closed_loop_targets",
             "closed loop",
             "closed-loop target",
             "the nudge is applied to probabilities",
+            marks=pytest.mark.slow,
         ),
         (
             "exact-inverse",
@@ -150,7 +153,15 @@ SMALLER_ERROR = {"error": lambda port, u_out, target: 0.7 * Port.error(port, u_o
             "mean inhibition",
             "the rate of the mean potential",
         ),
-        ("plain-descent", LAYER_1_TWICE, "/open_loop/", "feedback weights", "open loop", ""),
+        pytest.param(
+            "plain-descent",
+            LAYER_1_TWICE,
+            "/open_loop/",
+            "feedback weights",
+            "open loop",
+            "",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_was_left_out_is_not_taken_for_right(name, change, left_out, stage, unseen, says):

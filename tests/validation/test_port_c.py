@@ -26,14 +26,9 @@ REAL_IMAGES = [name for name in SHIPPED if name.startswith("fashion-mnist")]
 CASES = {case.name: case for case in standard_cases()}
 FEW_CASES = [
     "exact-inverse-softmax-cross-entropy-clipped",
-    "exact-inverse-mse-readout-free",
     "linear-threshold-softmax-cross-entropy-weak-averaged",
-    "linear-threshold-fixed-mse-weak",
-    "backprop-softmax-cross-entropy-default",
     "near-silent",
-    "plain-descent-running-mean",
     "without-biases",
-    "saturated",
     "strong-gain",
 ]
 

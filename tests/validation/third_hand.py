@@ -703,11 +703,11 @@ OTHERS = (
 MISLED = (*ONE_STEP_ONLY, *COINCIDENCES, *LABELS, *CONTROL, *FACTORS, *PATHS, *OTHERS)
 SAMPLE = (
     *ONE_STEP_ONLY,
-    *COINCIDENCES[::6],
-    *LABELS[::6],
+    *COINCIDENCES[::12],
+    *LABELS[::12],
     CONTROL[0],
-    *FACTORS[::6],
+    *FACTORS[::12],
     PATHS[0],
-    *OTHERS[:2],
+    OTHERS[0],
 )
 """Of all kinds some, for the fast tests."""
