@@ -10,13 +10,13 @@ import tomli_w
 import disinhib as package
 from disinhib import ArgumentError, ConfigurationError, DatasetError, NetworkConfiguration, Solver
 from disinhib.datasets import batch_order, digits, load_dataset, own_dataset, random_generator
-from disinhib.experiments.training import begin, resume, run_configuration, train
+from disinhib.experiments.training import begin, run_configuration
 from disinhib.refimpl import initial_parameters, learning_step, new_learner
 from disinhib.validation import named_arrays
 from disinhib.validation.storage.signed_file import sign
 
 from .test_command_line import disinhib, one_line
-from .test_training import Watcher, new_run, parameters_of, without_times
+from .test_training import Watcher, new_run, parameters_of, resume, train, without_times
 
 SMALL = {"hidden": [6], "epochs": 1, "batch_size": 20, "dtype": "float64", "backend": "numpy"}
 

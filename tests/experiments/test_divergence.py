@@ -9,7 +9,6 @@ import pytest
 
 from disinhib.datasets.dataset import batch_order, softened_labels
 from disinhib.datasets.load import digits
-from disinhib.experiments.training import train
 from disinhib.experiments.training.epochs import CheckpointInterval, TrainingDiverged
 from disinhib.refimpl.circuit import initial_parameters
 from disinhib.refimpl.configuration import (
@@ -24,7 +23,7 @@ from disinhib.validation.storage.arrays import named_arrays, not_finite, write_p
 
 from ..validation.test_files import checkpoint
 from .test_command_line import disinhib, one_line
-from .test_training import Watcher, new_run
+from .test_training import Watcher, new_run, train
 
 STEEP = {"rule": "backprop", "loss": "mse", "dtype": "float32", "hidden": [8, 6]}
 

@@ -19,10 +19,9 @@ from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.epochs import (
     CheckpointInterval,
     parse_checkpoint_interval,
-    train,
 )
 from disinhib.experiments.training.interruption import stop_on_interrupt
-from disinhib.experiments.training.run import begin, resume
+from disinhib.experiments.training.run import begin
 from disinhib.refimpl.configuration import ConfigurationError
 from disinhib.validation import (
     Position,
@@ -36,7 +35,7 @@ from disinhib.validation.storage.signed_file import generations
 from .test_command_line import COMMAND, disinhib, one_line, said
 from .test_resume import learner_arrays
 from .test_run_lock import KINDS, in_a_child, on_both_kinds
-from .test_training import SETTINGS, Watcher, parameters_of, without_times
+from .test_training import SETTINGS, Watcher, parameters_of, resume, train, without_times
 
 SMALL = ["train", "--dataset", "digits", "--hidden", "8", "--batch-size", "50"]
 

@@ -15,8 +15,6 @@ from disinhib.experiments.training import (
     begin,
     load_run_configuration,
     read_records,
-    resume,
-    train,
 )
 from disinhib.experiments.training.configuration import run_configuration
 from disinhib.experiments.training.run import _tell_missing, json_state
@@ -28,7 +26,7 @@ from disinhib.validation.storage.signed_file import sign
 
 from ..datasets.test_image_files import write_set
 from .test_command_line import disinhib, one_line
-from .test_training import Watcher, new_run, parameters_of, without_times
+from .test_training import Watcher, new_run, parameters_of, resume, train, without_times
 
 UNSET = None
 

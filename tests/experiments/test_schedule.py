@@ -12,9 +12,7 @@ from disinhib.experiments.training import (
     Schedule,
     begin,
     read_records,
-    resume,
     run_configuration,
-    train,
 )
 from disinhib.refimpl import (
     ConfigurationError,
@@ -26,6 +24,8 @@ from disinhib.refimpl import (
 )
 from disinhib.validation import Position, read_checkpoint
 from disinhib.validation.storage.arrays import named_arrays
+
+from .test_training import resume, train
 
 SETTINGS = {
     "hidden": [8], "epochs": 4, "batch_size": 150, "dtype": "float64", "rule": "linear-threshold",

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from functools import partial
 
 import h5py
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from disinhib import load
 from disinhib.datasets.dataset import DatasetError, batch_order, softened_labels
 from disinhib.datasets.load import digits, load_dataset
-from disinhib.experiments.training import begin, read_records, resume, train
+from disinhib.experiments import training
+from disinhib.experiments.training import begin, read_records
 from disinhib.experiments.training.configuration import (
     load_run_configuration,
     run_configuration,
@@ -27,6 +29,10 @@ from disinhib.validation.storage.arrays import named_arrays, write_parameters
 from disinhib.validation.storage.signed_file import sign
 
 from .test_command_line import disinhib
+
+# Without their picture, which takes longer than they do; it is test_inspect_run's.
+train = partial(training.train, seconds_between_pictures=None)
+resume = partial(training.resume, draws=False)
 
 SETTINGS = {"hidden": [8], "epochs": 3, "batch_size": 50, "seed": 0, "dtype": "float64"}
 
@@ -66,7 +72,7 @@ def without_times(directory):
 def test_a_run_writes_what_the_manual_says(tmp_path):
     out = tmp_path / "run"
     watcher = Watcher()
-    train(*new_run(out), watcher)
+    training.train(*new_run(out), watcher)
     assert sorted(p.name for p in out.iterdir()) == [
         "best.h5",
         "checkpoint-1.h5",
