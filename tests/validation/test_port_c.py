@@ -73,8 +73,15 @@ def ports(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in REAL_IMAGES])
+# Precisions in turns in the fast tests.
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(name, precision, marks=[] if (number + turn) % 2 else pytest.mark.slow)
+        for number, name in enumerate(name for name in SHIPPED if name not in REAL_IMAGES)
+        for turn, precision in enumerate(PRECISIONS)
+    ],
+)
 def test_shipped_traces(ports, tmp_path, name, precision):
     trace = read_trace(SHIPPED[name])
     assert_conforms(trace, answers(ports[precision], trace, tmp_path), precision)
