@@ -57,9 +57,10 @@ types: .venv/installed
 	  --cache-dir ../../.mypy_cache --python-executable ../../$(BIN)/python -p disinhib
 
 # Two workers with one thread each: BLAS threads of two workers would wait for each other. Who has
-# nothing left takes over from the other.
+# nothing left takes over from the other. They start a hundred processes, each of which would compile
+# every module once more if nothing were kept.
 tests: .venv/installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # The site, in build/docs. All anew each time: Sphinx does not see that a docstring has changed.
 docs: .docs-venv/installed
