@@ -126,7 +126,7 @@ def test_streams_of_any_encoding(monkeypatch, tmp_path, encoding):
     assert ("| data" in table[0]) == (encoding != "utf-8")
 
 
-@pytest.mark.parametrize("columns", [1, 2, 10_000])
+@pytest.mark.parametrize("columns", [1, pytest.param(2, marks=pytest.mark.slow), 10_000])
 def test_terminals_of_any_width(columns):
     """In processes of their own: the width is read when the command starts."""
     for arguments in (["--help"], ["inspect", GOLDEN]):

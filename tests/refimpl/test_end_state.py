@@ -58,7 +58,7 @@ def end_states(configuration, solver, parameters, x, y):
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.slow if case == "slow inhibition" else ())
+        pytest.param(case, marks=() if case in ("mse", "weak", "tuned") else pytest.mark.slow)
         for case in CONFIGURATIONS
     ],
 )

@@ -768,5 +768,5 @@ COUNTS = (
 )
 
 FOREIGN = (*SLOPES, *STEPS, *FEEDBACK, *CLOSED, *PATHS, *REST, *SHOWN, *COUNTS)
-SAMPLE = (SLOPES[0], STEPS[3], SHOWN[2], SHOWN[6], COUNTS[0])
+SAMPLE = (SLOPES[0], STEPS[3], SHOWN[2], COUNTS[0])
 """Of each kind some, for the fast tests."""
