@@ -3,8 +3,10 @@
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -185,3 +187,16 @@ def test_whoever_takes_a_path_takes_it_as_text_too(folder):
                     found += 1
                     assert "os.PathLike[str]" in kind, f"{path.name}: {node.name}: {argument.arg}"
     assert found > 5
+
+
+def test_version_and_date_are_the_same_wherever_they_stand():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cited = dict(re.findall(r"^(version|date-released): (\S+)$", text_of("CITATION.cff"), re.M))
+    newest = re.search(r"^## (\S+), (\d{4}-\d\d-\d\d)$", text_of("CHANGELOG.md"), re.M)
+    assert newest is not None
+    assert newest.groups() == (cited["version"], cited["date-released"])
+    assert cited["version"] == version
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
