@@ -161,7 +161,7 @@ def resume(
     make_backend : callable, optional
         As for `begin`.
     draws : bool
-        Whether its curves are drawn as far as it has come.
+        Whether its curves are drawn as far as it has come; else there is no picture.
 
     Returns
     -------
@@ -203,9 +203,8 @@ def resume(
             write_run_configuration(directory / "config.toml", configuration)
         with writing(log):
             records = keep_records(log, position.epochs)
-        if draws:
-            # A kill may have left a picture of fewer epochs than were saved, or of more.
-            draw_curves(run, records)
+        # A kill may have left a picture of fewer epochs than were saved, or of more.
+        draw_curves(run, records if draws else [])
         return run, position, records
 
 

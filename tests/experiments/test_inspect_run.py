@@ -86,6 +86,10 @@ def test_a_resumed_run_s_picture_shows_what_its_checkpoint_holds(tmp_path):
         resumed, _, _ = resume(run, 4)
         resumed.lock.release()
         assert (run / "curves.png").read_bytes() == pictures[2]
+    # Nor does an old one stay where none is drawn.
+    resumed, _, _ = resume(run, 4, draws=False)
+    resumed.lock.release()
+    assert not (run / "curves.png").exists()
 
 
 def test_of_no_saved_epoch_there_is_no_picture(tmp_path):
